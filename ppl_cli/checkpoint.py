@@ -1,0 +1,108 @@
+"""A model on disk: `model.safetensors` for everyone, `training.pt` for going on with training.
+
+`model.safetensors` holds the weights and a JSON header with the format version, the configuration and the step.
+`training.pt` repeats the weights beside the optimiser, so that a kill between two files can never mix two steps.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialise
+
+from ppl_cli.config import Config, parse_config
+from ppl_cli.errors import PPLError, UsageError
+from ppl_cli.files import replacing
+from ppl_cli.model.core import PosePriorLearner, Sizes
+
+FORMAT_VERSION = 1
+
+
+@dataclass
+class Checkpoint:
+    model: PosePriorLearner
+    config: Config
+    step: int
+    path: Path
+
+
+def build_model(config: Config) -> PosePriorLearner:
+    return PosePriorLearner(Sizes(**config.model.model_dump()))
+
+
+def save_model(path: Path, model: PosePriorLearner, config: Config, step: int) -> None:
+    header = {"format_version": FORMAT_VERSION, "config": config.model_dump(), "keypoints": model.sizes.keypoints, "step": step}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    content = serialise(tensors, metadata={"ppl": json.dumps(header)})
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def load_model(source: str | Path) -> Checkpoint:
+    """MODEL argument (a run folder or a `model.safetensors`) -> the model in evaluation mode, on the CPU.
+
+    UsageError names the file and what is wrong with it.
+    """
+    path = Path(source)
+    if path.is_dir():
+        path = path / "model.safetensors"
+        if not path.is_file():
+            raise UsageError(f"{source} holds no model.safetensors: give a run folder of `ppl train`, or the file itself")
+    elif not path.is_file():
+        raise UsageError(f"no model at {source}: give a run folder of `ppl train` or a model.safetensors")
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {})["ppl"])
+            version = header["format_version"]
+            if version > FORMAT_VERSION:
+                raise UsageError(f"{path} has format version {version}, this ppl reads up to {FORMAT_VERSION}: update ppl")
+            config = parse_config(header["config"], str(path))
+            model = build_model(config)
+            model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"{path} is not a readable safetensors file: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{path} was not written by ppl: its header is missing or damaged") from error
+    except RuntimeError as error:
+        raise UsageError(f"{path}: its tensors do not fit its own configuration; the file is damaged") from error
+    return Checkpoint(model.eval(), config, int(header["step"]), path)
+
+
+def save_training(
+    path: Path, model: PosePriorLearner, optimiser: torch.optim.Optimizer, step: int, window: torch.Tensor
+) -> None:
+    """`window`: losses of the steps since the last row of metrics.csv, so that a resumed run writes the same rows."""
+    state = {
+        "format_version": FORMAT_VERSION,
+        "step": step,
+        "sizes": asdict(model.sizes),
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "window": window,
+    }
+    with replacing(path) as temporary:
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # torch's own writer reports a full disk this way
+            raise PPLError(f"cannot write {path}: {str(error).splitlines()[0]}; what was there before is intact") from error
+
+
+def load_training(path: Path, model: PosePriorLearner, optimiser: torch.optim.Optimizer) -> tuple[int, torch.Tensor]:
+    """Fill model and optimiser in place; returns the step reached and the window. UsageError if the file does not fit."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["format_version"] > FORMAT_VERSION:
+            raise UsageError(f"{path} has format version {state['format_version']}: update ppl")
+        if state["sizes"] != asdict(model.sizes):
+            raise UsageError(f"{path} belongs to a model of other sizes; the run's config.yaml was changed")
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        return int(state["step"]), state["window"]
+    except (UsageError, MemoryError):
+        raise
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+    except Exception as error:  # a damaged zip or pickle raises anything
+        raise UsageError(f"{path} is damaged ({type(error).__name__}); start anew with --overwrite") from error

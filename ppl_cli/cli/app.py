@@ -1,0 +1,84 @@
+"""The `ppl` program: its commands, its version, and how an error reaches the user.
+
+Nothing here imports torch: `ppl --help` answers at once. Commands import what they need when they run.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from ppl_cli import __version__
+from ppl_cli.cli.infer import infer
+from ppl_cli.cli.train import train
+from ppl_cli.errors import PPLError
+
+HELP = """Learn where the keypoints of a category are, how they link and which poses are typical, from nothing but a
+folder of unlabelled images; then find poses with it.
+
+First steps:
+
+  ppl train quickstart                            learn from drawn figures, minutes on a laptop, no download
+
+  ppl infer runs/quickstart-1 PHOTOS --out poses --overlay    find poses and draw them
+
+  ppl train folder --data PHOTOS                  learn from your own images (a GPU is advised)
+"""
+
+app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+app.command()(train)
+app.command()(infer)
+
+
+def show_version(asked: bool) -> None:
+    if asked:
+        from ppl_cli import __version__
+
+        print(f"ppl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")] = False,
+) -> None:
+    pass
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the program and exit: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    # `ppl --debug train` and `ppl train --debug` both work.
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        code = app(arguments, prog_name="ppl", standalone_mode=False)
+    except BaseException as error:
+        if debug and not isinstance(error, SystemExit):
+            raise
+        sys.exit(report(error))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def report(error: BaseException) -> int:
+    """Print one line for the user; returns the exit code."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
+        line, code = "interrupted", 130
+    elif isinstance(error, PPLError):
+        line, code = str(error), error.exit_code
+    elif hasattr(error, "format_message"):  # typer's own usage errors
+        line, code = f"{error.format_message()} (see ppl --help)", 2
+    elif isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains again when it exits
+        return 1
+    elif type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+        line, code = "out of memory; use a smaller batch (train: --set train.batch=..., infer: --batch ...)", 1
+    else:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        line, code = f"internal error: {text[:500]} (add --debug for the traceback)", 1
+    print(f"ppl: {line}", file=sys.stderr)
+    return code

@@ -1,0 +1,75 @@
+"""`ppl train`: parse, call, print."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel="Machine")]
+Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16; auto takes bf16 on a GPU.", rich_help_panel="Machine")]
+
+
+def train(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped configuration such as quickstart.")],
+    data: Annotated[Path | None, typer.Option(help="Folder of the images.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/NAME-1, the next free number.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a field, e.g. train.steps=500. May be repeated."),
+    ] = None,
+    perceptual_weights: Annotated[
+        Path | None,
+        typer.Option(help="VGG weights with torchvision's keys (safetensors or pth) instead of a download."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out as if never stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Learn a pose prior from unlabelled images of one category.
+
+    CONFIG is a YAML file or a shipped name: quickstart (drawn figures, minutes on a CPU), folder (your own images),
+    tiny variants and the data sets of the paper (h36m, taichi, cub, hands, flowers, ...).
+
+    The run folder gets the weights (model.safetensors), the resolved config.yaml, metrics.csv, curves.png, prior.json
+    and pictures of what the model does over time (samples/). Ctrl-C finishes the step, saves and stops; --resume goes on.
+
+    Examples:
+
+      ppl train quickstart
+
+      ppl train folder --data photos --set model.keypoints=12
+
+      ppl train folder --data photos --out runs/mine --resume
+    """
+    from ppl_cli.config import load_config
+    from ppl_cli.errors import UsageError
+
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite exclude each other")
+    weights = str(perceptual_weights) if perceptual_weights else None
+    chosen = load_config(
+        config, tuple(set_ or ()), data__path=str(data) if data else None, loss__weights=weights
+    )
+    say(f"configuration {config}, seed {chosen.seed}")
+
+    from ppl_cli.training.run import run_training
+
+    trained, folder, compute = run_training(chosen, out, say, resume, overwrite, strict, device, precision)
+    print(f"{trained.step} steps, {trained.seconds:.0f} s: {folder}")
+    if chosen.data.kind == "figures":
+        from ppl_cli.evaluation.figures import held_out_figures
+        from ppl_cli.inference.estimate import Estimator
+
+        score = held_out_figures(Estimator(trained.model, compute), chosen)
+        print(
+            f"held-out figures: error {score.error:.2f} % of the image side, mean pose {score.mean_pose:.2f}, "
+            f"ratio {score.ratio:.2f}"
+        )
+    print(f"look at {folder / 'samples'}; find poses with: ppl infer {folder} IMAGES --out poses --overlay")
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,199 @@
+"""The typed configuration and its YAML form.
+
+Every field has its unit and meaning here; the files in `configs/` only say what differs. An unknown key is an error
+that names the nearest known one.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ppl_cli.errors import UsageError
+
+Positive = Annotated[int, Field(gt=0)]
+DataKind = Literal["folder", "video_frames", "coco", "figures", "deeplabcut", "h5", "h36m", "h36m_wobg", "taichi"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    kind: DataKind = "folder"
+    path: str | None = None  # folder of the images; `--data` sets it
+    annotations: str | None = None  # coco: JSON file, relative to `path` or absolute
+    split: str | float = "auto"  # a sub-folder; `all`; a share in (0, 1) to train on; `auto`: `train` if there is one
+    resize: Literal["letterbox", "squash"] = "letterbox"  # keep the aspect ratio, or stretch (the reference's way)
+    cache_gib: float = Field(4.0, ge=0)  # decoded images are kept in memory up to this size, else read again each time
+    figures: Positive = 2000  # figures: how many different pictures to train on
+
+    @field_validator("split")
+    @classmethod
+    def share_is_a_share(cls, split: str | float) -> str | float:
+        if isinstance(split, float | int) and not 0 < split < 1:
+            raise ValueError("a share must lie between 0 and 1")
+        return split
+
+
+class ModelConfig(Section):
+    image_size: Positive = 128  # side of the square input in pixels, a multiple of 16
+    keypoints: int = Field(16, ge=2, le=128)
+    width: Positive = 64  # channels of the first block of encoder and decoder
+    banks: Positive = 34  # memory banks
+    vectors: Positive = 16  # vectors in a bank
+    dimension: Positive = 512  # of a vector
+    thickness: float = Field(5e-4, gt=0)  # of a drawn link, in squared normalised units
+    links_start: float = -4.0  # links start at softplus(this + noise): -4 is faint (0.02), 0 is strong (0.7)
+
+    @field_validator("image_size")
+    @classmethod
+    def divisible(cls, size: int) -> int:
+        if size % 16:
+            raise ValueError("must be a multiple of 16")
+        return size
+
+
+class ReferenceConfig(Section):
+    kind: Literal["mask", "video"] = "mask"  # the image with cells hidden, or another frame of the same video
+    cells: Positive = 16  # mask: the image is cut into cells x cells
+    missing: float = Field(0.8, ge=0, le=1)  # mask: share of hidden cells
+
+
+class MemoryConfig(Section):
+    revive: float = Field(0.0, ge=0, lt=1)  # vectors used less than this share of the average take a pose of the batch
+
+
+class LossConfig(Section):
+    kind: Literal["perceptual", "multiscale"] = "perceptual"  # of the reconstruction; multiscale needs no download
+    network: Literal["vgg19", "vgg16"] = "vgg19"  # perceptual
+    stages: int = Field(4, ge=1, le=4)  # perceptual: how many stages are compared
+    size: int = Field(224, ge=16)  # perceptual: pixels that the images are resized to before the network
+    weights: str | None = None  # perceptual: file with torchvision's keys; none: torchvision downloads them
+    scales: int = Field(3, ge=1, le=6)  # multiscale: how many halvings are compared
+    boundary: float = Field(1.0, ge=0)  # weight of the boundary loss
+    links: float = Field(0.0, ge=0)  # weight of the paper's link regularisation, which the reference leaves out
+    equivariance: float = Field(0.0, ge=0)  # weight: keypoints move as a randomly warped image does (not in the paper)
+    separation: float = Field(0.0, ge=0)  # weight: keypoints keep apart (not in the paper)
+
+
+class TrainConfig(Section):
+    steps: Positive = 20_000
+    batch: Positive = 64
+    learning_rate: float = Field(1e-4, gt=0)  # Adam
+    flip: bool = True  # random horizontal flips
+    log_every: Positive = 50  # steps between rows of metrics.csv
+    save_every: Positive = 500  # steps between checkpoints
+    sample_every: Positive = 500  # steps between pictures in samples/
+
+
+class Config(Section):
+    name: str = Field("run", pattern=r"^[\w.-]+$")  # of the run folder
+    seed: int = Field(0, ge=0, lt=2**63)
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    memory: MemoryConfig = MemoryConfig()
+    reference: ReferenceConfig = ReferenceConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def parts_fit(self) -> "Config":
+        if self.reference.kind == "mask" and self.reference.cells > self.model.image_size:
+            raise ValueError(f"reference.cells ({self.reference.cells}) exceeds model.image_size")
+        if self.loss.kind == "multiscale" and self.model.image_size >> (self.loss.scales - 1) < 4:
+            raise ValueError(f"loss.scales ({self.loss.scales}) is too many for images of {self.model.image_size} pixels")
+        return self
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Name -> file of the configurations that come with ppl, from the source tree or the installed package."""
+    beside = Path(__file__).parent.parent / "configs"
+    installed = Path(__file__).parent / "configs"
+    folder = installed if installed.is_dir() else beside
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def load_config(source: str, overrides: tuple[str, ...] = (), **settings: str | None) -> Config:
+    """`source`: a YAML file or the name of a shipped configuration. `overrides`: `key.path=value`, value as in YAML.
+
+    `settings` are dotted keys (as `data__path="..."`) set after the overrides where they are not None. Raises
+    UsageError with one line: the file, the key and the nearest known key.
+    """
+    where, values = read_yaml(source)
+    values.pop("written_by", None)
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text}: write key=value, for example --set train.steps=500")
+        try:
+            set_key(values, key.strip(), yaml.safe_load(value))
+        except yaml.YAMLError:
+            raise UsageError(f"--set {text}: {value!r} is not a value that YAML can read") from None
+    for key, value in settings.items():
+        if value is not None:
+            set_key(values, key.replace("__", "."), value)
+    return parse_config(values, where)
+
+
+def read_yaml(source: str) -> tuple[str, dict]:
+    """(a name for error messages, the mapping in the file)."""
+    shipped = shipped_configs()
+    file = shipped[source] if source in shipped else Path(source)
+    if source not in shipped and not file.is_file():
+        near = nearest(source, shipped)
+        raise UsageError(f"no configuration {source!r}{near}: give a YAML file or one of {', '.join(shipped)}")
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from error
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise UsageError(f"{file} must hold `key: value` lines, not a {type(values).__name__}")
+    return str(file), values
+
+
+def set_key(values: dict, key: str, value: object) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"--set {key}: {section} is not a section")
+        values = inner
+    values[last] = value
+
+
+def parse_config(values: dict, where: str) -> Config:
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"] if part not in ("str", "float"))
+        if first["type"] == "extra_forbidden":
+            section = known_keys(first["loc"][:-1])
+            raise UsageError(f"{where}: unknown key {key}{nearest(str(first['loc'][-1]), section)}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        shown = "" if isinstance(first["input"], dict | BaseModel) else f" (got {first['input']!r})"
+        raise UsageError(f"{where}: {key + ': ' if key else ''}{message}{shown}") from None
+
+
+def known_keys(location: tuple) -> list[str]:
+    model: type[BaseModel] = Config
+    for part in location:
+        model = model.model_fields[part].annotation
+    return list(model.model_fields)
+
+
+def nearest(name: str, known) -> str:
+    match = difflib.get_close_matches(name, list(known), 1, 0.5)
+    return f" (did you mean {match[0]}?)" if match else f" (known: {', '.join(known)})"
+
+
+def to_yaml(config: Config, written_by: dict[str, str]) -> str:
+    """The resolved configuration, ready to be trained from again."""
+    return yaml.safe_dump({**config.model_dump(), "written_by": written_by}, sort_keys=False, allow_unicode=True)

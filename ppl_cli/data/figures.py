@@ -1,0 +1,107 @@
+"""Drawn articulated figures with exact keypoints: data that needs no download.
+
+Each figure is a function of (seed, index): pose, proportions, clothing, background, place and size in the picture
+vary; the same numbers give the same picture on every machine. Everything is drawn as capsules (segments with round
+ends) with smooth edges.
+"""
+
+import math
+
+import numpy as np
+
+KEYPOINT_NAMES = (
+    *("head", "neck", "pelvis"),
+    *("left_elbow", "left_hand", "right_elbow", "right_hand"),
+    *("left_knee", "left_foot", "right_knee", "right_foot"),
+)
+LINKS = ((0, 1), (1, 2), (1, 3), (3, 4), (1, 5), (5, 6), (2, 7), (7, 8), (2, 9), (9, 10))
+
+
+def figure(index: int, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Picture (size, size, 3) uint8 and keypoints (11, 2) (x, y), normalised to [-1, 1]."""
+    rng = np.random.Generator(np.random.PCG64([seed, index]))
+    joints = pose(rng)
+    picture = background(rng, size)
+    for start, end, radius, colour in body(rng, joints):
+        paint_capsule(picture, start, end, radius, colour)
+    picture += rng.normal(0, 3.0, picture.shape)
+    return np.clip(np.rint(picture), 0, 255).astype(np.uint8), np.stack([joints[name] for name in KEYPOINT_NAMES])
+
+
+def pose(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Joint name -> (x, y); the figure faces us, so its left is on the right of the picture."""
+    scale = rng.uniform(0.85, 1.1)
+    lean = rng.normal(0, 0.12)
+    bob = rng.uniform(-0.12, 0.12, 2)
+
+    def limb(start, lengths, angles):
+        points = [start]
+        for length, angle in zip(lengths, np.cumsum(angles), strict=True):
+            points.append(points[-1] + scale * length * np.array([math.sin(angle), math.cos(angle)]))
+        return points[1:]  # angle 0 points down, positive to the right
+
+    pelvis = np.array([bob[0], 0.12 + bob[1]])
+    up = np.array([math.sin(lean), -math.cos(lean)])
+    neck = pelvis + scale * 0.5 * up
+    head = neck + scale * 0.2 * np.array([math.sin(lean * 1.5), -math.cos(lean * 1.5)])
+    across = np.array([-up[1], up[0]]) * scale
+    joints = {"head": head, "neck": neck, "pelvis": pelvis}
+    for side, sign in (("left", 1), ("right", -1)):
+        shoulder, hip = neck + sign * 0.13 * across + 0.04 * scale * -up, pelvis + sign * 0.08 * across
+        upper, bend = rng.uniform(0.15, 2.3), rng.uniform(-0.2, 1.3)
+        elbow, hand = limb(shoulder, (0.25, 0.25), (sign * upper, sign * bend))
+        swing, fold = rng.uniform(-0.05, 0.75), rng.uniform(-0.7, 0.15)
+        knee, foot = limb(hip, (0.33, 0.33), (sign * swing, sign * fold))
+        joints |= {f"{side}_shoulder": shoulder, f"{side}_hip": hip, f"{side}_elbow": elbow}
+        joints |= {f"{side}_hand": hand, f"{side}_knee": knee, f"{side}_foot": foot}
+    return joints
+
+
+def body(rng: np.random.Generator, joints: dict[str, np.ndarray]):
+    """Capsules (start, end, radius, colour) from back to front."""
+    build = rng.uniform(0.85, 1.2)
+    skin = np.array([225.0, 180, 150]) * rng.uniform(0.45, 1.05)
+    shirt, trousers, shoes = (rng.uniform(30, 235, 3) for _ in range(3))
+    sleeves = shirt if rng.random() < 0.6 else skin
+    for side in ("left", "right"):
+        yield joints[f"{side}_hip"], joints[f"{side}_knee"], 0.075 * build, trousers
+        yield joints[f"{side}_knee"], joints[f"{side}_foot"], 0.06 * build, trousers * 0.9
+        yield joints[f"{side}_foot"], joints[f"{side}_foot"], 0.07 * build, shoes
+    yield joints["neck"], joints["pelvis"], 0.15 * build, shirt
+    for side in ("left", "right"):
+        yield joints[f"{side}_shoulder"], joints[f"{side}_elbow"], 0.06 * build, shirt * 0.9
+        yield joints[f"{side}_elbow"], joints[f"{side}_hand"], 0.05 * build, sleeves * 0.95
+        yield joints[f"{side}_hand"], joints[f"{side}_hand"], 0.06 * build, skin
+    yield joints["head"], joints["head"], 0.13 * build, skin
+
+
+def background(rng: np.random.Generator, size: int) -> np.ndarray:
+    """(size, size, 3) float: two colours blended across the picture, and a floor."""
+    first, second = rng.uniform(60, 220, 3), rng.uniform(60, 220, 3)
+    angle = rng.uniform(0, 2 * math.pi)
+    side = np.linspace(-1, 1, size)
+    blend = (side[None, :] * math.cos(angle) + side[:, None] * math.sin(angle)) / 2.83 + 0.5
+    picture = first + (second - first) * blend[..., None]
+    horizon = rng.uniform(0.45, 0.95)
+    picture[side > horizon] *= rng.uniform(0.6, 0.9)
+    return picture
+
+
+def paint_capsule(picture: np.ndarray, start: np.ndarray, end: np.ndarray, radius: float, colour: np.ndarray) -> None:
+    """Paint one capsule in place, only where it can reach; its edge is one pixel wide."""
+    size = len(picture)
+    pixel = 2 / (size - 1)
+    low = np.floor((np.minimum(start, end) - radius + 1) / pixel).astype(int) - 1
+    high = np.ceil((np.maximum(start, end) + radius + 1) / pixel).astype(int) + 2
+    (x0, y0), (x1, y1) = np.clip(low, 0, size), np.clip(high, 0, size)
+    if x0 >= x1 or y0 >= y1:
+        return
+    x = np.arange(x0, x1) * pixel - 1 - start[0]
+    y = (np.arange(y0, y1) * pixel - 1 - start[1])[:, None]
+    step = end - start
+    along = np.clip((x * step[0] + y * step[1]) / max(step @ step, 1e-12), 0, 1)
+    distance = np.hypot(x - along * step[0], y - along * step[1])
+    cover = np.clip((radius - distance) / pixel + 0.5, 0, 1)[..., None]
+    # A little shade towards the edge, as on a round body.
+    shade = 1 - 0.25 * np.clip(distance / radius, 0, 1)[..., None] ** 2
+    picture[y0:y1, x0:x1] += cover * (colour * shade - picture[y0:y1, x0:x1])

@@ -1,0 +1,64 @@
+"""Pixel coordinates of the original image <-> normalised coordinates of the network's square input.
+
+`*_px`: (x, y) in pixels of the original image as displayed, origin at the centre of the top left pixel.
+`keypoints`: (x, y) in [-1, 1], where -1 and +1 are the centres of the first and last pixel of the square.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+Resize = Literal["letterbox", "squash"]
+PADDING = (128, 128, 128)  # neutral grey, what hidden cells of a reference image are filled with
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How one original image of (width, height) pixels lies in the network's size x size input.
+
+    `squash` stretches both sides to the square, as the reference implementation does. `letterbox` keeps the aspect
+    ratio and centres the picture on grey.
+    """
+
+    width: int
+    height: int
+    size: int
+    resize: Resize = "letterbox"
+
+    @property
+    def inner(self) -> tuple[int, int]:
+        """(width, height) that the picture takes within the square, in its pixels."""
+        if self.resize == "squash":
+            return self.size, self.size
+        longest = max(self.width, self.height)
+        return max(1, round(self.width * self.size / longest)), max(1, round(self.height * self.size / longest))
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """(left, top) of the picture within the square."""
+        width, height = self.inner
+        return (self.size - width) // 2, (self.size - height) // 2
+
+    def apply_image(self, image: Image.Image) -> np.ndarray:
+        """RGB image of (width, height) -> (size, size, 3) uint8."""
+        resized = image.resize(self.inner, Image.Resampling.BILINEAR)
+        if self.inner == (self.size, self.size):
+            return np.asarray(resized)
+        square = Image.new("RGB", (self.size, self.size), PADDING)
+        square.paste(resized, self.corner)
+        return np.asarray(square)
+
+    def to_normalised(self, keypoints_px: np.ndarray) -> np.ndarray:
+        """(..., 2) pixels of the original -> (..., 2) normalised. NaN stays NaN."""
+        # Resizing maps pixel edges to pixel edges, so the half pixel is added before scaling and taken off after.
+        scale = np.array(self.inner) / (self.width, self.height)
+        in_square = (np.asarray(keypoints_px, dtype=np.float64) + 0.5) * scale + self.corner - 0.5
+        return in_square / (self.size - 1) * 2 - 1
+
+    def to_pixels(self, keypoints: np.ndarray) -> np.ndarray:
+        """(..., 2) normalised -> (..., 2) pixels of the original. Inverse of `to_normalised`."""
+        scale = np.array(self.inner) / (self.width, self.height)
+        in_square = (np.asarray(keypoints, dtype=np.float64) + 1) / 2 * (self.size - 1)
+        return (in_square - self.corner + 0.5) / scale - 0.5

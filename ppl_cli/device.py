@@ -1,0 +1,53 @@
+"""Which device and precision to compute with, and why."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from ppl_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Compute:
+    device: torch.device
+    precision: str  # fp32 or bf16
+    reason: str  # one line for the user
+
+    def autocast(self) -> AbstractContextManager:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def place(self, module: torch.nn.Module) -> torch.nn.Module:
+        """To the device, with channels last: what convolutions are fastest with on GPUs and on CPUs."""
+        return module.to(self.device, memory_format=torch.channels_last)
+
+
+def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
+    """`device`: auto, cpu, cuda, cuda:N, mps; `precision`: auto, fp32, bf16. UsageError if it is not there."""
+    if device == "auto":
+        chosen = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        reason = {"cuda": "a CUDA GPU is there", "mps": "an Apple GPU is there", "cpu": "no GPU was found"}[chosen]
+    else:
+        chosen, reason = device, "as asked"
+        check_device(device)
+    where = torch.device(chosen)
+    if precision == "auto":
+        precision = "bf16" if where.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    elif precision not in ("fp32", "bf16"):
+        raise UsageError(f"--precision {precision}: write auto, fp32 or bf16")
+    return Compute(where, precision, f"device {chosen} ({reason}), precision {precision}")
+
+
+def check_device(device: str) -> None:
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdecimal()) or (number and kind != "cuda"):
+        raise UsageError(f"--device {device}: write auto, cpu, cuda, cuda:N or mps")
+    if kind == "cuda":
+        if not torch.cuda.is_available():
+            raise UsageError(f"--device {device}: PyTorch sees no CUDA GPU on this machine; use --device cpu")
+        if number and int(number) >= torch.cuda.device_count():
+            raise UsageError(f"--device {device}: this machine has {torch.cuda.device_count()} GPU(s), counted from 0")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: PyTorch sees no Apple GPU on this machine; use --device cpu")

@@ -1,0 +1,61 @@
+"""What a model does with a few images, as one picture: the look of a run over time.
+
+Rows, top to bottom: image with its pose; reference image; skeleton map; reconstruction. On the left the prior.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ppl_cli.data.frame import Frame
+from ppl_cli.drawing.overlay import overlay
+from ppl_cli.files import replacing
+from ppl_cli.model.core import PosePriorLearner
+
+TILE = 160  # pixels of one picture
+GAP = 4
+
+
+def to_image(pixels: torch.Tensor) -> Image.Image:
+    """(3 or 1, H, W) in [-1, 1] -> RGB tile."""
+    array = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).expand(3, -1, -1)
+    return Image.fromarray(array.permute(1, 2, 0).cpu().numpy()).resize((TILE, TILE), Image.Resampling.BILINEAR)
+
+
+def posed(image: Image.Image, keypoints: torch.Tensor, links: np.ndarray) -> Image.Image:
+    """Tile with a pose (N, 2), normalised, over it."""
+    frame = Frame(*image.size, image.width, "squash")
+    drawn = overlay(image, frame.to_pixels(keypoints.float().cpu().numpy()), links, labels=False)
+    return drawn.resize((TILE, TILE), Image.Resampling.LANCZOS)
+
+
+@torch.no_grad()
+def sample_sheet(model: PosePriorLearner, images: torch.Tensor, references: torch.Tensor) -> Image.Image:
+    """images, references (B, 3, S, S) in [-1, 1] -> the picture described above."""
+    training = model.training
+    model.eval()
+    output = model(images, references)
+    prior, links = model.distil_prior(), model.link_weights().cpu().numpy()
+    prior_map = model.draw(prior[None])[0]
+    model.train(training)
+
+    grey = Image.new("RGB", (TILE, TILE), (40, 40, 40))
+    brightest = output.skeleton_map.amax().clamp_min(1e-6)
+    columns = [[posed(grey, prior, links), to_image(prior_map / prior_map.amax().clamp_min(1e-6) * 2 - 1)]]
+    for k in range(len(images)):
+        tile = to_image(images[k])
+        skeleton = to_image(output.skeleton_map[k] / brightest * 2 - 1)
+        pose = posed(tile, output.estimate.keypoints[k], links)
+        columns.append([pose, to_image(references[k]), skeleton, to_image(output.reconstruction[k])])
+    sheet = Image.new("RGB", (len(columns) * (TILE + GAP) - GAP, 4 * (TILE + GAP) - GAP), "white")
+    for column, tiles in enumerate(columns):
+        for row, tile in enumerate(tiles):
+            sheet.paste(tile, (column * (TILE + GAP), row * (TILE + GAP)))
+    return sheet
+
+
+def save_sheet(path: Path, sheet: Image.Image) -> None:
+    with replacing(path) as temporary:
+        sheet.save(temporary, "PNG")

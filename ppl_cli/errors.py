@@ -1,0 +1,19 @@
+"""The exceptions a user can meet. Their message is one line: what, where, what to do."""
+
+
+class PPLError(Exception):
+    """Base: the command failed at run time (exit code 1)."""
+
+    exit_code = 1
+
+
+class UsageError(PPLError):
+    """Wrong usage, configuration or input path (exit code 2)."""
+
+    exit_code = 2
+
+
+class Interrupted(PPLError):
+    """Stopped by SIGINT or SIGTERM after saving (exit code 130)."""
+
+    exit_code = 130

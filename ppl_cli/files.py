@@ -1,0 +1,51 @@
+"""Writing files so that a kill or a full disk at any moment leaves the old file or the new one, never half of one."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ppl_cli.errors import PPLError, UsageError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; when the block ends it is flushed and takes the place of `path`.
+
+    PPLError with the system's reason (disk full, no permission) if that fails; `path` is then as it was.
+    """
+    temporary = None
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
+        os.fchmod(handle, 0o666 & ~current_umask())
+        os.close(handle)
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise PPLError(f"cannot write {path}: {error.strerror or error}; what was there before is intact") from error
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def current_umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def make_folder(path: Path) -> None:
+    """Create an output folder and see that it can be written to. UsageError if not."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"{path} is a file; --out must be a folder") from None
+    except OSError as error:
+        raise UsageError(f"cannot write to {path}: {error.strerror}; choose another folder with --out") from error

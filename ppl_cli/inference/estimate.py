@@ -1,0 +1,123 @@
+"""Poses of any number of images, streamed batch by batch: memory does not grow with their number.
+
+Decoding runs ahead in threads while the network works. Nothing is kept once a batch is handed on.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ppl_cli.data.frame import Frame
+from ppl_cli.data.images import UnreadableImage, decode
+from ppl_cli.device import Compute
+from ppl_cli.model.core import PosePriorLearner
+
+DECODERS = min(8, os.cpu_count() or 1)
+
+
+@dataclass
+class Pose:
+    """The result of one image. `keypoints_px` (N, 2) (x, y) in pixels of the image as displayed; NaN if unreadable."""
+
+    index: int  # place in the list of images
+    width: int | None
+    height: int | None
+    keypoints_px: np.ndarray
+    confidence: np.ndarray  # (N,) in [0, 1], NaN if unreadable
+    problem: str | None = None  # why the image could not be read
+
+
+@dataclass
+class Decoded:
+    pixels: np.ndarray | None  # (S, S, 3) uint8
+    frame: Frame | None
+    problem: str | None
+
+
+def confidence(attention: torch.Tensor) -> torch.Tensor:
+    """attention (B, N, h, w), each map summing to 1 -> (B, N) in [0, 1]: how concentrated it is.
+
+    1 - entropy / log(h w): 1 where all attention lies on one cell, 0 where it is spread evenly. For a spread over k
+    equal cells it is 1 - log k / log(h w), so it falls with every cell that shares the attention.
+    """
+    flat = attention.flatten(2)
+    return (1 - torch.special.entr(flat).sum(-1) / np.log(flat.shape[-1])).clamp(0, 1)
+
+
+def decode_square(path: Path, size: int, resize: str) -> Decoded:
+    try:
+        image = decode(path)
+    except UnreadableImage as error:
+        return Decoded(None, None, str(error))
+    frame = Frame(*image.size, size, resize)
+    return Decoded(frame.apply_image(image), frame, None)
+
+
+def decode_ahead(paths: Sequence[Path], size: int, resize: str, ahead: int) -> Iterator[Decoded]:
+    """Decoded images in order, at most `ahead` of them waiting."""
+    with ThreadPoolExecutor(DECODERS) as pool:
+        waiting: deque[Future[Decoded]] = deque()
+        try:
+            for path in paths:
+                waiting.append(pool.submit(decode_square, path, size, resize))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Estimator:
+    """A trained model on its device. The keypoint prior is distilled once, not for every batch."""
+
+    def __init__(self, model: PosePriorLearner, compute: Compute):
+        self.model = compute.place(model).eval()
+        self.compute = compute
+        with torch.no_grad():
+            self.prior = self.model.distil_prior()
+
+    @torch.inference_mode()
+    def __call__(self, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(B, S, S, 3) uint8 -> keypoints (B, N, 2), normalised, and confidence (B, N)."""
+        pixels = torch.from_numpy(squares).to(self.compute.device).permute(0, 3, 1, 2)
+        with self.compute.autocast():
+            estimate = self.model.encoder(pixels.float().div(127.5).sub(1), self.prior)
+        return estimate.keypoints.cpu().numpy(), confidence(estimate.attention).cpu().numpy()
+
+
+def estimate_poses(
+    estimator: Estimator, paths: Sequence[Path], resize: str, batch: int, on_decoded: Callable[[], None] = lambda: None
+) -> Iterator[Pose]:
+    """One `Pose` per path, in order."""
+    size = estimator.model.sizes.image_size
+    held: list[Decoded] = []
+    first = 0
+    for number, decoded in enumerate(decode_ahead(paths, size, resize, 2 * batch)):
+        held.append(decoded)
+        on_decoded()
+        if len(held) == batch or number == len(paths) - 1:
+            yield from poses_of_batch(estimator, held, first, batch)
+            first, held = number + 1, []
+
+
+def poses_of_batch(estimator: Estimator, held: list[Decoded], first: int, batch: int) -> Iterator[Pose]:
+    size, count = estimator.model.sizes.image_size, estimator.model.sizes.keypoints
+    squares = np.full((len(held), size, size, 3), 128, dtype=np.uint8)
+    for row, decoded in enumerate(held):
+        if decoded.pixels is not None:
+            squares[row] = decoded.pixels
+    keypoints, sure = estimator(squares)
+    for row, decoded in enumerate(held):
+        if decoded.frame is None:
+            nothing = np.full((count, 2), np.nan)
+            yield Pose(first + row, None, None, nothing, nothing[:, 0], decoded.problem)
+        else:
+            frame = decoded.frame
+            yield Pose(first + row, frame.width, frame.height, frame.to_pixels(keypoints[row]), sure[row].astype(np.float64))

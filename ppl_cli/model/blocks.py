@@ -1,0 +1,75 @@
+"""Convolution blocks shared by the encoder and the decoder.
+
+Source: method.md of the design, section "Blocks" (behaviour of the public reference implementation of Pose Prior
+Learner). Every block takes and returns (B, C, H, W); H and W must be even where a block halves them.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def halve(x: torch.Tensor) -> torch.Tensor:
+    """(B, C, H, W) -> (B, C, H/2, W/2). For even sizes bilinear x0.5 IS the mean of each 2 x 2 cell."""
+    return F.avg_pool2d(x, 2)
+
+
+def double(x: torch.Tensor) -> torch.Tensor:
+    """(B, C, H, W) -> (B, C, 2H, 2W), bilinear, align_corners False."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+class ResidualDown(nn.Module):
+    """Encoder block: two convolutions beside one, added; halves the side."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.side, self.side_norm = conv3x3(inputs, outputs), nn.BatchNorm2d(outputs)
+        self.conv1, self.norm1 = conv3x3(inputs, outputs), nn.BatchNorm2d(outputs)
+        self.conv2, self.norm2 = conv3x3(outputs, outputs), nn.BatchNorm2d(outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        side = self.side_norm(halve(self.side(x)))
+        main = F.leaky_relu(self.norm1(halve(self.conv1(x))), 0.2)
+        return F.leaky_relu(self.norm2(self.conv2(main)) + side, 0.2)
+
+
+class UpConv(nn.Module):
+    """Encoder block: doubles the side, then one convolution."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.conv, self.norm = conv3x3(inputs, outputs), nn.BatchNorm2d(outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.leaky_relu(self.norm(self.conv(double(x))), 0.2)
+
+
+class UNetDown(nn.Module):
+    """Decoder block: two convolutions, then halves the side."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.conv1, self.norm1 = conv3x3(inputs, outputs), nn.BatchNorm2d(outputs)
+        self.conv2, self.norm2 = conv3x3(outputs, outputs), nn.BatchNorm2d(outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.leaky_relu(self.norm1(self.conv1(x)), 0.2)
+        return F.leaky_relu(halve(self.norm2(self.conv2(x))), 0.2)
+
+
+class UNetUp(nn.Module):
+    """Decoder block: doubles the side, then two convolutions."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.conv1, self.norm1 = conv3x3(inputs, outputs), nn.BatchNorm2d(outputs)
+        self.conv2, self.norm2 = conv3x3(outputs, outputs), nn.BatchNorm2d(outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.leaky_relu(self.norm1(self.conv1(double(x))), 0.2)
+        return F.leaky_relu(self.norm2(self.conv2(x)), 0.2)

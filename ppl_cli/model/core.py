@@ -1,0 +1,94 @@
+"""PosePriorLearner: the one model that every command trains and runs.
+
+One forward pass (paper figure 2; the table of method.md):
+
+    memory --distil--> keypoint prior T --+
+    image --encode, attend, regress--> affine per keypoint --> keypoints T' --recall--> T' as the memory knows it
+                                                                 |
+                               link weights W ---------------- draw --> skeleton map
+                                                                             |
+                               masked image (or another frame) ------- reconstruct --> image
+
+All coordinates are (x, y), normalised: -1 and +1 are the centres of the first and last pixel of the square image.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ppl_cli.model.decoder import Decoder
+from ppl_cli.model.encoder import Encoder, Estimate
+from ppl_cli.model.memory import Memory, Recall
+from ppl_cli.model.skeleton import skeleton_map
+
+LINK_SCALE = 512.0  # w = softplus(512 * raw): acts as a learning rate of the links
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a model is built from. The defaults are the paper's."""
+
+    image_size: int = 128  # side S of the square input, a multiple of 16
+    keypoints: int = 16
+    width: int = 64  # channels of the first block of encoder and decoder
+    banks: int = 34  # memory banks = tokens of a pose
+    vectors: int = 16  # vectors in a bank
+    dimension: int = 512  # of a vector
+    thickness: float = 5e-4  # of a link, in squared normalised units: exp(-distance^2 / thickness)
+    links_start: float = -4.0  # mean of 512 * raw link weights at the start
+
+
+class Output(NamedTuple):
+    estimate: Estimate
+    skeleton_map: torch.Tensor  # (B, 1, S, S)
+    reconstruction: torch.Tensor  # (B, 3, S, S), about [-1, 1]
+    recall: Recall
+
+
+class PosePriorLearner(nn.Module):
+    def __init__(self, sizes: Sizes):
+        super().__init__()
+        self.sizes = sizes
+        n = sizes.keypoints
+        self.encoder = Encoder(n, sizes.width)
+        self.decoder = Decoder(sizes.width)
+        self.memory = Memory(n, sizes.banks, sizes.vectors, sizes.dimension)
+        self.raw_links = nn.Parameter((torch.randn(n, n) + sizes.links_start) / LINK_SCALE)  # only i < j is read
+        self.alpha = nn.Parameter(torch.ones(()))  # strength of the reference image
+
+    def distil_prior(self) -> torch.Tensor:
+        """The keypoint prior T, (N, 2), without gradient: the mean of every memory bank, decoded."""
+        with torch.autocast(self.raw_links.device.type, enabled=False):
+            return self.memory.distil()
+
+    def link_weights(self) -> torch.Tensor:
+        """The connectivity prior W, (N, N), symmetric, >= 0, zero on the diagonal."""
+        upper = F.softplus(LINK_SCALE * self.raw_links).triu(1)
+        return upper + upper.T
+
+    def estimate(self, images: torch.Tensor) -> Estimate:
+        """images (B, 3, S, S) in [-1, 1] -> keypoints (B, N, 2), their affine transforms and attention."""
+        return self.encoder(images, self.distil_prior())
+
+    def draw(self, keypoints: torch.Tensor, size: int | None = None) -> torch.Tensor:
+        """keypoints (B, N, 2) -> skeleton map (B, 1, size, size); size defaults to the image size."""
+        return skeleton_map(keypoints, self.link_weights(), size or self.sizes.image_size, self.sizes.thickness)
+
+    def reconstruct(self, reference: torch.Tensor, skeleton: torch.Tensor) -> torch.Tensor:
+        """reference image (B, 3, S, S) in [-1, 1] and skeleton map (B, 1, S, S) -> image (B, 3, S, S)."""
+        return self.decoder(self.alpha * reference, skeleton)
+
+    def recall(self, keypoints: torch.Tensor) -> Recall:
+        """The pose (B, N, 2) as the memory knows it."""
+        with torch.autocast(keypoints.device.type, enabled=False):
+            return self.memory.recall(keypoints)
+
+    def forward(self, images: torch.Tensor, references: torch.Tensor) -> Output:
+        """images and references (B, 3, S, S) in [-1, 1]. Changes no state: training updates the memory itself."""
+        estimate = self.estimate(images)
+        skeleton = self.draw(estimate.keypoints)
+        reconstruction = self.reconstruct(references, skeleton)
+        return Output(estimate, skeleton, reconstruction, self.recall(estimate.keypoints.detach()))

@@ -1,0 +1,122 @@
+"""What training minimises (paper section "Training"; constants and differences in method.md, "Losses").
+
+Images are (B, 3, S, S) in [-1, 1], keypoints (B, N, 2) (x, y) normalised. Every function returns a scalar.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ppl_cli.model.memory import Recall
+
+CONFIGURATION_WEIGHT = 100.0
+
+# Convolutions before each pooling; the last ReLU of each of the first four stages is compared
+# (VGG16: relu1_2 2_2 3_3 4_3, VGG19: relu1_2 2_2 3_4 4_4).
+VGG_STAGES = {"vgg16": (2, 2, 3, 3), "vgg19": (2, 2, 4, 4)}
+
+
+class PerceptualLoss(nn.Module):
+    """Mean absolute difference of the features of a frozen VGG, summed over its first `stages` stages.
+
+    Johnson et al. 2016; the paper takes VGG19, the reference implementation VGG16. `weights` has torchvision's
+    names (`features.0.weight`, ...); images are resized to `size` x `size` first.
+    """
+
+    def __init__(self, weights: dict[str, torch.Tensor], network: str = "vgg19", stages: int = 4, size: int = 224):
+        super().__init__()
+        self.size = size
+        self.stages = nn.ModuleList()
+        index, channels = 0, 3
+        for stage in range(stages):
+            layers: list[nn.Module] = [nn.MaxPool2d(2)] if stage else []
+            index += bool(stage)
+            for _ in range(VGG_STAGES[network][stage]):
+                weight, bias = weights[f"features.{index}.weight"], weights[f"features.{index}.bias"]
+                conv = nn.Conv2d(channels, len(weight), 3, padding=1)
+                conv.load_state_dict({"weight": weight.float(), "bias": bias.float()})
+                layers += [conv, nn.ReLU(inplace=True)]
+                index, channels = index + 2, len(weight)
+            self.stages.append(nn.Sequential(*layers))
+        self.requires_grad_(False)
+        mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def prepare(self, images: torch.Tensor) -> torch.Tensor:
+        x = ((images + 1) / 2 - self.mean) / self.std
+        if x.shape[-1] != self.size:
+            x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False)
+        return x
+
+    def forward(self, reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        ours, theirs = self.prepare(reconstruction), self.prepare(images)
+        total = 0.0
+        for stage in self.stages:
+            ours = stage(ours)
+            with torch.no_grad():
+                theirs = stage(theirs)
+            total = total + F.l1_loss(ours.float(), theirs.float())
+        return total
+
+
+class MultiscaleLoss(nn.Module):
+    """Download-free: mean absolute difference of pixels and of their gradients, over `scales` halvings of the image.
+
+    Ours, not the paper's. Gradients weigh what moves (edges of limbs) against what does not (flat background).
+    """
+
+    def __init__(self, scales: int = 3, gradient_weight: float = 2.0):
+        super().__init__()
+        self.scales, self.gradient_weight = scales, gradient_weight
+
+    def forward(self, reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        difference = (reconstruction - images).float()
+        total = 0.0
+        for scale in range(self.scales):
+            difference = F.avg_pool2d(difference, 2) if scale else difference
+            gradients = difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()
+            total = total + difference.abs().mean() + self.gradient_weight * gradients
+        return total
+
+
+def boundary_loss(keypoints: torch.Tensor) -> torch.Tensor:
+    """|v| of every coordinate outside [-1, 1]: summed over keypoints, mean over batch and the two coordinates."""
+    size = keypoints.abs()
+    return torch.where(size > 1, size, 0).sum(1).mean()
+
+
+def configuration_loss(recall: Recall, keypoints: torch.Tensor) -> torch.Tensor:
+    """How well the memory recalls the pose, and how near its tokens lie to the vectors they chose."""
+    recalled = F.mse_loss(recall.keypoints, keypoints.detach())
+    return CONFIGURATION_WEIGHT * recalled + F.mse_loss(recall.tokens, recall.quantised)
+
+
+def link_loss(keypoints: torch.Tensor, prior: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The paper's link regularisation (the reference implementation leaves it out): links keep the prior's lengths.
+
+    Sum over pairs of w_ij * | |P_i - P_j| - |P'_i - P'_j| |, mean over the batch; prior (N, 2), weights (N, N).
+    """
+    i, j = torch.triu_indices(len(prior), len(prior), 1, device=prior.device)
+    lengths = (keypoints[:, i] - keypoints[:, j]).square().sum(-1).add(1e-12).sqrt()
+    return (weights[i, j] * ((prior[i] - prior[j]).norm(dim=-1) - lengths).abs()).sum(-1).mean()
+
+
+def separation_loss(keypoints: torch.Tensor, distance: float = 0.2) -> torch.Tensor:
+    """Keeps keypoints from falling onto each other: exp(-d^2 / (2 distance^2)) summed over pairs, per keypoint.
+
+    Ours, off in the paper's recipes. `distance` is in normalised units; pairs three times as far apart feel nothing.
+    """
+    i, j = torch.triu_indices(keypoints.shape[1], keypoints.shape[1], 1, device=keypoints.device)
+    squared = (keypoints[:, i] - keypoints[:, j]).square().sum(-1)
+    return torch.exp(-squared / (2 * distance**2)).sum(-1).mean() / keypoints.shape[1]
+
+
+def equivariance_loss(keypoints: torch.Tensor, moved: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
+    """Keypoints must move as the image does. Ours, off in the paper's recipes.
+
+    `moved` are the keypoints of the warped image, `affine` (B, 2, 3) maps them back to where `keypoints` lie.
+    Mean absolute difference in normalised units.
+    """
+    back = moved @ affine[..., :2].mT + affine[:, None, :, 2]
+    return (back - keypoints).abs().mean()

@@ -1,0 +1,60 @@
+"""What a training step sees: which images, flipped or not, and with which reference image.
+
+Everything random is a function of (seed, step) alone. Resuming needs no stored random state: the step is enough.
+"""
+
+import hashlib
+from typing import NamedTuple
+
+import torch
+
+from ppl_cli.config import Config
+from ppl_cli.data.datasets import ImageSet
+from ppl_cli.data.references import keep_mask
+
+
+class Batch(NamedTuple):
+    images: torch.Tensor  # (B, 3, S, S) in [-1, 1]
+    references: torch.Tensor  # (B, 3, S, S) in [-1, 1], 0 where hidden
+
+
+def generator(device: torch.device | str, *key: int | str) -> torch.Generator:
+    """A random stream of its own for each key, such as (seed, "mask", step)."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+def batch_indices(step: int, batch: int, count: int, seed: int) -> torch.Tensor:
+    """(batch,) indices of step `step` in an endless row of shuffled passes over `count` images.
+
+    Works for fewer images than a batch, which then holds some of them twice.
+    """
+    first, last = step * batch, (step + 1) * batch
+    passes = range(first // count, (last - 1) // count + 1)
+    rows = torch.cat([torch.randperm(count, generator=generator("cpu", seed, "order", number)) for number in passes])
+    return rows[first - passes[0] * count :][:batch]
+
+
+def to_unit(pixels: torch.Tensor) -> torch.Tensor:
+    """uint8 0..255 -> float [-1, 1]."""
+    return pixels.float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
+
+
+def make_batch(
+    images: ImageSet, step: int, config: Config, device: torch.device, strict: bool = False, count: int | None = None
+) -> Batch:
+    """Batch number `step`, of `count` images (default train.batch)."""
+    indices = batch_indices(step, count or config.train.batch, len(images), config.seed)
+    pixels = to_unit(images.fetch(indices, strict).to(device, non_blocking=True))
+    random = generator(device, config.seed, "augment", step)
+    flips = torch.rand(len(indices), 1, 1, 1, generator=random, device=device) < 0.5
+    pixels = torch.where(flips, pixels.flip(-1), pixels) if config.train.flip else pixels
+    if config.reference.kind == "video":
+        others = images.other_frames(indices, generator("cpu", config.seed, "frames", step))
+        references = to_unit(images.fetch(others, strict).to(device, non_blocking=True))
+        references = torch.where(flips, references.flip(-1), references) if config.train.flip else references
+    else:
+        references = pixels * keep_mask(
+            len(indices), config.reference.cells, config.reference.missing, config.model.image_size, random
+        )
+    return Batch(pixels, references)

@@ -1,0 +1,167 @@
+"""Training, from a configuration to a run folder: one procedure, to be read from top to bottom.
+
+The loop never waits for the device between logged steps: losses stay there until a row of metrics.csv is due.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ppl_cli import __version__
+from ppl_cli.checkpoint import build_model, load_training, save_model, save_training
+from ppl_cli.config import Config, to_yaml
+from ppl_cli.data.datasets import ImageSet
+from ppl_cli.data.warp import random_affine, warp_images
+from ppl_cli.device import Compute
+from ppl_cli.drawing.curves import save_curves
+from ppl_cli.drawing.samples import sample_sheet, save_sheet
+from ppl_cli.errors import Interrupted
+from ppl_cli.files import replacing
+from ppl_cli.model.core import Output, PosePriorLearner
+from ppl_cli.model.losses import (
+    boundary_loss,
+    configuration_loss,
+    equivariance_loss,
+    link_loss,
+    separation_loss,
+)
+from ppl_cli.prior import Prior, save_prior
+from ppl_cli.training.batches import Batch, generator, make_batch
+from ppl_cli.training.metrics import MetricsFile, read_metrics
+from ppl_cli.training.progress import Progress
+from ppl_cli.training.reconstruction import reconstruction_loss
+
+SAMPLES = 8  # images in a picture of samples/
+
+
+@dataclass
+class Trained:
+    model: PosePriorLearner  # in evaluation mode
+    step: int
+    seconds: float
+
+
+def train(
+    config: Config,
+    images: ImageSet,
+    folder: Path,
+    compute: Compute,
+    say: Callable[[str], None],
+    resume: bool = False,
+    strict: bool = False,
+) -> Trained:
+    """Train on `images` and write `folder`; `say` prints a line of log.
+
+    Raises Interrupted after SIGINT or SIGTERM, with everything saved, and PPLError when a loss is no longer a number.
+    """
+    reconstruct_loss = compute.place(reconstruction_loss(config.loss))
+    torch.manual_seed(config.seed)
+    model = compute.place(build_model(config))
+    optimiser = torch.optim.Adam(model.parameters(), config.train.learning_rate)
+    if resume:
+        step, window = load_training(folder / "training.pt", model, optimiser)
+    else:
+        step, window = 0, None
+        write_config(folder / "config.yaml", config, compute)
+    metrics = MetricsFile(folder / "metrics.csv", step)
+    progress = Progress(config, step, window, say)
+    shown = make_batch(images, 0, config, compute.device, count=SAMPLES)
+    draw_samples(folder, model, shown, step)
+    model.train()
+
+    with stop_signals() as stopped:
+        while step < config.train.steps:
+            batch = make_batch(images, step, config, compute.device, strict=strict)
+            with compute.autocast():
+                output = model(batch.images, batch.references)
+                reconstruction = reconstruct_loss(output.reconstruction, batch.images)
+                losses = {"reconstruction": reconstruction, **pose_losses(model, output, batch, config, step)}
+            total = torch.stack(list(losses.values())).sum()
+            optimiser.zero_grad(set_to_none=True)
+            total.backward()
+            optimiser.step()
+            model.memory.update(output.recall.tokens.detach(), output.recall.indices, config.memory.revive)
+            step += 1
+
+            progress.collect(losses, total, output.estimate.keypoints)
+            last = step == config.train.steps or stopped.is_set()
+            if step % config.train.log_every == 0 or step == config.train.steps:
+                metrics.append(progress.row(step, model))
+            if last or step % config.train.save_every == 0:
+                progress.check_finite(step)  # a checkpoint never holds what a broken step left behind
+                save(folder, model, optimiser, config, step, progress.window())
+            if last or step % config.train.sample_every == 0:
+                draw_samples(folder, model, shown, step)
+            if stopped.is_set() and step < config.train.steps:
+                progress.close()
+                again = f"ppl train {folder / 'config.yaml'} --out {folder} --resume"
+                raise Interrupted(f"stopped at step {step}, everything is saved; go on with: {again}")
+    progress.close()
+    save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
+    return Trained(model.eval(), step, progress.seconds)
+
+
+def pose_losses(
+    model: PosePriorLearner, output: Output, batch: Batch, config: Config, step: int
+) -> dict[str, torch.Tensor]:
+    """The losses that look at keypoints, weighted; those of weight 0 are not computed."""
+    weights, keypoints = config.loss, output.estimate.keypoints
+    losses = {
+        "boundary": weights.boundary * boundary_loss(keypoints),
+        "configuration": configuration_loss(output.recall, keypoints),
+    }
+    if weights.links:
+        losses["links"] = weights.links * link_loss(keypoints, model.distil_prior(), model.link_weights())
+    if weights.separation:
+        losses["separation"] = weights.separation * separation_loss(keypoints)
+    if weights.equivariance:
+        random = generator(keypoints.device, config.seed, "warp", step)
+        affine = random_affine(len(keypoints), random)
+        moved = model.estimate(warp_images(batch.images, affine)).keypoints
+        losses["equivariance"] = weights.equivariance * equivariance_loss(keypoints, moved, affine)
+    return losses
+
+
+def save(
+    folder: Path, model: PosePriorLearner, optimiser: torch.optim.Optimizer, config: Config, step: int, window: torch.Tensor
+) -> None:
+    save_training(folder / "training.pt", model, optimiser, step, window)
+    save_model(folder / "model.safetensors", model, config, step)
+    prior = Prior(model.distil_prior().cpu().numpy(), model.link_weights().detach().cpu().numpy())
+    save_prior(folder / "prior.json", prior)
+
+
+def draw_samples(folder: Path, model: PosePriorLearner, shown: Batch, step: int) -> None:
+    save_sheet(folder / "samples" / f"step-{step:06d}.png", sample_sheet(model, shown.images, shown.references))
+
+
+def write_config(path: Path, config: Config, compute: Compute) -> None:
+    written_by = {"ppl": __version__, "torch": str(torch.__version__), "device": str(compute.device), "precision": compute.precision}
+    with replacing(path) as temporary:
+        temporary.write_text(to_yaml(config, written_by), encoding="utf-8")
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """SIGINT and SIGTERM set the event, so that the step ends and is saved; a second one stops at once."""
+    stopped = threading.Event()
+
+    def on_signal(number: int, frame: object) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        stopped.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

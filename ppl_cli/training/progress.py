@@ -1,0 +1,106 @@
+"""Losses on the way from the device to metrics.csv, the progress bar and the log.
+
+Losses of the steps since the last row stay on the device; `row` fetches their means once and stops on NaN.
+"""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from tqdm import tqdm
+
+from ppl_cli.config import Config
+from ppl_cli.errors import PPLError
+from ppl_cli.model.core import PosePriorLearner
+from ppl_cli.training.metrics import LOSSES
+
+SECONDS_BETWEEN_LINES = 10  # of log, where there is no terminal for a progress bar
+
+
+class Progress:
+    def __init__(self, config: Config, start: int, window: torch.Tensor | None, say: Callable[[str], None]):
+        self.config, self.say, self.start = config, say, start
+        self.begun = self.last_row = self.last_line = time.perf_counter()
+        self.collected: list[torch.Tensor] = [] if window is None else list(window)
+        self.timed_step = start
+        self.bar = tqdm(total=config.train.steps, initial=start, disable=None, unit="step", dynamic_ncols=True)
+
+    def collect(self, losses: dict[str, torch.Tensor], total: torch.Tensor, keypoints: torch.Tensor) -> None:
+        """One step's losses, by name, and its keypoints (B, N, 2). No transfer, no wait."""
+        zero = torch.zeros((), device=keypoints.device)
+        named = losses | {"total": total}
+        parts = [named.get(name, zero).detach().float() for name in LOSSES]
+        spread = keypoints.detach().std(1).mean()
+        self.collected.append(torch.stack([*parts, spread]))
+        self.bar.update()
+
+    def window(self) -> torch.Tensor:
+        """(steps since the last row, losses + 1), on the CPU."""
+        return torch.stack(self.collected).cpu() if self.collected else torch.empty(0, len(LOSSES) + 1)
+
+    def check_finite(self, step: int) -> torch.Tensor:
+        """The window after `step`. PPLError names the first step whose loss is not finite."""
+        values = self.window()
+        wrong = (~values.isfinite().all(1)).nonzero()
+        if len(wrong):
+            first = int(wrong[0])
+            parts = ", ".join(f"{name} {value:.4g}" for name, value in zip(LOSSES, values[first], strict=False))
+            raise PPLError(
+                f"step {step - len(values) + first + 1}: the loss is no longer a number ({parts}); the last checkpoint "
+                "before it is kept. Try a lower rate (--set train.learning_rate=...) or --precision fp32"
+            )
+        return values
+
+    def row(self, step: int, model: PosePriorLearner) -> dict[str, float]:
+        """Means since the last row, for metrics.csv. PPLError if one is not finite."""
+        values = self.check_finite(step)
+        now = time.perf_counter()
+        images = (step - self.timed_step) * self.config.train.batch
+        row = {
+            "step": step,
+            **dict(zip((*LOSSES, "keypoint_spread"), values.mean(0).tolist(), strict=True)),
+            "images_per_second": images / max(now - self.last_row, 1e-9),
+            "peak_memory_gib": peak_memory_gib(next(model.parameters()).device),
+            "bank_perplexity": model.memory.perplexity().mean().item(),
+        }
+        self.collected, self.last_row, self.timed_step = [], now, step
+        self.show(row, now)
+        return row
+
+    def show(self, row: dict[str, float], now: float) -> None:
+        text = f"loss {row['total']:.3f} (image {row['reconstruction']:.3f}, memory {row['configuration']:.3f})"
+        self.bar.set_postfix_str(f"{text}, {row['images_per_second']:.0f} images/s")
+        finished = row["step"] == self.config.train.steps
+        if self.bar.disable and (finished or now - self.last_line >= SECONDS_BETWEEN_LINES):
+            left = (now - self.begun) / max(row["step"] - self.start, 1) * (self.config.train.steps - row["step"])
+            self.say(
+                f"step {row['step']}/{self.config.train.steps}  {text}  {row['images_per_second']:.0f} images/s  "
+                f"{minutes(left)} left"
+            )
+            self.last_line = now
+
+    def close(self) -> None:
+        self.bar.close()
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.begun
+
+
+def minutes(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "?"
+    whole = int(seconds)
+    hours = f"{whole // 3600}:{whole // 60 % 60:02d}" if whole >= 3600 else f"{whole // 60}"
+    return f"{hours}:{whole % 60:02d}"
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """On CUDA the most that tensors took of the GPU; else the most that the process took of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
