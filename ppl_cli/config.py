@@ -77,12 +77,16 @@ class LossConfig(Section):
     links: float = Field(0.0, ge=0)  # weight of the paper's link regularisation, which the reference leaves out
     equivariance: float = Field(0.0, ge=0)  # weight: keypoints move as a randomly warped image does (not in the paper)
     separation: float = Field(0.0, ge=0)  # weight: keypoints keep apart (not in the paper)
+    ease_from: int = Field(0, ge=0)  # step from which these two weights fall ...
+    ease_to: int = Field(0, ge=0)  # ... to `eased` of their value at this step; 0: they never fall
+    eased: float = Field(0.04, ge=0, le=1)
 
 
 class TrainConfig(Section):
     steps: Positive = 20_000
     batch: Positive = 64
     learning_rate: float = Field(1e-4, gt=0)  # Adam
+    link_rate: float = Field(1.0, ge=0)  # learning rate of the links, relative to learning_rate
     flip: bool = True  # random horizontal flips
     log_every: Positive = 50  # steps between rows of metrics.csv
     save_every: Positive = 500  # steps between checkpoints

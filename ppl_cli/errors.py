@@ -13,7 +13,7 @@ class UsageError(PPLError):
     exit_code = 2
 
 
-class Interrupted(PPLError):
+class InterruptedRunError(PPLError):
     """Stopped by SIGINT or SIGTERM after saving (exit code 130)."""
 
     exit_code = 130

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from ppl_cli import __version__
 from ppl_cli.cli.infer import infer
 from ppl_cli.cli.train import train
 from ppl_cli.errors import PPLError
@@ -41,7 +40,9 @@ def show_version(asked: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")] = False,
 ) -> None:
     pass

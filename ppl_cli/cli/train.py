@@ -50,9 +50,7 @@ def train(
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other")
     weights = str(perceptual_weights) if perceptual_weights else None
-    chosen = load_config(
-        config, tuple(set_ or ()), data__path=str(data) if data else None, loss__weights=weights
-    )
+    chosen = load_config(config, tuple(set_ or ()), data__path=str(data) if data else None, loss__weights=weights)
     say(f"configuration {config}, seed {chosen.seed}")
 
     from ppl_cli.training.run import run_training

@@ -18,7 +18,7 @@ from ppl_cli.config import DataConfig
 from ppl_cli.data.coco import read_coco
 from ppl_cli.data.figures import figure
 from ppl_cli.data.frame import Frame
-from ppl_cli.data.images import UnreadableImage, decode, list_images, natural_order
+from ppl_cli.data.images import UnreadableImageError, decode, list_images, natural_order
 from ppl_cli.errors import PPLError, UsageError
 
 WORKERS = min(32, os.cpu_count() or 1)
@@ -29,7 +29,7 @@ SPLIT_FOLDERS = ("train", "test", "val", "valid", "validation", "fit")
 class ImageSet:
     """Images of one category, as uint8 squares ready for the network.
 
-    `load(i)` returns (size, size, 3) uint8 and may raise UnreadableImage. `groups[i]` is the video that image i
+    `load(i)` returns (size, size, 3) uint8 and may raise UnreadableImageError. `groups[i]` is the video that image i
     belongs to (frames of one video follow each other), or None. `keypoints` are annotations (M, K, 2), normalised,
     NaN where missing, or None. `skipped` collects (name, reason) of what could not be read.
     """
@@ -101,7 +101,7 @@ class ImageSet:
     def _try_load(self, index: int) -> np.ndarray | str:
         try:
             return self.load(index).copy()
-        except UnreadableImage as error:
+        except UnreadableImageError as error:
             return str(error)
 
     def _skip(self, index: int, reason: str, strict: bool) -> None:

@@ -22,7 +22,8 @@ def figure(index: int, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray
     rng = np.random.Generator(np.random.PCG64([seed, index]))
     joints = pose(rng)
     picture = background(rng, size)
-    for start, end, radius, colour in body(rng, joints):
+    behind = picture.mean((0, 1))
+    for start, end, radius, colour in body(rng, joints, behind):
         paint_capsule(picture, start, end, radius, colour)
     picture += rng.normal(0, 3.0, picture.shape)
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8), np.stack([joints[name] for name in KEYPOINT_NAMES])
@@ -57,27 +58,35 @@ def pose(rng: np.random.Generator) -> dict[str, np.ndarray]:
     return joints
 
 
-def body(rng: np.random.Generator, joints: dict[str, np.ndarray]):
-    """Capsules (start, end, radius, colour) from back to front."""
-    build = rng.uniform(0.85, 1.2)
-    skin = np.array([225.0, 180, 150]) * rng.uniform(0.45, 1.05)
-    shirt, trousers, shoes = (rng.uniform(30, 235, 3) for _ in range(3))
+def colour_against(rng: np.random.Generator, behind: np.ndarray) -> np.ndarray:
+    """(3,) a colour of cloth that can be told from the background."""
+    while True:
+        colour = rng.uniform(20, 245, 3)
+        if np.abs(colour - behind).sum() > 200:
+            return colour
+
+
+def body(rng: np.random.Generator, joints: dict[str, np.ndarray], behind: np.ndarray):
+    """Capsules (start, end, radius, colour) from back to front, before a background of mean colour `behind`."""
+    build = rng.uniform(0.9, 1.15)
+    skin = np.array([225.0, 180, 150]) * rng.choice((rng.uniform(0.35, 0.55), rng.uniform(0.95, 1.1)))
+    shirt, trousers, shoes = (colour_against(rng, behind) for _ in range(3))
     sleeves = shirt if rng.random() < 0.6 else skin
     for side in ("left", "right"):
-        yield joints[f"{side}_hip"], joints[f"{side}_knee"], 0.075 * build, trousers
-        yield joints[f"{side}_knee"], joints[f"{side}_foot"], 0.06 * build, trousers * 0.9
-        yield joints[f"{side}_foot"], joints[f"{side}_foot"], 0.07 * build, shoes
+        yield joints[f"{side}_hip"], joints[f"{side}_knee"], 0.085 * build, trousers
+        yield joints[f"{side}_knee"], joints[f"{side}_foot"], 0.075 * build, trousers * 0.9
+        yield joints[f"{side}_foot"], joints[f"{side}_foot"], 0.085 * build, shoes
     yield joints["neck"], joints["pelvis"], 0.15 * build, shirt
     for side in ("left", "right"):
-        yield joints[f"{side}_shoulder"], joints[f"{side}_elbow"], 0.06 * build, shirt * 0.9
-        yield joints[f"{side}_elbow"], joints[f"{side}_hand"], 0.05 * build, sleeves * 0.95
-        yield joints[f"{side}_hand"], joints[f"{side}_hand"], 0.06 * build, skin
+        yield joints[f"{side}_shoulder"], joints[f"{side}_elbow"], 0.075 * build, shirt * 0.9
+        yield joints[f"{side}_elbow"], joints[f"{side}_hand"], 0.065 * build, sleeves * 0.95
+        yield joints[f"{side}_hand"], joints[f"{side}_hand"], 0.08 * build, skin
     yield joints["head"], joints["head"], 0.13 * build, skin
 
 
 def background(rng: np.random.Generator, size: int) -> np.ndarray:
     """(size, size, 3) float: two colours blended across the picture, and a floor."""
-    first, second = rng.uniform(60, 220, 3), rng.uniform(60, 220, 3)
+    first, second = (rng.uniform(90, 165) + rng.uniform(-25, 25, 3) for _ in range(2))
     angle = rng.uniform(0, 2 * math.pi)
     side = np.linspace(-1, 1, size)
     blend = (side[None, :] * math.cos(angle) + side[:, None] * math.sin(angle)) / 2.83 + 0.5

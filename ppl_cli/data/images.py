@@ -15,13 +15,13 @@ from ppl_cli.errors import UsageError
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
-class UnreadableImage(Exception):
+class UnreadableImageError(Exception):
     """An image that cannot be decoded; the message says why, without the file's name."""
 
 
-def natural_order(name: str) -> list:
-    """Sort key in which frame_2 comes before frame_10."""
-    return [(0, int(part), part) if part.isdecimal() else (1, part.casefold(), part) for part in re.split(r"(\d+)", name)]
+def natural_order(name: str) -> tuple:
+    """Sort key in which frame_2 comes before frame_10, whatever the case."""
+    return [(0, int(part)) if part.isdecimal() else (1, part.casefold()) for part in re.split(r"(\d+)", name)], name
 
 
 def walk(folder: Path) -> Iterator[Path]:
@@ -54,27 +54,27 @@ def list_images(folder: Path) -> list[Path]:
 def decode(path: Path) -> Image.Image:
     """The image as displayed (EXIF orientation applied), in RGB; the first frame of an animation.
 
-    Transparent pixels are laid over grey; 16-bit and float greys are scaled to 8 bits. UnreadableImage says why not.
+    Transparent pixels are laid over grey; 16-bit and float greys are scaled to 8 bits. UnreadableImageError says why not.
     """
     try:
         # A named pipe or a device would block for ever.
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UnreadableImage("not a regular file")
+            raise UnreadableImageError("not a regular file")
         with Image.open(path) as image:
             image.load()
             return to_rgb(ImageOps.exif_transpose(image))
-    except UnreadableImage:
+    except UnreadableImageError:
         raise
     except Image.DecompressionBombError as error:
-        raise UnreadableImage("too large: more pixels than Pillow's safety limit") from error
+        raise UnreadableImageError("too large: more pixels than Pillow's safety limit") from error
     except Image.UnidentifiedImageError as error:
-        raise UnreadableImage("not an image, or of an unknown format") from error
+        raise UnreadableImageError("not an image, or of an unknown format") from error
     except FileNotFoundError as error:
-        raise UnreadableImage("no such file") from error
+        raise UnreadableImageError("no such file") from error
     except MemoryError as error:
-        raise UnreadableImage("too large for this machine's memory") from error
+        raise UnreadableImageError("too large for this machine's memory") from error
     except Exception as error:  # damaged files raise anything from SyntaxError to struct.error
-        raise UnreadableImage(" ".join(f"damaged: {error}".split())) from error
+        raise UnreadableImageError(" ".join(f"damaged: {error}".split())) from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

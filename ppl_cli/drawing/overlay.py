@@ -53,7 +53,9 @@ def draw_skeleton(draw: ImageDraw.ImageDraw, points: np.ndarray, links: np.ndarr
             radius = unit * 1.3
             box = (x - radius, y - radius, x + radius, y + radius)
             unsure = confidence is not None and confidence[number] < 0.2
-            draw.ellipse(box, fill=None if unsure else (*colour, 255), outline=(20, 20, 20, 255), width=max(1, round(unit * 0.35)))
+            draw.ellipse(
+                box, fill=None if unsure else (*colour, 255), outline=(20, 20, 20, 255), width=max(1, round(unit * 0.35))
+            )
 
 
 def draw_numbers(draw: ImageDraw.ImageDraw, points: np.ndarray, unit: float) -> None:
@@ -62,4 +64,6 @@ def draw_numbers(draw: ImageDraw.ImageDraw, points: np.ndarray, unit: float) -> 
     for number, (x, y) in enumerate(points):
         if np.isfinite((x, y)).all():
             place = (x + unit * 1.6, y - unit * 1.2)
-            draw.text(place, str(number), fill=colours[number], font=font, anchor="ls", stroke_width=2, stroke_fill=(20, 20, 20))
+            draw.text(
+                place, str(number), fill=colours[number], font=font, anchor="ls", stroke_width=2, stroke_fill=(20, 20, 20)
+            )

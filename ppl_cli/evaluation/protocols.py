@@ -45,9 +45,7 @@ def with_bias(found: np.ndarray) -> np.ndarray:
     return np.concatenate((flat, np.ones((len(flat), 1))), 1)
 
 
-def regression(
-    found_fit: np.ndarray, truth_fit: np.ndarray, found_test: np.ndarray, truth_test: np.ndarray
-) -> Regression:
+def regression(found_fit: np.ndarray, truth_fit: np.ndarray, found_test: np.ndarray, truth_test: np.ndarray) -> Regression:
     """Fit ONE linear map on the fit images, measure it on the test images, beside the mean pose of the fit images.
 
     found (M, N, 2) and truth (M, K, 2), normalised; NaN in truth where not annotated.

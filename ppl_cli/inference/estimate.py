@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ppl_cli.data.frame import Frame
-from ppl_cli.data.images import UnreadableImage, decode
+from ppl_cli.data.images import UnreadableImageError, decode
 from ppl_cli.device import Compute
 from ppl_cli.model.core import PosePriorLearner
 
@@ -53,7 +53,7 @@ def confidence(attention: torch.Tensor) -> torch.Tensor:
 def decode_square(path: Path, size: int, resize: str) -> Decoded:
     try:
         image = decode(path)
-    except UnreadableImage as error:
+    except UnreadableImageError as error:
         return Decoded(None, None, str(error))
     frame = Frame(*image.size, size, resize)
     return Decoded(frame.apply_image(image), frame, None)

@@ -15,6 +15,7 @@ import tempfile
 import zipfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -73,6 +74,11 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def spool(folder: Path, mode: str = "w+b", **settings) -> IO:
+    """A file without a name beside the results: what is not written yet goes to their disk, not to memory."""
+    return tempfile.TemporaryFile(mode, dir=folder, **settings)
+
+
 def number(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.6f}"
 
@@ -110,7 +116,7 @@ class KeypointsCoco:
 
     def __init__(self, path: Path, prior: Prior):
         self.file = path.open("w", encoding="utf-8")
-        self.annotations = tempfile.TemporaryFile("w+", dir=path.parent, encoding="utf-8")  # noqa: SIM115
+        self.annotations = spool(path.parent, "w+", encoding="utf-8")
         count = len(prior.keypoints)
         skeleton = [[i + 1, j + 1] for i, j in prior.strong_links()]
         names = [f"k{k}" for k in range(count)]
@@ -156,7 +162,7 @@ class KeypointsNpz:
 
     def __init__(self, path: Path, prior: Prior):
         self.path, self.prior = path, prior
-        self.names, self.keypoints, self.confidence = (tempfile.TemporaryFile(dir=path.parent) for _ in range(3))
+        self.names, self.keypoints, self.confidence = (spool(path.parent) for _ in range(3))
         self.count, self.longest = 0, 1
 
     def add(self, name: str, pose: Pose) -> None:

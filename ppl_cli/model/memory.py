@@ -31,9 +31,7 @@ class MixerLayer(nn.Module):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(dimension), nn.LayerNorm(dimension)
         self.token_mlp = nn.Sequential(nn.Linear(keypoints, TOKEN_HIDDEN), nn.GELU(), nn.Linear(TOKEN_HIDDEN, keypoints))
-        self.channel_mlp = nn.Sequential(
-            nn.Linear(dimension, channel_hidden), nn.GELU(), nn.Linear(channel_hidden, dimension)
-        )
+        self.channel_mlp = nn.Sequential(nn.Linear(dimension, channel_hidden), nn.GELU(), nn.Linear(channel_hidden, dimension))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, keypoints, dimension) -> same."""

@@ -20,7 +20,7 @@ from ppl_cli.data.warp import random_affine, warp_images
 from ppl_cli.device import Compute
 from ppl_cli.drawing.curves import save_curves
 from ppl_cli.drawing.samples import sample_sheet, save_sheet
-from ppl_cli.errors import Interrupted
+from ppl_cli.errors import InterruptedRunError
 from ppl_cli.files import replacing
 from ppl_cli.model.core import Output, PosePriorLearner
 from ppl_cli.model.losses import (
@@ -34,7 +34,6 @@ from ppl_cli.prior import Prior, save_prior
 from ppl_cli.training.batches import Batch, generator, make_batch
 from ppl_cli.training.metrics import MetricsFile, read_metrics
 from ppl_cli.training.progress import Progress
-from ppl_cli.training.reconstruction import reconstruction_loss
 
 SAMPLES = 8  # images in a picture of samples/
 
@@ -49,6 +48,7 @@ class Trained:
 def train(
     config: Config,
     images: ImageSet,
+    reconstruction_loss: torch.nn.Module,
     folder: Path,
     compute: Compute,
     say: Callable[[str], None],
@@ -57,12 +57,12 @@ def train(
 ) -> Trained:
     """Train on `images` and write `folder`; `say` prints a line of log.
 
-    Raises Interrupted after SIGINT or SIGTERM, with everything saved, and PPLError when a loss is no longer a number.
+    Raises InterruptedRunError after SIGINT or SIGTERM, with everything saved, and PPLError when a loss is no longer a number.
     """
-    reconstruct_loss = compute.place(reconstruction_loss(config.loss))
+    compute.place(reconstruction_loss)
     torch.manual_seed(config.seed)
     model = compute.place(build_model(config))
-    optimiser = torch.optim.Adam(model.parameters(), config.train.learning_rate)
+    optimiser = make_optimiser(model, config)
     if resume:
         step, window = load_training(folder / "training.pt", model, optimiser)
     else:
@@ -79,7 +79,7 @@ def train(
             batch = make_batch(images, step, config, compute.device, strict=strict)
             with compute.autocast():
                 output = model(batch.images, batch.references)
-                reconstruction = reconstruct_loss(output.reconstruction, batch.images)
+                reconstruction = reconstruction_loss(output.reconstruction, batch.images)
                 losses = {"reconstruction": reconstruction, **pose_losses(model, output, batch, config, step)}
             total = torch.stack(list(losses.values())).sum()
             optimiser.zero_grad(set_to_none=True)
@@ -100,30 +100,44 @@ def train(
             if stopped.is_set() and step < config.train.steps:
                 progress.close()
                 again = f"ppl train {folder / 'config.yaml'} --out {folder} --resume"
-                raise Interrupted(f"stopped at step {step}, everything is saved; go on with: {again}")
+                raise InterruptedRunError(f"stopped at step {step}, everything is saved; go on with: {again}")
     progress.close()
     save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
     return Trained(model.eval(), step, progress.seconds)
 
 
-def pose_losses(
-    model: PosePriorLearner, output: Output, batch: Batch, config: Config, step: int
-) -> dict[str, torch.Tensor]:
+def make_optimiser(model: PosePriorLearner, config: Config) -> torch.optim.Optimizer:
+    rate = config.train.learning_rate
+    others = [parameter for parameter in model.parameters() if parameter is not model.raw_links]
+    return torch.optim.Adam([{"params": others}, {"params": [model.raw_links], "lr": rate * config.train.link_rate}], rate)
+
+
+def eased(config: Config, step: int) -> float:
+    """Factor of the two losses that only lead the way: 1, then falling in a line to `loss.eased`."""
+    first, last = config.loss.ease_from, config.loss.ease_to
+    if not last:
+        return 1.0
+    done = min(max((step - first) / max(last - first, 1), 0.0), 1.0)
+    return 1 - (1 - config.loss.eased) * done
+
+
+def pose_losses(model: PosePriorLearner, output: Output, batch: Batch, config: Config, step: int) -> dict[str, torch.Tensor]:
     """The losses that look at keypoints, weighted; those of weight 0 are not computed."""
     weights, keypoints = config.loss, output.estimate.keypoints
+    lead = eased(config, step)
     losses = {
         "boundary": weights.boundary * boundary_loss(keypoints),
         "configuration": configuration_loss(output.recall, keypoints),
     }
     if weights.links:
         losses["links"] = weights.links * link_loss(keypoints, model.distil_prior(), model.link_weights())
-    if weights.separation:
-        losses["separation"] = weights.separation * separation_loss(keypoints)
-    if weights.equivariance:
+    if weights.separation * lead:
+        losses["separation"] = lead * weights.separation * separation_loss(keypoints)
+    if weights.equivariance * lead:
         random = generator(keypoints.device, config.seed, "warp", step)
         affine = random_affine(len(keypoints), random)
         moved = model.estimate(warp_images(batch.images, affine)).keypoints
-        losses["equivariance"] = weights.equivariance * equivariance_loss(keypoints, moved, affine)
+        losses["equivariance"] = lead * weights.equivariance * equivariance_loss(keypoints, moved, affine)
     return losses
 
 
@@ -141,7 +155,12 @@ def draw_samples(folder: Path, model: PosePriorLearner, shown: Batch, step: int)
 
 
 def write_config(path: Path, config: Config, compute: Compute) -> None:
-    written_by = {"ppl": __version__, "torch": str(torch.__version__), "device": str(compute.device), "precision": compute.precision}
+    written_by = {
+        "ppl": __version__,
+        "torch": str(torch.__version__),
+        "device": str(compute.device),
+        "precision": compute.precision,
+    }
     with replacing(path) as temporary:
         temporary.write_text(to_yaml(config, written_by), encoding="utf-8")
 

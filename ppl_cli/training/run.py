@@ -7,6 +7,7 @@ from ppl_cli.config import Config
 from ppl_cli.data.datasets import open_dataset
 from ppl_cli.device import Compute, choose_compute
 from ppl_cli.training.loop import Trained, train
+from ppl_cli.training.reconstruction import reconstruction_loss
 from ppl_cli.training.run_folder import choose_run_folder, prepare_run_folder
 
 
@@ -27,5 +28,6 @@ def run_training(
     skipped = f", {len(images.skipped)} unreadable ones left out (skipped.csv)" if images.skipped else ""
     kept = "in memory" if images.cache is not None else "read again for every batch (data.cache_gib is too small)"
     say(f"{len(images)} images{skipped}, {kept}; run folder {folder}")
+    loss = reconstruction_loss(config.loss)
     prepare_run_folder(folder, images.skipped, overwrite)
-    return train(config, images, folder, compute, say, resume, strict), folder, compute
+    return train(config, images, loss, folder, compute, say, resume, strict), folder, compute

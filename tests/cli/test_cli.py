@@ -1,0 +1,172 @@
+"""The program as a user meets it: help, version, errors, exit codes."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ppl_cli import __version__
+from ppl_cli.cli.app import main
+
+
+def ppl(capsys, *arguments) -> tuple[int, str, str]:
+    """Run in this process: (exit code, stdout, stderr)."""
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    output = capsys.readouterr()
+    return stopped.value.code, output.out, output.err
+
+
+def one_line(error: str) -> str:
+    lines = [line for line in error.strip().splitlines() if line.startswith("ppl: ")]
+    assert len(lines) == 1
+    assert error.strip().endswith(lines[0])
+    assert "Traceback" not in error
+    return lines[0]
+
+
+def test_version(capsys):
+    assert ppl(capsys, "--version") == (0, f"ppl {__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", [(), ("train",), ("infer",)])
+def test_help_teaches_with_examples(capsys, command):
+    code, out, _ = ppl(capsys, *command, "--help")
+    assert code == 0
+    assert "ppl train quickstart" in out or "ppl infer runs/quickstart-1" in out
+
+
+def test_help_is_quick_and_imports_no_torch():
+    code = """
+import sys
+from ppl_cli.cli.app import main
+try:
+    main(["--help"])
+except SystemExit:
+    pass
+heavy = {"torch", "torchvision", "numpy", "pydantic", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+    times = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "ppl_cli", "--help"], check=True, capture_output=True, timeout=60)
+        times.append(time.perf_counter() - begun)
+    assert min(times) < 0.5 * (3 if os.getloadavg()[0] > 2 else 1)  # a busy machine is no reason to fail
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("train", "quikstart"), "did you mean quickstart"),
+        (("train", "quickstart", "--set", "train.stepz=3"), "did you mean steps"),
+        (("train", "folder"), "give --data FOLDER"),
+        (("train", "folder", "--data", "nowhere"), "no such folder"),
+        (("train", "h36m", "--data", "."), "no loader yet"),
+        (("train", "quickstart", "--resume", "--overwrite"), "exclude each other"),
+        (("train", "quickstart", "--device", "cuda"), "no CUDA GPU"),
+        (("train", "quickstart", "--device", "gpu"), "write auto, cpu"),
+        (("train", "quickstart", "--precision", "fp64"), "write auto, fp32 or bf16"),
+        (("train",), "Missing argument"),
+        (("trian",), "No such command"),
+        (("infer", "nowhere", "x.jpg", "--out", "o"), "no model at nowhere"),
+        (("infer", "m", "x.jpg", "--out", "o", "--format", "xml"), "any of csv,coco,npz"),
+        (("infer", "m", "x.jpg"), "--out"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, arguments, words):
+    import torch
+
+    if "cuda" in arguments and torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA GPU")
+    monkeypatch.chdir(tmp_path)
+    code, _, error = ppl(capsys, *arguments)
+    assert code == 2
+    assert words in one_line(error)
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_perceptual_weights_say_how_to_get_them(capsys, tmp_path, tiny_yaml, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there: as without a network
+    code, _, error = ppl(capsys, "train", tiny_yaml, "--out", tmp_path / "run", "--set", "loss.kind=perceptual")
+    assert code == 1
+    line = one_line(error)
+    assert "vgg19-dcbb9e9d.pth" in line
+    assert "--perceptual-weights FILE" in line
+    assert "loss.kind=multiscale" in line
+    (tmp_path / "bad.safetensors").write_text("x")
+    arguments = ("train", tiny_yaml, "--out", tmp_path / "run2", "--set", "loss.kind=perceptual", "--perceptual-weights")
+    assert "not a readable" in one_line(ppl(capsys, *arguments, tmp_path / "bad.safetensors")[2])
+    assert "no such file" in one_line(ppl(capsys, *arguments, tmp_path / "none.pth")[2])
+
+
+def test_train_then_infer(capsys, tmp_path, tiny_yaml, pictures):
+    code, out, error = ppl(capsys, "train", tiny_yaml, "--out", tmp_path / "run", "--device", "cpu")
+    assert code == 0
+    assert "held-out figures: error" in out
+    assert "step 6/6" in error
+    code, out, error = ppl(capsys, "infer", tmp_path / "run", pictures, "--out", tmp_path / "poses", "--overlay")
+    assert code == 0
+    assert out == f"8 poses in {tmp_path / 'poses'}\n"
+    code, _, error = ppl(capsys, "infer", tmp_path / "run", pictures, "--out", tmp_path / "poses")
+    assert code == 2
+    assert "--overwrite" in one_line(error)
+
+
+def test_a_bug_shows_its_traceback_only_with_debug(capsys, monkeypatch, tiny_yaml):
+    import ppl_cli.config
+
+    def broken(*arguments, **settings):
+        raise ZeroDivisionError("division\nby zero")
+
+    monkeypatch.setattr(ppl_cli.config, "load_config", broken)
+    code, _, error = ppl(capsys, "train", tiny_yaml)
+    assert code == 1
+    assert "internal error: ZeroDivisionError: division by zero" in one_line(error)
+    with pytest.raises(ZeroDivisionError):
+        main(["--debug", "train", str(tiny_yaml)])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
+def test_no_permission_is_one_line(capsys, tmp_path, tiny_yaml):
+    tmp_path.chmod(0o500)
+    code, _, error = ppl(capsys, "train", tiny_yaml, "--out", tmp_path / "run")
+    tmp_path.chmod(0o700)
+    assert code == 2
+    assert "cannot write to" in one_line(error)
+
+
+def test_out_that_cannot_be_a_folder_is_one_line(capsys, tmp_path, tiny_yaml, model_file, pictures):
+    for arguments in (("train", tiny_yaml), ("infer", model_file, pictures)):
+        code, _, error = ppl(capsys, *arguments, "--out", model_file)
+        assert code == 2
+        assert str(model_file) in one_line(error)
+    code, _, error = ppl(capsys, "train", tiny_yaml, "--out", "/proc/run")
+    assert code == 2
+    assert "cannot write to /proc/run" in one_line(error)
+
+
+def test_ctrl_c_while_training_saves_and_exits_130(tmp_path, tiny_yaml):
+    import signal
+
+    command = [sys.executable, "-m", "ppl_cli", "train", str(tiny_yaml), "--out", str(tmp_path / "run"), "--device", "cpu"]
+    process = subprocess.Popen(
+        [*command, "--set", "train.steps=100000", "--set", "train.save_every=100000"],
+        stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while (
+        not (tmp_path / "run" / "metrics.csv").exists() or len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) < 3
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "everything is saved; go on with: ppl train" in one_line(error)
+    assert (tmp_path / "run" / "training.pt").exists()

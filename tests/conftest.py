@@ -1,0 +1,76 @@
+"""What several tests need: a tiny configuration, a tiny trained model, folders of images."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ppl_cli.checkpoint import build_model, save_model
+from ppl_cli.config import Config
+from ppl_cli.data.figures import figure
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+TINY = {
+    "name": "tiny",
+    "data": {"kind": "figures", "figures": 24},
+    "model": {"image_size": 32, "keypoints": 5, "width": 4, "banks": 3, "vectors": 4, "dimension": 16, "thickness": 6e-3},
+    "reference": {"cells": 8, "missing": 0.9},
+    "loss": {"kind": "multiscale", "equivariance": 1.0, "separation": 0.3},
+    "memory": {"revive": 0.1},
+    "train": {"steps": 6, "batch": 4, "log_every": 2, "save_every": 3, "sample_every": 6, "learning_rate": 1e-3},
+}
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    torch.set_num_threads(2)
+
+
+@pytest.fixture
+def tiny() -> Config:
+    return Config.model_validate(TINY)
+
+
+@pytest.fixture
+def tiny_yaml(tmp_path, tiny) -> Path:
+    import yaml
+
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(tiny.model_dump()))
+    return file
+
+
+@pytest.fixture
+def model_file(tmp_path, tiny) -> Path:
+    torch.manual_seed(0)
+    file = tmp_path / "model.safetensors"
+    save_model(file, build_model(tiny), tiny, 7)
+    return file
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """A folder of eight images of several sizes and kinds, two of them in a sub-folder."""
+    folder = tmp_path / "pictures"
+    (folder / "sub").mkdir(parents=True)
+    for i, (width, height) in enumerate([(64, 64), (90, 50), (50, 90), (33, 47), (128, 128), (200, 120), (61, 64), (40, 41)]):
+        pixels, _ = figure(i, 64)
+        name = f"sub/{i}.png" if i > 5 else f"{i}.jpg"
+        Image.fromarray(pixels).resize((width, height)).save(folder / name)
+    return folder
+
+
+def shared(*parts: str) -> Path:
+    """A file of ../shared; skips the test where it is not."""
+    path = SHARED.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"../shared/{'/'.join(parts)} is not on this machine")
+    return path
+
+
+def relative_error(ours, theirs) -> float:
+    ours, theirs = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
+    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())

@@ -1,0 +1,106 @@
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ppl_cli.data.images import UnreadableImageError, decode, list_images
+from ppl_cli.errors import UsageError
+
+
+def test_lists_recursively_in_natural_order_without_hidden_files(tmp_path):
+    for name in ["frame_10.jpg", "frame_2.JPG", "b/x.png", ".hidden.png", ".cache/y.png", "notes.txt", "B2/z.webp"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    names = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
+    assert names == ["b/x.png", "B2/z.webp", "frame_2.JPG", "frame_10.jpg"]
+
+
+@pytest.mark.parametrize(("make", "words"), [(lambda p: None, "no such folder"), (lambda p: p.mkdir(), "no images")])
+def test_no_images_is_a_usage_error(tmp_path, make, words):
+    make(tmp_path / "x")
+    with pytest.raises(UsageError, match=words):
+        list_images(tmp_path / "x")
+
+
+def picture(mode: str) -> Image.Image:
+    grey = np.tile(np.linspace(0, 255, 32).astype(np.uint8), (16, 1))
+    if mode == "I;16":
+        return Image.fromarray(grey.astype(np.uint16) * 257)
+    return Image.fromarray(grey).convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [
+        ("RGB", "png"),
+        ("L", "jpg"),
+        ("CMYK", "jpg"),
+        ("P", "png"),
+        ("1", "bmp"),
+        ("I;16", "png"),
+        ("I;16", "tiff"),
+        ("F", "tiff"),
+    ],
+)
+def test_every_mode_becomes_rgb_with_the_same_look(tmp_path, mode, suffix):
+    path = tmp_path / f"x.{suffix}"
+    picture(mode).save(path)
+    image = decode(path)
+    assert image.mode == "RGB"
+    assert image.size == (32, 16)
+    pixels = np.asarray(image).astype(int).mean(2)
+    if mode != "1":
+        assert np.abs(pixels - np.linspace(0, 255, 32)).max() < 12
+
+
+def test_transparent_pixels_show_grey(tmp_path):
+    image = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
+    image.putpixel((0, 0), (255, 0, 0, 255))
+    image.save(tmp_path / "x.png")
+    assert decode(tmp_path / "x.png").getpixel((5, 5)) == (128, 128, 128)
+    assert decode(tmp_path / "x.png").getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    image = Image.new("RGB", (40, 20))
+    exif = image.getexif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    image.save(tmp_path / "x.jpg", exif=exif)
+    assert decode(tmp_path / "x.jpg").size == (20, 40)
+
+
+def test_animation_shows_its_first_frame(tmp_path):
+    first, second = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "blue")
+    first.save(tmp_path / "x.webp", save_all=True, append_images=[second], lossless=True)
+    assert decode(tmp_path / "x.webp").getpixel((3, 3)) == (255, 0, 0)
+
+
+def test_one_pixel_is_an_image(tmp_path):
+    Image.new("RGB", (1, 1), "red").save(tmp_path / "x.png")
+    assert decode(tmp_path / "x.png").size == (1, 1)
+
+
+def test_what_is_no_image_says_why(tmp_path):
+    (tmp_path / "text.jpg").write_text("hello")
+    (tmp_path / "empty.png").touch()
+    Image.effect_noise((64, 64), 50).save(tmp_path / "cut.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:700])
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for name, words in {
+        "text": "not an image",
+        "empty": "not an image",
+        "cut": "damaged",
+        "pipe": "regular",
+        "no": "no such",
+    }.items():
+        path = tmp_path / f"{name}.{'png' if name == 'empty' else 'jpg'}"
+        with pytest.raises(UnreadableImageError, match=words):
+            decode(path)
+
+
+def test_bombs_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    Image.new("L", (64, 64)).save(tmp_path / "x.png")
+    with pytest.raises(UnreadableImageError, match="too large"):
+        decode(tmp_path / "x.png")

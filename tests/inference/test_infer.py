@@ -1,0 +1,190 @@
+"""`ppl infer` end to end: the same poses in every format, in any order and batch size, whatever the folder holds."""
+
+import csv
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ppl_cli.data.frame import Frame
+from ppl_cli.data.images import decode
+from ppl_cli.device import choose_compute
+from ppl_cli.errors import PPLError, UsageError
+from ppl_cli.inference.estimate import Estimator, confidence
+from ppl_cli.inference.run import run_inference
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def infer(model, inputs, out, **settings):
+    defaults = {"formats": ["csv", "coco", "npz"], "draw": False, "batch": 4, "overwrite": False, "strict": False}
+    run_inference(str(model), inputs, out, **(defaults | {"device": "cpu", "precision": "fp32", "say": quiet} | settings))
+    return out
+
+
+def read_csv(out) -> dict[str, np.ndarray]:
+    poses: dict[str, list] = {}
+    with (out / "keypoints.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            poses.setdefault(row["image"], []).append([float(row[c] or "nan") for c in ("x", "y", "confidence")])
+    return {name: np.array(rows) for name, rows in poses.items()}
+
+
+def test_every_format_says_the_same(model_file, pictures, tmp_path):
+    out = infer(model_file, [pictures], tmp_path / "out")
+    table = read_csv(out)
+    arrays = np.load(out / "keypoints.npz")
+    coco = json.loads((out / "keypoints.coco.json").read_text())
+    assert list(table) == arrays["images"].tolist() == [image["file_name"] for image in coco["images"]]
+    assert set(table) == {*(f"{i}.jpg" for i in range(6)), "sub/6.png", "sub/7.png"}
+    for k, (name, rows) in enumerate(table.items()):
+        assert np.abs(rows[:, :2] - arrays["keypoints_px"][k]).max() < 1e-5
+        assert np.abs(rows[:, 2] - arrays["confidence"][k]).max() < 1e-5
+        annotation = coco["annotations"][k]
+        assert annotation["image_id"] == coco["images"][k]["id"]
+        assert np.abs(np.reshape(annotation["keypoints"], (-1, 3))[:, :2] - rows[:, :2]).max() < 1e-5
+        image = decode(pictures / name)
+        assert (coco["images"][k]["width"], coco["images"][k]["height"]) == image.size
+    assert arrays["prior"].shape == (5, 2)
+    assert arrays["confidence"].min() >= 0
+    assert arrays["confidence"].max() <= 1
+
+
+def test_equals_the_model_called_by_hand(model_file, pictures, tmp_path, tiny):
+    from ppl_cli.checkpoint import load_model
+
+    table = read_csv(infer(model_file, [pictures], tmp_path / "out"))
+    model = load_model(model_file).model
+    for name, rows in table.items():
+        image = decode(pictures / name)
+        frame = Frame(*image.size, 32, tiny.data.resize)
+        pixels = torch.from_numpy(frame.apply_image(image)).permute(2, 0, 1)[None] / 127.5 - 1
+        with torch.no_grad():
+            by_hand = frame.to_pixels(model.estimate(pixels).keypoints[0].numpy())
+        assert np.abs(rows[:, :2] - by_hand).max() < 1e-3
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8, 64])
+def test_batch_size_does_not_change_the_poses(model_file, pictures, tmp_path, batch):
+    reference = read_csv(infer(model_file, [pictures], tmp_path / "a", batch=4))
+    other = read_csv(infer(model_file, [pictures], tmp_path / "b", batch=batch))
+    for name, rows in reference.items():
+        assert np.abs(rows - other[name]).max() < 1e-4
+
+
+def test_order_and_company_do_not_change_the_poses(model_file, pictures, tmp_path):
+    reference = read_csv(infer(model_file, [pictures], tmp_path / "a"))
+    files = [pictures / name for name in reversed(list(reference))]
+    (pictures / "sub" / "broken.jpg").write_text("no image")
+    other = read_csv(infer(model_file, [*files, pictures / "sub" / "broken.jpg"], tmp_path / "b"))
+    alone = read_csv(infer(model_file, [pictures / "2.jpg"], tmp_path / "c"))
+    assert list(other)[-1] == "broken.jpg"
+    for name, rows in reference.items():
+        assert np.abs(rows - other[name.split("/")[-1]]).max() < 1e-4
+    assert np.abs(reference["2.jpg"] - alone["2.jpg"]).max() < 1e-4
+
+
+def test_unreadable_images_keep_their_rows_and_are_listed(model_file, pictures, tmp_path):
+    (pictures / "text.jpg").write_text("hello")
+    Image.new("RGB", (1, 1)).save(pictures / "dot.png")
+    out = infer(model_file, [pictures], tmp_path / "out")
+    table = read_csv(out)
+    assert np.isnan(table["text.jpg"]).all()
+    assert np.isfinite(table["dot.png"]).all()
+    assert len(table) == 10
+    assert (out / "skipped.csv").read_text().splitlines() == [
+        "image,reason",
+        'text.jpg,"not an image, or of an unknown format"',
+    ]
+    arrays = np.load(out / "keypoints.npz")
+    assert np.isnan(arrays["keypoints_px"][arrays["images"].tolist().index("text.jpg")]).all()
+    assert "text.jpg" not in (out / "keypoints.coco.json").read_text()
+
+
+def test_strict_stops_and_leaves_no_result(model_file, pictures, tmp_path):
+    (pictures / "text.jpg").write_text("hello")
+    with pytest.raises(PPLError, match=r"text\.jpg: not an image"):
+        infer(model_file, [pictures], tmp_path / "out", strict=True)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_only_unreadable_images_fail(model_file, tmp_path):
+    (tmp_path / "x.jpg").write_text("no")
+    with pytest.raises(PPLError, match="none of the 1 images could be read"):
+        infer(model_file, [tmp_path / "x.jpg"], tmp_path / "out")
+
+
+def test_results_are_never_replaced_unasked(model_file, pictures, tmp_path):
+    infer(model_file, [pictures / "1.jpg"], tmp_path / "out")
+    with pytest.raises(UsageError, match=r"already holds keypoints\.csv"):
+        infer(model_file, [pictures], tmp_path / "out")
+    assert len(read_csv(infer(model_file, [pictures], tmp_path / "out", overwrite=True))) == 8
+
+
+def test_several_folders_keep_their_names_apart(model_file, pictures, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (20, 20)).save(other / "0.jpg")
+    table = read_csv(infer(model_file, [pictures, other], tmp_path / "out"))
+    assert {"pictures/0.jpg", "other/0.jpg", "pictures/sub/6.png"} <= set(table)
+
+
+def test_names_of_any_kind_survive(model_file, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    names = ['qu"ote,.png', "new\nline.png", "猫🐈.png", "=cmd.png", " space .png"]
+    for name in names:
+        Image.new("RGB", (20, 20)).save(folder / name)
+    out = infer(model_file, [folder], tmp_path / "out", draw=True)
+    assert set(read_csv(out)) == set(names) == set(np.load(out / "keypoints.npz")["images"].tolist())
+    assert {i["file_name"] for i in json.loads((out / "keypoints.coco.json").read_text())["images"]} == set(names)
+
+
+def test_coco_is_read_by_pycocotools(model_file, pictures, tmp_path):
+    coco = pytest.importorskip("pycocotools.coco")
+    out = infer(model_file, [pictures], tmp_path / "out")
+    loaded = coco.COCO(str(out / "keypoints.coco.json"))
+    assert len(loaded.getImgIds()) == len(loaded.getAnnIds()) == 8
+    category = loaded.loadCats(1)[0]
+    assert category["keypoints"] == [f"k{i}" for i in range(5)]
+    assert all(1 <= end <= 5 for link in category["skeleton"] for end in link)
+
+
+def test_overlays_are_pictures_of_the_images(model_file, pictures, tmp_path):
+    out = infer(model_file, [pictures], tmp_path / "out", draw=True)
+    with Image.open(out / "overlay" / "5.jpg.png") as drawn, Image.open(pictures / "5.jpg") as image:
+        assert drawn.width / drawn.height == pytest.approx(image.width / image.height, rel=0.02)
+        plain = np.asarray(image.resize(drawn.size, Image.Resampling.BICUBIC)).astype(int)
+        changed = (np.abs(np.asarray(drawn).astype(int) - plain).max(-1) > 40).mean()
+    assert 0.002 < changed < 0.4
+    assert (out / "overlay" / "sub" / "6.png.png").exists()
+
+
+def test_confidence_is_how_concentrated_attention_is():
+    cells = 64
+    values = []
+    for k in (1, 2, 4, 16, 64):
+        attention = torch.zeros(1, 1, 8, 8)
+        attention.flatten(2)[..., :k] = 1 / k
+        values.append(confidence(attention).item())
+        assert values[-1] == pytest.approx(1 - np.log(k) / np.log(cells), abs=1e-6)
+    assert values == sorted(values, reverse=True)
+    assert (values[0], values[-1]) == (1.0, pytest.approx(0, abs=1e-6))
+    sharp = torch.randn(1, 3, 8, 8)
+    levels = [confidence((sharp * t).flatten(2).softmax(-1).unflatten(-1, (8, 8))) for t in (0.1, 1, 3, 10)]
+    assert all((low < high).all() for low, high in itertools.pairwise(levels))
+
+
+def test_estimating_twice_gives_the_same(model_file, tiny):
+    from ppl_cli.checkpoint import load_model
+
+    estimator = Estimator(load_model(model_file).model, choose_compute("cpu"))
+    squares = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), dtype=np.uint8)
+    first, second = estimator(squares), estimator(squares)
+    assert np.array_equal(first[0], second[0])
+    assert np.array_equal(first[1], second[1])

@@ -1,0 +1,90 @@
+import copy
+
+import pytest
+import torch
+
+from ppl_cli.model.core import PosePriorLearner, Sizes
+
+TINY = Sizes(image_size=32, keypoints=5, width=4, banks=3, vectors=4, dimension=16, thickness=5e-3)
+
+
+@pytest.fixture
+def model() -> PosePriorLearner:
+    torch.manual_seed(0)
+    return PosePriorLearner(TINY)
+
+
+def images(batch=3, size=32, seed=0):
+    return torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+@pytest.mark.parametrize("sizes", [TINY, Sizes(48, 7, 6, 2, 3, 8), Sizes(64, 2, 4, 1, 1, 4)])
+def test_shapes_follow_the_sizes(sizes):
+    model = PosePriorLearner(sizes)
+    s, n = sizes.image_size, sizes.keypoints
+    output = model(images(2, s), images(2, s))
+    assert output.estimate.keypoints.shape == (2, n, 2)
+    assert output.estimate.affine.shape == (2, n, 2, 3)
+    assert output.estimate.attention.shape == (2, n, s // 4, s // 4)
+    assert output.skeleton_map.shape == (2, 1, s, s)
+    assert output.reconstruction.shape == (2, 3, s, s)
+    assert output.recall.tokens.shape == (2, sizes.banks, sizes.dimension)
+    assert model.distil_prior().shape == (n, 2)
+
+
+def test_keypoints_are_the_affine_transforms_of_the_prior(model):
+    model.eval()
+    estimate = model.estimate(images())
+    prior = torch.cat((model.distil_prior(), torch.ones(5, 1)), 1)
+    expected = torch.einsum("bnij,nj->bni", estimate.affine, prior)
+    assert torch.allclose(estimate.keypoints, expected, atol=1e-6)
+    assert torch.allclose(estimate.attention.sum((2, 3)), torch.ones(3, 5), atol=1e-5)
+
+
+def test_evaluation_changes_nothing_and_images_do_not_see_each_other(model):
+    model.eval()
+    before = copy.deepcopy(model.state_dict())
+    batch = images(4)
+    together = model(batch, batch)
+    alone = [model(image[None], image[None]) for image in batch]
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    for index, output in enumerate(alone):
+        assert torch.allclose(together.estimate.keypoints[index], output.estimate.keypoints[0], atol=1e-5)
+        assert torch.allclose(together.reconstruction[index], output.reconstruction[0], atol=1e-4)
+
+
+def test_links_are_symmetric_positive_and_without_diagonal(model):
+    links = model.link_weights()
+    assert torch.equal(links, links.T)
+    assert (links.diagonal() == 0).all()
+    assert (links[~torch.eye(5, dtype=bool)] > 0).all()
+
+
+def test_prior_takes_no_gradient_and_the_memory_gives_none_to_the_encoder(model):
+    output = model(images(), images())
+    assert not model.distil_prior().requires_grad
+    (output.recall.keypoints.sum() + output.recall.tokens.sum()).backward()
+    assert all(p.grad is None for p in model.encoder.parameters())
+
+
+def test_reconstruction_teaches_encoder_links_and_alpha(model):
+    model(images(), images()).reconstruction.square().mean().backward()
+    assert model.raw_links.grad.abs().sum() > 0
+    assert model.alpha.grad.abs() > 0
+    assert all(p.grad.abs().sum() > 0 for n, p in model.encoder.named_parameters() if n.startswith("regress"))
+
+
+def test_alpha_scales_the_reference(model):
+    model.eval()
+    reference, skeleton = images(), torch.zeros(3, 1, 32, 32)
+    with torch.no_grad():
+        model.alpha.fill_(0)
+        assert torch.equal(model.reconstruct(reference, skeleton), model.reconstruct(-reference, skeleton))
+
+
+def test_bfloat16_autocast_keeps_pose_and_memory_in_float32(model):
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(images(), images())
+    assert output.reconstruction.dtype == torch.bfloat16
+    assert output.estimate.keypoints.dtype == output.skeleton_map.dtype == torch.float32
+    assert output.recall.keypoints.dtype == output.recall.tokens.dtype == torch.float32

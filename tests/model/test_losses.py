@@ -1,0 +1,101 @@
+import pytest
+import torch
+
+from ppl_cli.data.warp import random_affine, warp_images
+from ppl_cli.model.losses import (
+    MultiscaleLoss,
+    PerceptualLoss,
+    boundary_loss,
+    equivariance_loss,
+    link_loss,
+    separation_loss,
+)
+
+
+def test_boundary_counts_only_what_is_outside():
+    inside = torch.rand(2, 4, 2) * 2 - 1
+    assert boundary_loss(inside) == 0
+    inside[0, 1, 0] = 1.5
+    inside[1, 2, 1] = -3.0
+    assert boundary_loss(inside).item() == pytest.approx((1.5 + 3.0) / 4)  # mean over 2 images x 2 coordinates
+
+
+def test_links_keep_the_lengths_of_the_prior():
+    prior = torch.tensor([[0.0, 0.0], [0.3, 0.4], [1.0, 0.0]])
+    weights = torch.tensor([[0.0, 2, 0], [2, 0, 0], [0, 0, 0]])
+    assert link_loss(prior[None] + 0.1, prior, weights).item() == pytest.approx(0, abs=1e-5)
+    assert link_loss(prior[None] * 2, prior, weights).item() == pytest.approx(2 * 0.5, abs=1e-5)
+
+
+def test_separation_pushes_apart():
+    close = torch.tensor([[[0.0, 0.0], [0.1, 0.0]]], requires_grad=True)
+    separation_loss(close).backward()
+    assert close.grad[0, 0, 0] > 0 > close.grad[0, 1, 0]  # descending moves the left one left and the right one right
+    assert separation_loss(torch.tensor([[[-1.0, 0], [1.0, 0]]])) < 1e-10
+
+
+def test_equivariance_is_zero_for_points_that_move_with_the_image():
+    generator = torch.Generator().manual_seed(0)
+    affine = random_affine(3, generator)
+    moved = torch.rand(3, 6, 2, generator=generator)
+    keypoints = moved @ affine[..., :2].mT + affine[:, None, :, 2]
+    assert equivariance_loss(keypoints, moved, affine) < 1e-6
+    assert equivariance_loss(keypoints + 0.1, moved, affine).item() == pytest.approx(0.1, abs=1e-5)
+
+
+def test_warped_image_shows_a_point_where_the_affine_says():
+    image = torch.zeros(1, 1, 65, 65)
+    image[0, 0, 20, 40] = 1
+    point = torch.tensor([40.0, 20.0]) / 32 - 1
+    affine = random_affine(1, torch.Generator().manual_seed(1))
+    row, column = divmod(int(warp_images(image, affine)[0, 0].argmax()), 65)
+    where = torch.tensor([column, row]) / 32 - 1
+    back = affine[0, :, :2] @ where + affine[0, :, 2]
+    assert (back - point).abs().max() < 1.5 / 32
+
+
+def test_multiscale_is_zero_for_equal_images_and_sees_edges_of_any_colour():
+    loss = MultiscaleLoss(3)
+    image = torch.zeros(1, 3, 32, 32)
+    image[..., 12:20] = 1
+    assert loss(image, image) == 0
+    flat, other_colour = torch.full_like(image, 0.25), -image
+    assert loss(other_colour, image) - MultiscaleLoss(3, 0)(other_colour, image) < 1e-5  # the same edges
+    assert loss(flat, image) - MultiscaleLoss(3, 0)(flat, image) > 0.1  # no edges
+
+
+def vgg_weights(stages=((2, 64), (2, 128))):
+    weights, index, channels = {}, 0, 3
+    for number, (convolutions, width) in enumerate(stages):
+        index += bool(number)
+        for _ in range(convolutions):
+            weights[f"features.{index}.weight"] = torch.randn(width, channels, 3, 3) / (channels * 9) ** 0.5
+            weights[f"features.{index}.bias"] = torch.zeros(width)
+            index, channels = index + 2, width
+    return weights
+
+
+def test_perceptual_has_torchvisions_names_no_parameters_to_train_and_teaches_only_the_reconstruction():
+    loss = PerceptualLoss(vgg_weights(), "vgg19", stages=2, size=32)
+    assert not any(p.requires_grad for p in loss.parameters())
+    ours = torch.rand(2, 3, 48, 48, requires_grad=True)
+    theirs = torch.rand(2, 3, 48, 48, requires_grad=True)
+    loss(ours, theirs).backward()
+    assert ours.grad.abs().sum() > 0
+    assert theirs.grad is None
+    assert loss(ours, ours) == 0
+
+
+def test_perceptual_stages_are_torchvisions():
+    from torchvision.models import vgg16, vgg19
+
+    for name, build in {"vgg16": vgg16, "vgg19": vgg19}.items():
+        network = build(weights=None).features.eval()
+        weights = {f"features.{key}": value for key, value in network.state_dict().items()}
+        loss = PerceptualLoss(weights, name, 4, 32)
+        x = torch.rand(1, 3, 32, 32)
+        last = {"vgg16": (3, 8, 15, 22), "vgg19": (3, 8, 17, 26)}[name]  # relu1_2, 2_2, 3_3 or 3_4, 4_3 or 4_4
+        ours = x
+        for stage, index in zip(loss.stages, last, strict=True):
+            ours = stage(ours)
+            assert torch.allclose(ours, network[: index + 1](x), atol=1e-5)

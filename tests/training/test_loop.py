@@ -1,0 +1,186 @@
+"""Training end to end on a tiny model: what it writes, resuming, stopping, failing."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ppl_cli.config import Config, to_yaml
+from ppl_cli.device import choose_compute
+from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
+from ppl_cli.training import loop
+from ppl_cli.training import run as training_run
+from ppl_cli.training.run import run_training
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def run(config: Config, out, **settings):
+    return run_training(config, out, quiet, device="cpu", **settings)[0]
+
+
+def with_train(config: Config, **settings) -> Config:
+    return config.model_copy(update={"train": config.train.model_copy(update=settings)})
+
+
+def weights(folder) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def same(first, second) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def losses(folder) -> list[list[str]]:
+    with (folder / "metrics.csv").open() as file:
+        return [[row[c] for c in ("step", "total", "reconstruction", "equivariance")] for row in csv.DictReader(file)]
+
+
+def test_writes_the_run_folder(tiny, tmp_path):
+    trained = run(tiny, tmp_path / "run")
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"config.yaml", "model.safetensors", "training.pt", "metrics.csv", "samples", "prior.json", "curves.png"}
+    assert {path.name for path in (tmp_path / "run" / "samples").iterdir()} == {"step-000000.png", "step-000006.png"}
+    assert [row[0] for row in losses(tmp_path / "run")] == ["2", "4", "6"]
+    assert trained.step == 6
+    assert not trained.model.training
+    assert not any("vgg" in name or "perceptual" in name for name in weights(tmp_path / "run"))
+
+
+def test_one_seed_one_run_another_seed_another(tiny, tmp_path):
+    for name, seed in {"a": 0, "b": 0, "c": 1}.items():
+        run(tiny.model_copy(update={"seed": seed}), tmp_path / name)
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+def test_learning_lowers_the_loss(tiny, tmp_path):
+    run(with_train(tiny, steps=40, log_every=5, batch=8), tmp_path / "run")
+    rows = losses(tmp_path / "run")
+    assert float(rows[-1][2]) < 0.7 * float(rows[0][2])
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 5])
+def test_a_signal_saves_and_resume_continues_as_if_never_stopped(tiny, tmp_path, monkeypatch, stop_at):
+    run(tiny, tmp_path / "whole")
+    steps = 0
+
+    def counted(*arguments, **settings):
+        nonlocal steps
+        steps += 1
+        if steps == stop_at + 1:  # the first batch is the one that samples/ shows
+            os.kill(os.getpid(), signal.SIGTERM)
+        return make_batch(*arguments, **settings)
+
+    make_batch = loop.make_batch
+    monkeypatch.setattr(loop, "make_batch", counted)
+    with pytest.raises(InterruptedRunError, match=f"stopped at step {stop_at}, everything is saved"):
+        run(tiny, tmp_path / "parts")
+    monkeypatch.setattr(loop, "make_batch", make_batch)
+    run(tiny, tmp_path / "parts", resume=True)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+
+
+def test_a_finished_run_can_be_made_longer(tiny, tmp_path):
+    run(with_train(tiny, steps=8), tmp_path / "whole")
+    run(tiny, tmp_path / "parts")
+    run(with_train(tiny, steps=8), tmp_path / "parts", resume=True)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+def test_a_loss_that_is_no_number_stops_with_its_step_and_keeps_the_last_checkpoint(tiny, tmp_path, monkeypatch):
+    calls = 0
+
+    class Broken(torch.nn.Module):
+        def forward(self, reconstruction, images):
+            nonlocal calls
+            calls += 1
+            return (reconstruction - images).abs().mean() * (float("nan") if calls == 5 else 1)
+
+    monkeypatch.setattr(training_run, "reconstruction_loss", lambda config: Broken())
+    with pytest.raises(PPLError, match=r"step 5: the loss is no longer a number .*reconstruction nan"):
+        run(tiny, tmp_path / "run")
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
+    assert torch.load(tmp_path / "run" / "training.pt", weights_only=True)["step"] == 3
+
+
+def test_never_writes_over_a_run_unasked(tiny, tmp_path):
+    run(tiny, tmp_path / "run")
+    before = weights(tmp_path / "run")
+    with pytest.raises(UsageError, match="not empty"):
+        run(tiny.model_copy(update={"seed": 3}), tmp_path / "run")
+    assert same(before, weights(tmp_path / "run"))
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    run(tiny.model_copy(update={"seed": 3}), tmp_path / "run", overwrite=True)
+    assert not same(before, weights(tmp_path / "run"))
+    assert (tmp_path / "run" / "notes.txt").exists()
+
+
+def test_takes_the_next_free_number(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    short = with_train(tiny, steps=1)
+    folders = [run_training(short, None, quiet, device="cpu")[1].as_posix() for _ in range(2)]
+    assert folders == ["runs/tiny-1", "runs/tiny-2"]
+    with pytest.raises(UsageError, match="nothing to resume"):
+        run(tiny, tmp_path / "nowhere", resume=True)
+
+
+def test_a_damaged_training_file_is_one_line(tiny, tmp_path):
+    run(tiny, tmp_path / "run")
+    file = tmp_path / "run" / "training.pt"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(UsageError, match=r"training\.pt is damaged"):
+        run(tiny, tmp_path / "run", resume=True)
+
+
+def test_fewer_images_than_a_batch_train(tiny, tmp_path):
+    few = tiny.model_copy(update={"data": tiny.data.model_copy(update={"figures": 2})})
+    assert run(few, tmp_path / "run").step == 6
+
+
+def test_streaming_trains_to_the_same_weights_as_the_cache(tiny, tmp_path, pictures):
+    for name, gib in {"cached": 4, "streamed": 0}.items():
+        data = tiny.data.model_copy(update={"kind": "folder", "path": str(pictures), "cache_gib": gib})
+        run(tiny.model_copy(update={"data": data}), tmp_path / name)
+    assert same(weights(tmp_path / "cached"), weights(tmp_path / "streamed"))
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tiny, tmp_path):
+    """The file size limit of the process stands in for the disk: the write fails midway, as on a full disk."""
+    run(with_train(tiny, steps=3), tmp_path / "run")
+    before = weights(tmp_path / "run")
+    (tmp_path / "c.yaml").write_text(to_yaml(tiny, {}))
+    limit = (tmp_path / "run" / "model.safetensors").stat().st_size // 2
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}));"
+        "from ppl_cli.cli.app import main; main(sys.argv[1:])"
+    )
+    arguments = ["train", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "run"), "--resume", "--device", "cpu"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 1, done.stderr
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("ppl: cannot write")
+    assert "intact" in line
+    assert same(before, weights(tmp_path / "run"))
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_bf16_runs_on_the_cpu_too(tiny, tmp_path):
+    assert choose_compute("cpu", "bf16").precision == "bf16"
+    assert run(tiny, tmp_path / "run", precision="bf16").step == 6
+
+
+def test_leading_losses_fall_to_their_rest(tiny):
+    config = tiny.model_copy(update={"loss": tiny.loss.model_copy(update={"ease_from": 10, "ease_to": 20, "eased": 0.1})})
+    assert [round(loop.eased(config, step), 3) for step in (0, 10, 15, 20, 1000)] == [1, 1, 0.55, 0.1, 0.1]
+    assert loop.eased(tiny, 10**6) == 1
