@@ -91,6 +91,7 @@ class TrainConfig(Section):
     log_every: Positive = 50  # steps between rows of metrics.csv
     save_every: Positive = 500  # steps between checkpoints
     sample_every: Positive = 500  # steps between pictures in samples/
+    tensorboard: bool = False  # also write the rows of metrics.csv for TensorBoard, into tensorboard/
 
 
 class Config(Section):

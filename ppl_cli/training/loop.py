@@ -68,7 +68,7 @@ def train(
     else:
         step, window = 0, None
         write_config(folder / "config.yaml", config, compute)
-    metrics = MetricsFile(folder / "metrics.csv", step)
+    metrics = MetricsFile(folder / "metrics.csv", step, config.train.tensorboard)
     progress = Progress(config, step, window, say)
     shown = make_batch(images, 0, config, compute.device, count=SAMPLES)
     draw_samples(folder, model, shown, step)

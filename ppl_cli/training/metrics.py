@@ -4,7 +4,7 @@ import csv
 import io
 from pathlib import Path
 
-from ppl_cli.errors import PPLError
+from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.files import replacing
 
 LOSSES = ("total", "reconstruction", "boundary", "configuration", "links", "separation", "equivariance")
@@ -12,9 +12,13 @@ COLUMNS = ("step", *LOSSES, "images_per_second", "peak_memory_gib", "bank_perple
 
 
 class MetricsFile:
-    def __init__(self, path: Path, from_step: int):
-        """Opens for appending after step `from_step`: rows that a resumed run will write again are dropped."""
+    def __init__(self, path: Path, from_step: int, tensorboard: bool = False):
+        """Opens for appending after step `from_step`: rows that a resumed run will write again are dropped.
+
+        With `tensorboard`, rows also go to the folder tensorboard/ beside `path`. UsageError if it is not installed.
+        """
         self.path = path
+        self.board = open_tensorboard(path.parent / "tensorboard", from_step) if tensorboard else None
         kept = [row for row in read_metrics(path) if row["step"] <= from_step] if path.exists() else []
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
@@ -29,6 +33,18 @@ class MetricsFile:
                 file.write(line.getvalue())
         except OSError as error:
             raise PPLError(f"cannot write {self.path}: {error.strerror}") from error
+        if self.board:
+            for name, value in row.items():
+                self.board.add_scalar(name, value, row["step"])
+            self.board.flush()
+
+
+def open_tensorboard(folder: Path, from_step: int):
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UsageError("train.tensorboard needs TensorBoard: pip install 'ppl-cli[tensorboard]'") from error
+    return SummaryWriter(str(folder), purge_step=from_step + 1)
 
 
 def format_number(value: float) -> str:

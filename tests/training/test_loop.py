@@ -1,6 +1,7 @@
 """Training end to end on a tiny model: what it writes, resuming, stopping, failing."""
 
 import csv
+import importlib.util
 import os
 import signal
 import subprocess
@@ -184,3 +185,16 @@ def test_leading_losses_fall_to_their_rest(tiny):
     config = tiny.model_copy(update={"loss": tiny.loss.model_copy(update={"ease_from": 10, "ease_to": 20, "eased": 0.1})})
     assert [round(loop.eased(config, step), 3) for step in (0, 10, 15, 20, 1000)] == [1, 1, 0.55, 0.1, 0.1]
     assert loop.eased(tiny, 10**6) == 1
+
+
+def test_tensorboard_gets_the_rows_of_metrics_or_says_how_to_install_it(tiny, tmp_path):
+    config = with_train(tiny, tensorboard=True)
+    if importlib.util.find_spec("tensorboard") is None:
+        with pytest.raises(UsageError, match=r"pip install 'ppl-cli\[tensorboard\]'"):
+            run(config, tmp_path / "run")
+        return
+    run(config, tmp_path / "run")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("total")] == [2, 4, 6]

@@ -1,0 +1,41 @@
+"""The floors of the design: imports only run down, and the model imports nothing of the rest."""
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "ppl_cli"
+FLOORS = [
+    {"cli", "__main__"},
+    {"evaluation"},
+    {"training", "inference"},
+    {"checkpoint", "drawing"},
+    {"config", "reference", "data", "prior", "device", "files"},
+    {"model", "errors"},
+]
+FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
+
+
+def imports(file: Path) -> set[str]:
+    """Parts of ppl_cli that a file imports: `data` for ppl_cli.data.images."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ppl_cli."):
+            names.add(node.module.split(".")[1])
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("ppl_cli.")}
+    return names
+
+
+def test_imports_only_run_down():
+    for file in PACKAGE.rglob("*.py"):
+        part = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if part == "__init__":
+            continue
+        for other in imports(file):
+            assert FLOOR[other] >= FLOOR[part], f"{file}: {part} imports {other}"
+            assert part != "model" or other == "model", f"{file} imports {other}"
+
+
+def test_files_stay_short():
+    for file in PACKAGE.rglob("*.py"):
+        assert len(file.read_text(encoding="utf-8").splitlines()) <= 300, file
