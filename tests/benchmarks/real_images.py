@@ -18,7 +18,7 @@ from ppl_cli.evaluation.protocols import Regression, regression
 from ppl_cli.inference.estimate import Estimator, estimate_poses
 
 
-def score(run: str, folder: Path, fit: str, test: str) -> tuple[Regression, list[str]]:
+def score(run: str, folder: Path, fit: str, test: str) -> tuple[Regression, float, list[str]]:
     checkpoint = load_model(run)
     estimator = Estimator(checkpoint.model, choose_compute("auto", "fp32"))
     found, truth = [], []
@@ -29,13 +29,16 @@ def score(run: str, folder: Path, fit: str, test: str) -> tuple[Regression, list
         poses = estimate_poses(estimator, [folder / name for name in annotated.names], checkpoint.config.data.resize, 32)
         found.append(np.stack([pose.keypoints_px for pose in poses]) / unit)
         truth.append(annotated.keypoints_px / unit)
-    return regression(found[0], truth[0], found[1], truth[1]), annotated.keypoint_names
+    on_fit = regression(found[0], truth[0], found[0], truth[0]).error
+    return regression(found[0], truth[0], found[1], truth[1]), on_fit, annotated.keypoint_names
 
 
 if __name__ == "__main__":
     run, folder, *files = sys.argv[1:]
     fit, test = files or ("train.json", "test.json")
-    result, names = score(run, Path(folder), fit, test)
-    print(f"error {result.error:.2f} %  mean pose {result.mean_pose:.2f} %  ratio {result.ratio:.2f}")
+    result, on_fit, names = score(run, Path(folder), fit, test)
+    print(
+        f"error {result.error:.2f} %  mean pose {result.mean_pose:.2f} %  ratio {result.ratio:.2f}  (on the fit images {on_fit:.2f} %)"
+    )
     for k in np.argsort(-result.per_keypoint):
         print(f"  {names[k]:20s} {result.per_keypoint[k]:.2f}")

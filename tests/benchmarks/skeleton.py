@@ -36,8 +36,7 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         measure(sys.argv[1])
     else:
-        print(
-            f"batch {BATCH}, {KEYPOINTS} keypoints, {SIZE} x {SIZE}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-        )
+        machine = f"{torch.get_num_threads()} threads, torch {torch.__version__}"
+        print(f"batch {BATCH}, {KEYPOINTS} keypoints, {SIZE} x {SIZE}, {machine}")
         for name in ("plain", "ours"):
             subprocess.run([sys.executable, "-m", "tests.benchmarks.skeleton", name], check=True)
