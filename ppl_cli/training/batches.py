@@ -4,6 +4,7 @@ Everything random is a function of (seed, step) alone. Resuming needs no stored 
 """
 
 import hashlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from ppl_cli.config import Config
 from ppl_cli.data.datasets import ImageSet
 from ppl_cli.data.references import keep_mask
+from ppl_cli.data.warp import random_affine, warp_images
 
 
 class Batch(NamedTuple):
@@ -47,14 +49,24 @@ def make_batch(
     indices = batch_indices(step, count or config.train.batch, len(images), config.seed)
     pixels = to_unit(images.fetch(indices, strict).to(device, non_blocking=True))
     random = generator(device, config.seed, "augment", step)
-    flips = torch.rand(len(indices), 1, 1, 1, generator=random, device=device) < 0.5
-    pixels = torch.where(flips, pixels.flip(-1), pixels) if config.train.flip else pixels
+    change = augmentation(config, len(indices), random)
+    pixels = change(pixels)
     if config.reference.kind == "video":
         others = images.other_frames(indices, generator("cpu", config.seed, "frames", step))
-        references = to_unit(images.fetch(others, strict).to(device, non_blocking=True))
-        references = torch.where(flips, references.flip(-1), references) if config.train.flip else references
+        references = change(to_unit(images.fetch(others, strict).to(device, non_blocking=True)))
     else:
-        references = pixels * keep_mask(
-            len(indices), config.reference.cells, config.reference.missing, config.model.image_size, random
-        )
+        cells, missing = config.reference.cells, config.reference.missing
+        references = pixels * keep_mask(len(indices), cells, missing, config.model.image_size, random)
     return Batch(pixels, references)
+
+
+def augmentation(config: Config, batch: int, random: torch.Generator) -> Callable[[torch.Tensor], torch.Tensor]:
+    """One random flip and warp per image: a function that applies the same to images and to their references."""
+    flips = torch.rand(batch, 1, 1, 1, generator=random, device=random.device) < 0.5
+    affine = random_affine(batch, random, config.train.warp) if config.train.warp else None
+
+    def change(pixels: torch.Tensor) -> torch.Tensor:
+        pixels = torch.where(flips, pixels.flip(-1), pixels) if config.train.flip else pixels
+        return pixels if affine is None else warp_images(pixels, affine)
+
+    return change

@@ -37,8 +37,7 @@ if __name__ == "__main__":
     run, folder, *files = sys.argv[1:]
     fit, test = files or ("train.json", "test.json")
     result, on_fit, names = score(run, Path(folder), fit, test)
-    print(
-        f"error {result.error:.2f} %  mean pose {result.mean_pose:.2f} %  ratio {result.ratio:.2f}  (on the fit images {on_fit:.2f} %)"
-    )
+    print(f"error {result.error:.2f} %  mean pose {result.mean_pose:.2f} %  ratio {result.ratio:.2f}", end="  ")
+    print(f"(on the fit images {on_fit:.2f} %)")
     for k in np.argsort(-result.per_keypoint):
         print(f"  {names[k]:20s} {result.per_keypoint[k]:.2f}")

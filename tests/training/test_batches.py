@@ -64,3 +64,15 @@ def test_video_references_are_other_frames_flipped_alike(tiny, tmp_path):
     assert flipped.any()
     assert not flipped.all()
     assert (batch.images.amax((1, 2, 3)) != batch.references.amax((1, 2, 3))).all()
+
+
+def test_warped_batches_show_other_pixels_of_the_same_images(tiny):
+    images = open_dataset(tiny.data, tiny.model.image_size, tiny.seed)
+    cpu = torch.device("cpu")
+    plain = make_batch(images, 0, tiny, cpu).images
+    for warp in (0.01, 1.0):
+        config = tiny.model_copy(update={"train": tiny.train.model_copy(update={"warp": warp})})
+        warped = make_batch(images, 0, config, cpu).images
+        change = (warped - plain).abs().mean()
+        assert (change < 0.05) if warp < 0.1 else (change > 0.1)
+        assert torch.equal(warped, make_batch(images, 0, config, cpu).images)
