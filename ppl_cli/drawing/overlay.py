@@ -18,12 +18,10 @@ def keypoint_colours(count: int) -> list[tuple[int, int, int]]:
     return [tuple(round(255 * c) for c in colorsys.hls_to_rgb(hue, 0.55, 0.95)) for hue in hues]
 
 
-def overlay(
-    image: Image.Image, keypoints_px: np.ndarray, links: np.ndarray, confidence: np.ndarray | None = None, labels: bool = True
-) -> Image.Image:
-    """image RGB; keypoints_px (N, 2) in its pixels, NaN where missing; links (N, N) weights; confidence (N,) in [0, 1].
+def overlay(image: Image.Image, keypoints_px: np.ndarray, links: np.ndarray, labels: bool = True) -> Image.Image:
+    """image RGB; keypoints_px (N, 2) in its pixels, NaN where missing; links (N, N) weights.
 
-    Returns an RGB image whose longer side lies between 320 and 1024 pixels. Unsure keypoints are drawn as open rings.
+    Returns an RGB image whose longer side lies between 320 and 1024 pixels.
     """
     longest = max(image.size)
     zoom = min(max(1.0, SMALLEST / longest), LARGEST / longest)
@@ -31,31 +29,29 @@ def overlay(
     points = (np.asarray(keypoints_px) + 0.5) * zoom
     unit = max(picture.size) / 100  # of line widths and radii
     layer = Image.new("RGBA", [side * SMOOTH for side in picture.size], (0, 0, 0, 0))
-    draw_skeleton(ImageDraw.Draw(layer), points * SMOOTH, links, unit * SMOOTH, confidence)
-    picture.paste(layer := layer.resize(picture.size, Image.Resampling.BOX), (0, 0), layer)
+    draw_skeleton(ImageDraw.Draw(layer), points * SMOOTH, links, unit * SMOOTH)
+    layer = layer.resize(picture.size, Image.Resampling.BOX)
+    picture.paste(layer, (0, 0), layer)
     if labels:
         draw_numbers(ImageDraw.Draw(picture), points, unit)
     return picture
 
 
-def draw_skeleton(draw: ImageDraw.ImageDraw, points: np.ndarray, links: np.ndarray, unit: float, confidence=None) -> None:
+def draw_skeleton(draw: ImageDraw.ImageDraw, points: np.ndarray, links: np.ndarray, unit: float) -> None:
     """Links, weakest first so that strong ones lie above, then keypoints; `points` in pixels of the drawing."""
     count = len(points)
     strongest = max(float(links.max(initial=0)), 1e-12)
     pairs = [(links[i, j] / strongest, i, j) for i in range(count) for j in range(i + 1, count)]
     for strength, i, j in sorted(pairs):
         if strength >= 0.1 and np.isfinite(points[[i, j]]).all():
-            ends = [tuple(points[i]), tuple(points[j])]
-            draw.line(ends, fill=(20, 20, 20, round(200 * strength)), width=max(1, round(unit * (0.5 + 1.1 * strength))))
-            draw.line(ends, fill=(255, 255, 255, round(255 * strength)), width=max(1, round(unit * (0.2 + 0.7 * strength))))
-    for number, (colour, (x, y)) in enumerate(zip(keypoint_colours(count), points, strict=True)):
+            ends, opacity = [tuple(points[i]), tuple(points[j])], strength**2
+            draw.line(ends, fill=(20, 20, 20, round(200 * opacity)), width=max(1, round(unit * (0.4 + 1.0 * strength))))
+            draw.line(ends, fill=(255, 255, 255, round(255 * opacity)), width=max(1, round(unit * (0.1 + 0.6 * strength))))
+    for colour, (x, y) in zip(keypoint_colours(count), points, strict=True):
         if np.isfinite((x, y)).all():
-            radius = unit * 1.3
+            radius = unit * 1.4
             box = (x - radius, y - radius, x + radius, y + radius)
-            unsure = confidence is not None and confidence[number] < 0.2
-            draw.ellipse(
-                box, fill=None if unsure else (*colour, 255), outline=(20, 20, 20, 255), width=max(1, round(unit * 0.35))
-            )
+            draw.ellipse(box, fill=(*colour, 255), outline=(20, 20, 20, 255), width=max(1, round(unit * 0.35)))
 
 
 def draw_numbers(draw: ImageDraw.ImageDraw, points: np.ndarray, unit: float) -> None:

@@ -95,6 +95,6 @@ def draw_overlay(folder: Path, name: str, path: Path, pose: Pose, links) -> None
         place.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PPLError(f"cannot write to {place.parent}: {error.strerror}") from error
-    picture = overlay(decode(path), pose.keypoints_px, links, pose.confidence)
+    picture = overlay(decode(path), pose.keypoints_px, links)
     with replacing(place) as temporary:
         picture.save(temporary, "PNG")
