@@ -88,6 +88,7 @@ class TrainConfig(Section):
     learning_rate: float = Field(1e-4, gt=0)  # Adam
     link_rate: float = Field(1.0, ge=0)  # learning rate of the links, relative to learning_rate
     flip: bool = True  # random horizontal flips
+    jitter: float = Field(0.0, ge=0, le=0.5)  # random shift of drawn keypoints, standard deviation in normalised units
     warp: float = Field(0.0, ge=0, le=1)  # random rotation, scale and shift; 1: up to 23 degrees, 20 %, 15 % of half a side
     log_every: Positive = 50  # steps between rows of metrics.csv
     save_every: Positive = 500  # steps between checkpoints

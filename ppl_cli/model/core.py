@@ -86,9 +86,13 @@ class PosePriorLearner(nn.Module):
         with torch.autocast(keypoints.device.type, enabled=False):
             return self.memory.recall(keypoints)
 
-    def forward(self, images: torch.Tensor, references: torch.Tensor) -> Output:
-        """images and references (B, 3, S, S) in [-1, 1]. Changes no state: training updates the memory itself."""
+    def forward(self, images: torch.Tensor, references: torch.Tensor, jitter: torch.Tensor | None = None) -> Output:
+        """images and references (B, 3, S, S) in [-1, 1]. Changes no state: training updates the memory itself.
+
+        `jitter` (B, N, 2) is added to the keypoints that are drawn, not to those returned. With it the encoder cannot
+        tell the decoder about the image by shifts too small to see; it has to move keypoints to where things are.
+        """
         estimate = self.estimate(images)
-        skeleton = self.draw(estimate.keypoints)
+        skeleton = self.draw(estimate.keypoints if jitter is None else estimate.keypoints + jitter)
         reconstruction = self.reconstruct(references, skeleton)
         return Output(estimate, skeleton, reconstruction, self.recall(estimate.keypoints.detach()))

@@ -78,7 +78,7 @@ def train(
         while step < config.train.steps:
             batch = make_batch(images, step, config, compute.device, strict=strict)
             with compute.autocast():
-                output = model(batch.images, batch.references)
+                output = model(batch.images, batch.references, draw_jitter(config, step, compute.device))
                 reconstruction = reconstruction_loss(output.reconstruction, batch.images)
                 losses = {"reconstruction": reconstruction, **pose_losses(model, output, batch, config, step)}
             total = torch.stack(list(losses.values())).sum()
@@ -110,6 +110,14 @@ def make_optimiser(model: PosePriorLearner, config: Config) -> torch.optim.Optim
     rate = config.train.learning_rate
     others = [parameter for parameter in model.parameters() if parameter is not model.raw_links]
     return torch.optim.Adam([{"params": others}, {"params": [model.raw_links], "lr": rate * config.train.link_rate}], rate)
+
+
+def draw_jitter(config: Config, step: int, device: torch.device) -> torch.Tensor | None:
+    if not config.train.jitter:
+        return None
+    random = generator(device, config.seed, "jitter", step)
+    shape = (config.train.batch, config.model.keypoints, 2)
+    return config.train.jitter * torch.randn(shape, generator=random, device=device)
 
 
 def eased(config: Config, step: int) -> float:
