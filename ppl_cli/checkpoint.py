@@ -4,6 +4,7 @@
 `training.pt` repeats the weights beside the optimiser, so that a kill between two files can never mix two steps.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -71,9 +72,17 @@ def load_model(source: str | Path) -> Checkpoint:
 
 
 def save_training(
-    path: Path, model: PosePriorLearner, optimiser: torch.optim.Optimizer, step: int, window: torch.Tensor
+    path: Path,
+    model: PosePriorLearner,
+    optimiser: torch.optim.Optimizer,
+    step: int,
+    window: torch.Tensor,
+    names: list[str],
 ) -> None:
-    """`window`: losses of the steps since the last row of metrics.csv, so that a resumed run writes the same rows."""
+    """`window`: losses of the steps since the last row of metrics.csv, so that a resumed run writes the same rows.
+
+    `names` of the images decide the order in which they come, so a resumed run must see the same ones.
+    """
     state = {
         "format_version": FORMAT_VERSION,
         "step": step,
@@ -81,6 +90,7 @@ def save_training(
         "model": model.state_dict(),
         "optimiser": optimiser.state_dict(),
         "window": window,
+        "images": fingerprint(names),
     }
     with replacing(path) as temporary:
         try:
@@ -89,7 +99,16 @@ def save_training(
             raise PPLError(f"cannot write {path}: {str(error).splitlines()[0]}; what was there before is intact") from error
 
 
-def load_training(path: Path, model: PosePriorLearner, optimiser: torch.optim.Optimizer) -> tuple[int, torch.Tensor]:
+def fingerprint(names: list[str]) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for name in names:
+        digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
+    return f"{len(names)} images, {digest.hexdigest()}"
+
+
+def load_training(
+    path: Path, model: PosePriorLearner, optimiser: torch.optim.Optimizer, names: list[str]
+) -> tuple[int, torch.Tensor]:
     """Fill model and optimiser in place; returns the step reached and the window. UsageError if the file does not fit."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -97,6 +116,10 @@ def load_training(path: Path, model: PosePriorLearner, optimiser: torch.optim.Op
             raise UsageError(f"{path} has format version {state['format_version']}: update ppl")
         if state["sizes"] != asdict(model.sizes):
             raise UsageError(f"{path} belongs to a model of other sizes; the run's config.yaml was changed")
+        if state["images"] != fingerprint(names):
+            raise UsageError(
+                f"{path}: the images are not those of this run (it had {state['images']}, now {fingerprint(names)})"
+            )
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         return int(state["step"]), state["window"]

@@ -17,6 +17,9 @@ Positive = Annotated[int, Field(gt=0)]
 DataKind = Literal["folder", "video_frames", "coco", "figures", "deeplabcut", "h5", "h36m", "h36m_wobg", "taichi"]
 
 
+VIDEOS = ("video_frames", "h36m", "h36m_wobg", "taichi")
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -24,8 +27,8 @@ class Section(BaseModel):
 class DataConfig(Section):
     kind: DataKind = "folder"
     path: str | None = None  # folder of the images; `--data` sets it
-    annotations: str | None = None  # coco: JSON file, relative to `path` or absolute
-    split: str | float = "auto"  # a sub-folder; `all`; a share in (0, 1) to train on; `auto`: `train` if there is one
+    annotations: str | None = None  # coco: JSON file, relative to `path` or absolute; none: train.json
+    split: str | float = "auto"  # a sub-folder; `all`; a share in (0, 1); `auto`: `train` if it lies beside test or val
     resize: Literal["letterbox", "squash"] = "letterbox"  # keep the aspect ratio, or stretch (the reference's way)
     cache_gib: float = Field(4.0, ge=0)  # decoded images are kept in memory up to this size, else read again each time
     figures: Positive = 2000  # figures: how many different pictures to train on
@@ -39,7 +42,7 @@ class DataConfig(Section):
 
 
 class ModelConfig(Section):
-    image_size: Positive = 128  # side of the square input in pixels, a multiple of 16
+    image_size: int = Field(128, ge=32)  # side of the square input in pixels, a multiple of 16
     keypoints: int = Field(16, ge=2, le=128)
     width: Positive = 64  # channels of the first block of encoder and decoder
     banks: Positive = 34  # memory banks
@@ -108,6 +111,14 @@ class Config(Section):
 
     @model_validator(mode="after")
     def parts_fit(self) -> "Config":
+        if self.data.kind == "figures" and self.data.path:
+            raise ValueError("data.kind figures draws its own images; for yours write: ppl train folder --data FOLDER")
+        if self.data.kind in ("figures", "coco") and self.data.split != "auto":
+            raise ValueError(f"data.split has no meaning for data.kind {self.data.kind}")
+        if self.loss.kind == "multiscale" and self.loss.weights:
+            raise ValueError("loss.kind multiscale needs no perceptual weights; leave out --perceptual-weights")
+        if self.reference.kind == "video" and self.data.kind not in VIDEOS:
+            raise ValueError(f"reference.kind video needs videos, and data.kind {self.data.kind} has none: use video_frames")
         if self.reference.kind == "mask" and self.reference.cells > self.model.image_size:
             raise ValueError(f"reference.cells ({self.reference.cells}) exceeds model.image_size")
         if self.loss.kind == "multiscale" and self.model.image_size >> (self.loss.scales - 1) < 4:
@@ -137,7 +148,7 @@ def load_config(source: str, overrides: tuple[str, ...] = (), **settings: str | 
             raise UsageError(f"--set {text}: write key=value, for example --set train.steps=500")
         try:
             set_key(values, key.strip(), yaml.safe_load(value))
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):  # ValueError: what looks like a date and is none
             raise UsageError(f"--set {text}: {value!r} is not a value that YAML can read") from None
     for key, value in settings.items():
         if value is not None:
@@ -168,7 +179,7 @@ def read_yaml(source: str) -> tuple[str, dict]:
 def set_key(values: dict, key: str, value: object) -> None:
     *sections, last = key.split(".")
     for section in sections:
-        inner = values.setdefault(section, {})
+        inner = values[section] = values.get(section) or {}
         if not isinstance(inner, dict):
             raise UsageError(f"--set {key}: {section} is not a section")
         values = inner

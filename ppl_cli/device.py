@@ -42,7 +42,8 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
 
 def check_device(device: str) -> None:
     kind, _, number = device.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdecimal()) or (number and kind != "cuda"):
+    numbered = device != kind
+    if kind not in ("cpu", "cuda", "mps") or (numbered and not (kind == "cuda" and number.isdecimal())):
         raise UsageError(f"--device {device}: write auto, cpu, cuda, cuda:N or mps")
     if kind == "cuda":
         if not torch.cuda.is_available():

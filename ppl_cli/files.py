@@ -17,7 +17,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=".tmp")
         temporary = Path(name)
         os.fchmod(handle, 0o666 & ~current_umask())
         os.close(handle)

@@ -29,8 +29,8 @@ def test_sizes_of_the_method():
 
 
 def test_overrides_are_yaml_values_and_settings_come_last():
-    config = load_config("quickstart", ("train.steps=5", "train.flip=true", "name=mine"), data__path="x")
-    assert (config.train.steps, config.train.flip, config.name, config.data.path) == (5, True, "mine", "x")
+    config = load_config("folder", ("train.steps=5", "train.flip=false", "name=mine"), data__path="x")
+    assert (config.train.steps, config.train.flip, config.name, config.data.path) == (5, False, "mine", "x")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ Nothing here imports torch: `ppl --help` answers at once. Commands import what t
 """
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -54,6 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     # `ppl --debug train` and `ppl train --debug` both work.
     arguments = [argument for argument in arguments if argument != "--debug"]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill cleans up as Ctrl-C does
     try:
         code = app(arguments, prog_name="ppl", standalone_mode=False)
     except BaseException as error:
@@ -72,12 +74,16 @@ def report(error: BaseException) -> int:
     elif isinstance(error, PPLError):
         line, code = str(error), error.exit_code
     elif hasattr(error, "format_message"):  # typer's own usage errors
+        if not error.format_message():  # no arguments at all: the help has been printed
+            return 2
         line, code = f"{error.format_message()} (see ppl --help)", 2
     elif isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains again when it exits
         return 1
     elif type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         line, code = "out of memory; use a smaller batch (train: --set train.batch=..., infer: --batch ...)", 1
+    elif isinstance(error, OSError) and error.filename:
+        line, code = f"{error.filename}: {error.strerror}", 1
     else:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         line, code = f"internal error: {text[:500]} (add --debug for the traceback)", 1

@@ -22,7 +22,9 @@ def train(
         Path | None,
         typer.Option(help="VGG weights with torchvision's keys (safetensors or pth) instead of a download."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out as if never stopped.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, with its own configuration, as if never stopped.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
     device: Device = "auto",
@@ -31,7 +33,7 @@ def train(
     """Learn a pose prior from unlabelled images of one category.
 
     CONFIG is a YAML file or a shipped name: quickstart (drawn figures, minutes on a CPU), folder (your own images),
-    tiny variants and the data sets of the paper (h36m, taichi, cub, hands, flowers, ...).
+    folder_small (the same on a laptop), and the data sets of the paper (h36m, taichi, cub, hands, flowers, ...).
 
     The run folder gets the weights (model.safetensors), the resolved config.yaml, metrics.csv, curves.png, prior.json
     and pictures of what the model does over time (samples/). Ctrl-C finishes the step, saves and stops; --resume goes on.
@@ -44,18 +46,15 @@ def train(
 
       ppl train folder --data photos --out runs/mine --resume
     """
-    from ppl_cli.config import load_config
-    from ppl_cli.errors import UsageError
-
-    if resume and overwrite:
-        raise UsageError("--resume and --overwrite exclude each other")
-    weights = str(perceptual_weights) if perceptual_weights else None
-    chosen = load_config(config, tuple(set_ or ()), data__path=str(data) if data else None, loss__weights=weights)
-    say(f"configuration {config}, seed {chosen.seed}")
-
     from ppl_cli.training.run import run_training
 
-    trained, folder, compute = run_training(chosen, out, say, resume, overwrite, strict, device, precision)
+    settings = {
+        "data__path": str(data) if data else None,
+        "loss__weights": str(perceptual_weights) if perceptual_weights else None,
+    }
+    trained, chosen, folder, compute = run_training(
+        config, out, say, tuple(set_ or ()), settings, resume, overwrite, strict, device, precision
+    )
     print(f"{trained.step} steps, {trained.seconds:.0f} s: {folder}")
     if chosen.data.kind == "figures":
         from ppl_cli.evaluation.figures import held_out_figures

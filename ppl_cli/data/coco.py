@@ -33,11 +33,12 @@ def read_coco(file: Path) -> Annotated:
                 other = largest.get(annotation["image_id"])
                 if other is None or annotation.get("area", 0) > other.get("area", 0):
                     largest[annotation["image_id"]] = annotation
-        points = [np.asarray(largest[key]["keypoints"], dtype=np.float64).reshape(-1, 3) for key in images if key in largest]
+        points = {key: np.asarray(largest[key]["keypoints"], np.float64).reshape(-1, 3) for key in images if key in largest}
         if not points:
             raise UsageError(f"{file} holds no keypoint annotations")
-        annotated = [image for key, image in images.items() if key in largest]
-        stacked = np.stack(points)
+        check(file, images, points)
+        annotated = [images[key] for key in points]
+        stacked = np.stack(list(points.values()))
         category = content.get("categories") or [{}]
         names = category[0].get("keypoints") or [f"k{i}" for i in range(stacked.shape[1])]
         keypoints = np.where(stacked[..., 2:] > 0, stacked[..., :2], np.nan)
@@ -49,3 +50,13 @@ def read_coco(file: Path) -> Annotated:
         raise UsageError(f"cannot read {file}: {error.strerror}") from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UsageError(f"{file} is not a COCO keypoint file ({type(error).__name__}: {error})") from error
+
+
+def check(file: Path, images: dict[int, dict], points: dict[int, np.ndarray]) -> None:
+    count = len(next(iter(points.values())))
+    for key, keypoints in points.items():
+        name = images[key]["file_name"]
+        if len(keypoints) != count:
+            raise UsageError(f"{file}: {name} has {len(keypoints)} keypoints, images before it {count}")
+        if min(images[key]["width"], images[key]["height"]) < 1:
+            raise UsageError(f"{file}: {name} has a width or height of 0")

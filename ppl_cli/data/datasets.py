@@ -16,13 +16,12 @@ from tqdm import tqdm
 
 from ppl_cli.config import DataConfig
 from ppl_cli.data.coco import read_coco
-from ppl_cli.data.figures import figure
+from ppl_cli.data.figures import figure, figure_keypoints
 from ppl_cli.data.frame import Frame
 from ppl_cli.data.images import UnreadableImageError, decode, list_images, natural_order
 from ppl_cli.errors import PPLError, UsageError
 
 WORKERS = min(32, os.cpu_count() or 1)
-HELD_OUT_FIGURES = 500
 SPLIT_FOLDERS = ("train", "test", "val", "valid", "validation", "fit")
 
 
@@ -112,20 +111,22 @@ class ImageSet:
             self.skipped.append(entry)
 
 
+def check_data(config: DataConfig) -> None:
+    """UsageError for what can be seen without looking at an image: no folder given, none there, no loader."""
+    if config.kind not in LOADERS:
+        raise UsageError(f"data.kind {config.kind} has no loader yet; use {', '.join(LOADERS)}")
+    if config.kind != "figures":
+        if config.path is None:
+            raise UsageError("which images? give --data FOLDER (or data.path in the configuration)")
+        if not Path(config.path).is_dir():
+            what = "is a file; a folder of images is expected" if Path(config.path).exists() else "no such folder"
+            raise UsageError(f"--data {config.path}: {what}")
+
+
 def open_dataset(config: DataConfig, size: int, seed: int, strict: bool = False) -> ImageSet:
     """The training images. UsageError if the configuration names what is not there."""
-    if config.kind == "figures":
-        images = drawn_figures(config.figures, size, seed)
-    elif config.path is None:
-        raise UsageError("which images? give --data FOLDER (or data.path in the configuration)")
-    elif config.kind == "folder":
-        images = from_files(Path(config.path), split_images(Path(config.path), config.split, seed), size, config)
-    elif config.kind == "video_frames":
-        images = video_frames(Path(config.path), size, config)
-    elif config.kind == "coco":
-        images = coco_images(Path(config.path), size, config)
-    else:
-        raise UsageError(f"data.kind {config.kind} has no loader yet; use folder, video_frames, coco or figures")
+    check_data(config)
+    images = LOADERS[config.kind](config, size, seed)
     if images.cache_bytes <= config.cache_gib * 2**30:
         images.fill_cache(strict)
     return images
@@ -133,9 +134,14 @@ def open_dataset(config: DataConfig, size: int, seed: int, strict: bool = False)
 
 def drawn_figures(count: int, size: int, seed: int) -> ImageSet:
     """`count` drawn figures, the same for the same seed."""
-    drawn = [figure(index, size, seed) for index in range(count)]
-    keypoints = np.stack([keypoints for _, keypoints in drawn])
-    return ImageSet([f"figure {i}" for i in range(count)], lambda i: drawn[i][0], size, keypoints=keypoints)
+    keypoints = np.stack([figure_keypoints(index, seed) for index in range(count)])
+    names = [f"figure {index}" for index in range(count)]
+    return ImageSet(names, lambda index: figure(index, size, seed)[0], size, keypoints=keypoints)
+
+
+def image_folder(config: DataConfig, size: int, seed: int) -> ImageSet:
+    root = Path(config.path)
+    return from_files(root, split_images(root, config.split, seed), size, config)
 
 
 def from_files(root: Path, paths: list[Path], size: int, config: DataConfig, **annotations) -> ImageSet:
@@ -165,19 +171,21 @@ def split_images(root: Path, split: str | float, seed: int) -> list[Path]:
     return list_images(root / split)
 
 
-def video_frames(root: Path, size: int, config: DataConfig) -> ImageSet:
+def video_frames(config: DataConfig, size: int, seed: int) -> ImageSet:
     """A folder of frame folders, each one video; frames lying in `root` itself are one video too."""
-    paths = split_images(root, config.split, 0)
+    root = Path(config.path)
+    paths = split_images(root, config.split, seed)
     paths.sort(key=lambda path: natural_order(str(path.parent)))  # stable: frames of a video stay together, in order
     folders = [path.parent for path in paths]
     number = {folder: index for index, folder in enumerate(dict.fromkeys(folders))}
     return from_files(root, paths, size, config, groups=[number[folder] for folder in folders])
 
 
-def coco_images(root: Path, size: int, config: DataConfig) -> ImageSet:
+def coco_images(config: DataConfig, size: int, seed: int) -> ImageSet:
     """Images named by a COCO keypoint file, with their annotations."""
-    file = Path(config.annotations) if config.annotations else root / "train.json"
-    file = file if file.is_absolute() or file.exists() else root / file
+    root = Path(config.path)
+    file = Path(config.annotations or "train.json")
+    file = root / file
     if not file.is_file():
         raise UsageError(f"no COCO file {file}: name it with --set data.annotations=FILE (relative to the data folder)")
     annotated = read_coco(file)
@@ -185,3 +193,11 @@ def coco_images(root: Path, size: int, config: DataConfig) -> ImageSet:
     keypoints = [Frame(w, h, size, config.resize).to_normalised(points) for w, h, points in sizes]
     paths = [root / name for name in annotated.names]
     return from_files(root, paths, size, config, keypoints=np.stack(keypoints))
+
+
+LOADERS: dict[str, Callable[[DataConfig, int, int], ImageSet]] = {
+    "folder": image_folder,
+    "video_frames": video_frames,
+    "coco": coco_images,
+    "figures": lambda config, size, seed: drawn_figures(config.figures, size, seed),
+}

@@ -14,19 +14,31 @@ KEYPOINT_NAMES = (
     *("left_elbow", "left_hand", "right_elbow", "right_hand"),
     *("left_knee", "left_foot", "right_knee", "right_foot"),
 )
-LINKS = ((0, 1), (1, 2), (1, 3), (3, 4), (1, 5), (5, 6), (2, 7), (7, 8), (2, 9), (9, 10))
 
 
 def figure(index: int, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Picture (size, size, 3) uint8 and keypoints (11, 2) (x, y), normalised to [-1, 1]."""
-    rng = np.random.Generator(np.random.PCG64([seed, index]))
+    rng = stream(index, seed)
     joints = pose(rng)
     picture = background(rng, size)
     behind = picture.mean((0, 1))
     for start, end, radius, colour in body(rng, joints, behind):
         paint_capsule(picture, start, end, radius, colour)
     picture += rng.normal(0, 3.0, picture.shape)
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8), np.stack([joints[name] for name in KEYPOINT_NAMES])
+    return np.clip(np.rint(picture), 0, 255).astype(np.uint8), keypoints_of(joints)
+
+
+def figure_keypoints(index: int, seed: int = 0) -> np.ndarray:
+    """Keypoints of `figure(index, any size, seed)` without drawing it."""
+    return keypoints_of(pose(stream(index, seed)))
+
+
+def stream(index: int, seed: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64([seed, index]))
+
+
+def keypoints_of(joints: dict[str, np.ndarray]) -> np.ndarray:
+    return np.stack([joints[name] for name in KEYPOINT_NAMES])
 
 
 def pose(rng: np.random.Generator) -> dict[str, np.ndarray]:

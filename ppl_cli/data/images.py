@@ -35,8 +35,16 @@ def walk(folder: Path) -> Iterator[Path]:
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from walk(Path(entry.path))
-        elif entry.name.lower().endswith(SUFFIXES) and not entry.is_dir():
+        elif entry.name.lower().endswith(SUFFIXES) and not is_folder(entry):
             yield Path(entry.path)
+
+
+def is_folder(entry: os.DirEntry) -> bool:
+    """Also through a link; a link that leads nowhere or in a circle is no folder, and `decode` will say so."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -91,11 +99,16 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def grey_to_8_bits(values: np.ndarray, mode: str) -> np.ndarray:
-    """(H, W) integers or floats -> uint8. 16-bit files use the whole range; floats are taken as [0, 1], or stretched."""
+    """(H, W) integers or floats -> uint8. 16-bit files use the whole range; floats are taken as [0, 1], or stretched.
+
+    Mode I (32 bits) does not say which range a file uses, so its largest value decides.
+    """
     values = np.nan_to_num(values.astype(np.float64))
     low, high = float(values.min()), float(values.max())
     if mode == "F":
         low, high = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+    elif mode.startswith("I;16"):
+        low, high = 0.0, 65535.0
     else:
         low, high = 0.0, 255.0 if high <= 255 else 65535.0 if high <= 65535 else high
     return np.rint(np.clip((values - low) / max(high - low, 1e-12), 0, 1) * 255).astype(np.uint8)

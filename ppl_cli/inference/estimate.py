@@ -5,7 +5,7 @@ Decoding runs ahead in threads while the network works. Nothing is kept once a b
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,22 +92,19 @@ class Estimator:
         return estimate.keypoints.cpu().numpy(), confidence(estimate.attention).cpu().numpy()
 
 
-def estimate_poses(
-    estimator: Estimator, paths: Sequence[Path], resize: str, batch: int, on_decoded: Callable[[], None] = lambda: None
-) -> Iterator[Pose]:
+def estimate_poses(estimator: Estimator, paths: Sequence[Path], resize: str, batch: int) -> Iterator[Pose]:
     """One `Pose` per path, in order."""
     size = estimator.model.sizes.image_size
     held: list[Decoded] = []
     first = 0
     for number, decoded in enumerate(decode_ahead(paths, size, resize, 2 * batch)):
         held.append(decoded)
-        on_decoded()
         if len(held) == batch or number == len(paths) - 1:
-            yield from poses_of_batch(estimator, held, first, batch)
+            yield from poses_of_batch(estimator, held, first)
             first, held = number + 1, []
 
 
-def poses_of_batch(estimator: Estimator, held: list[Decoded], first: int, batch: int) -> Iterator[Pose]:
+def poses_of_batch(estimator: Estimator, held: list[Decoded], first: int) -> Iterator[Pose]:
     size, count = estimator.model.sizes.image_size, estimator.model.sizes.keypoints
     squares = np.full((len(held), size, size, 3), 128, dtype=np.uint8)
     for row, decoded in enumerate(held):

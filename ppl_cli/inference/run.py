@@ -1,14 +1,16 @@
 """A whole `ppl infer`: inputs, model, results, overlay pictures."""
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from ppl_cli.checkpoint import load_model
-from ppl_cli.data.images import decode, list_images
+from ppl_cli.data.images import UnreadableImageError, decode, list_images
 from ppl_cli.device import choose_compute
 from ppl_cli.drawing.overlay import overlay
 from ppl_cli.errors import PPLError, UsageError
@@ -20,31 +22,42 @@ from ppl_cli.prior import Prior
 
 @dataclass
 class Inputs:
-    """`paths` and their `names` in the results: relative to the input folder; a file given by itself keeps its name."""
+    """`paths` and, for each, the folder that its name in the results is relative to."""
 
     paths: list[Path]
-    roots: list[Path]  # of each path, what its name is relative to
+    roots: list[Path]
 
     def name(self, index: int) -> str:
         return Path(os.path.relpath(self.paths[index], self.roots[index])).as_posix()
 
 
-def gather_inputs(given: list[Path]) -> Inputs:
-    """Images of files and folders, in the order given. With several folders, names start with the folder's own name."""
+def gather_inputs(given: list[Path], out: Path) -> Inputs:
+    """Images of files and folders, in the order given; what lies in `out` is left out.
+
+    Names are relative to the folder given, or just the file's own. Where that would give two images one name, all
+    names are relative to the folder that holds all inputs.
+    """
     inputs = Inputs([], [])
-    folders = sum(path.is_dir() for path in given)
     for path in given:
         if path.is_dir():
             found = list_images(path)
-            root = path if folders == 1 else path.resolve().parent
-            base = path if folders == 1 else path.resolve()
-            inputs.paths += [base / image.relative_to(path) for image in found]
-            inputs.roots += [root] * len(found)
-        elif path.exists():
+            if out.resolve().is_relative_to(path.resolve()):
+                found = [image for image in found if not image.resolve().is_relative_to(out.resolve())]
+            inputs.paths += found
+            inputs.roots += [path] * len(found)
+        elif path.exists() or path.is_symlink():
             inputs.paths.append(path)
             inputs.roots.append(path.parent)
         else:
             raise UsageError(f"no such image or folder: {path}")
+    if not inputs.paths:
+        raise UsageError(f"no images but those in {out}, the folder for the results")
+    if len(given) > 1:
+        once = {Path(os.path.abspath(p)): Path(os.path.abspath(r)) for p, r in zip(inputs.paths, inputs.roots, strict=True)}
+        inputs = Inputs(list(once), list(once.values()))
+        if len({inputs.name(i) for i in range(len(inputs.paths))}) < len(inputs.paths):
+            common = Path(os.path.commonpath([path.parent for path in inputs.paths]))
+            inputs.roots = [common] * len(inputs.paths)
     return inputs
 
 
@@ -63,17 +76,15 @@ def run_inference(
 ) -> None:
     compute = choose_compute(device, precision)
     checkpoint = load_model(source)
-    inputs = gather_inputs(given)
-    taken = [name for name in FILES.values() if (out / name).exists()]
-    if taken and not overwrite:
-        raise UsageError(f"{out} already holds {taken[0]}: choose another --out, or add --overwrite")
-    make_folder(out)
+    inputs = gather_inputs(given, out)
+    prepare_out(out, formats, overwrite)
     say(compute.reason)
 
     estimator = Estimator(checkpoint.model, compute)
     links = checkpoint.model.link_weights().detach().cpu().numpy()
     prior = Prior(estimator.prior.cpu().numpy(), links)
     poses = estimate_poses(estimator, inputs.paths, checkpoint.config.data.resize, batch)
+    undrawn: list[str] = []
     with Results(out, formats, prior) as results:
         for pose in tqdm(poses, "finding poses", len(inputs.paths), unit="image", disable=None):
             name = inputs.name(pose.index)
@@ -81,20 +92,39 @@ def run_inference(
                 raise PPLError(f"{inputs.paths[pose.index]}: {pose.problem} (--strict stops at the first unreadable image)")
             results.add(name, pose)
             if draw and pose.problem is None:
-                draw_overlay(out / "overlay", name, inputs.paths[pose.index], pose, links)
+                undrawn += draw_overlay(out / "overlay", name, inputs.paths[pose.index], pose, links)
     read = results.images - results.skipped
+    if undrawn:
+        say(f"{len(undrawn)} overlays could not be written; the first: {undrawn[0]}")
     if not read:
         raise PPLError(f"none of the {results.images} images could be read; {out / 'skipped.csv'} says why")
     print(f"{read} poses in {out}" + (f"; {results.skipped} unreadable images in skipped.csv" if results.skipped else ""))
 
 
-def draw_overlay(folder: Path, name: str, path: Path, pose: Pose, links) -> None:
-    """overlay/NAME.png, in the sub-folders of the input. The image's own suffix stays, so a.jpg and a.png both fit."""
+def prepare_out(out: Path, formats: list[str], overwrite: bool) -> None:
+    """Create the folder. Results of an earlier run are an error, or with `overwrite` go, so that no two runs mix."""
+    taken = [name for name in (*FILES.values(), "skipped.csv", "overlay") if (out / name).exists()]
+    if taken and not overwrite:
+        raise UsageError(f"{out} already holds {taken[0]}: choose another --out, or add --overwrite")
+    make_folder(out)
+    for form, name in FILES.items():
+        if form not in formats:  # the others are replaced when the new ones are complete
+            (out / name).unlink(missing_ok=True)
+    if (out / "overlay").is_dir():
+        shutil.rmtree(out / "overlay")
+
+
+def draw_overlay(folder: Path, name: str, path: Path, pose: Pose, links: np.ndarray) -> list[str]:
+    """overlay/NAME.png, in the sub-folders of the input. The image's own suffix stays, so a.jpg and a.png both fit.
+
+    Returns what went wrong: a picture that cannot be written must not cost the results.
+    """
     place = folder / f"{name}.png"
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PPLError(f"cannot write to {place.parent}: {error.strerror}") from error
-    picture = overlay(decode(path), pose.keypoints_px, links)
-    with replacing(place) as temporary:
-        picture.save(temporary, "PNG")
+        picture = overlay(decode(path), pose.keypoints_px, links)
+        with replacing(place) as temporary:
+            picture.save(temporary, "PNG")
+    except (OSError, PPLError, UnreadableImageError) as error:
+        return [" ".join(str(error).split())]
+    return []

@@ -87,7 +87,7 @@ class PosePriorLearner(nn.Module):
             return self.memory.recall(keypoints)
 
     def forward(self, images: torch.Tensor, references: torch.Tensor, jitter: torch.Tensor | None = None) -> Output:
-        """images and references (B, 3, S, S) in [-1, 1]. Changes no state: training updates the memory itself.
+        """images and references (B, 3, S, S) in [-1, 1]. Does not touch the memory: training updates it.
 
         `jitter` (B, N, 2) is added to the keypoints that are drawn, not to those returned. With it the encoder cannot
         tell the decoder about the image by shifts too small to see; it has to move keypoints to where things are.

@@ -3,6 +3,7 @@
 The loop never waits for the device between logged steps: losses stay there until a row of metrics.csv is due.
 """
 
+import shlex
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from ppl_cli.data.warp import random_affine, warp_images
 from ppl_cli.device import Compute
 from ppl_cli.drawing.curves import save_curves
 from ppl_cli.drawing.samples import sample_sheet, save_sheet
-from ppl_cli.errors import InterruptedRunError
+from ppl_cli.errors import InterruptedRunError, PPLError
 from ppl_cli.files import replacing
 from ppl_cli.model.core import Output, PosePriorLearner
 from ppl_cli.model.losses import (
@@ -33,7 +34,7 @@ from ppl_cli.model.losses import (
 from ppl_cli.prior import Prior, save_prior
 from ppl_cli.training.batches import Batch, generator, make_batch
 from ppl_cli.training.metrics import MetricsFile, read_metrics
-from ppl_cli.training.progress import Progress
+from ppl_cli.training.progress import LOWER_RATE, Progress
 
 SAMPLES = 8  # images in a picture of samples/
 
@@ -64,14 +65,16 @@ def train(
     model = compute.place(build_model(config))
     optimiser = make_optimiser(model, config)
     if resume:
-        step, window = load_training(folder / "training.pt", model, optimiser)
+        step, window = load_training(folder / "training.pt", model, optimiser, images.names)
     else:
         step, window = 0, None
-        write_config(folder / "config.yaml", config, compute)
-    metrics = MetricsFile(folder / "metrics.csv", step, config.train.tensorboard)
-    progress = Progress(config, step, window, say)
+    write_config(folder / "config.yaml", config, compute)
+    metrics = MetricsFile(folder / "metrics.csv", step, config.train.log_every, config.train.tensorboard)
+    progress = Progress(config, step, window, compute.device, say)
     shown = make_batch(images, 0, config, compute.device, count=SAMPLES)
     draw_samples(folder, model, shown, step)
+    if not resume:
+        save(folder, model, optimiser, config, images, step, progress)  # from now on there is something to resume
     model.train()
 
     with stop_signals() as stopped:
@@ -89,17 +92,20 @@ def train(
             step += 1
 
             progress.collect(losses, total, output.estimate.keypoints)
-            last = step == config.train.steps or stopped.is_set()
-            if step % config.train.log_every == 0 or step == config.train.steps:
+            finished = step == config.train.steps
+            last = finished or stopped.is_set()
+            logged = step % config.train.log_every == 0
+            if logged:
                 metrics.append(progress.row(step, model))
             if last or step % config.train.save_every == 0:
-                progress.check_finite(step)  # a checkpoint never holds what a broken step left behind
-                save(folder, model, optimiser, config, step, progress.window())
+                save(folder, model, optimiser, config, images, step, progress)
             if last or step % config.train.sample_every == 0:
                 draw_samples(folder, model, shown, step)
-            if stopped.is_set() and step < config.train.steps:
+            if finished and not logged:
+                metrics.append(progress.row(step, model))
+            if last and not finished:
                 progress.close()
-                again = f"ppl train {folder / 'config.yaml'} --out {folder} --resume"
+                again = shlex.join(["ppl", "train", str(folder / "config.yaml"), "--out", str(folder), "--resume"])
                 raise InterruptedRunError(f"stopped at step {step}, everything is saved; go on with: {again}")
     progress.close()
     save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
@@ -150,12 +156,27 @@ def pose_losses(model: PosePriorLearner, output: Output, batch: Batch, config: C
 
 
 def save(
-    folder: Path, model: PosePriorLearner, optimiser: torch.optim.Optimizer, config: Config, step: int, window: torch.Tensor
+    folder: Path,
+    model: PosePriorLearner,
+    optimiser: torch.optim.Optimizer,
+    config: Config,
+    images: ImageSet,
+    step: int,
+    progress: Progress,
 ) -> None:
-    save_training(folder / "training.pt", model, optimiser, step, window)
+    """A checkpoint never holds what a broken step left behind: PPLError if a loss or a weight is not finite."""
+    window = progress.check_finite(step)
+    check_weights(model, step)
+    save_training(folder / "training.pt", model, optimiser, step, window, images.names)
     save_model(folder / "model.safetensors", model, config, step)
     prior = Prior(model.distil_prior().cpu().numpy(), model.link_weights().detach().cpu().numpy())
     save_prior(folder / "prior.json", prior)
+
+
+def check_weights(model: PosePriorLearner, step: int) -> None:
+    finite = [tensor.isfinite().all() for tensor in model.state_dict().values()]
+    if not torch.stack(finite).all():
+        raise PPLError(f"step {step}: a weight is no longer a number; the last checkpoint before it is kept. {LOWER_RATE}")
 
 
 def draw_samples(folder: Path, model: PosePriorLearner, shown: Batch, step: int) -> None:

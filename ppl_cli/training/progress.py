@@ -17,14 +17,17 @@ from ppl_cli.errors import PPLError
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.training.metrics import LOSSES
 
+LOWER_RATE = "Try a lower rate (--set train.learning_rate=...) or --precision fp32"
 SECONDS_BETWEEN_LINES = 10  # of log, where there is no terminal for a progress bar
 
 
 class Progress:
-    def __init__(self, config: Config, start: int, window: torch.Tensor | None, say: Callable[[str], None]):
+    def __init__(
+        self, config: Config, start: int, window: torch.Tensor | None, device: torch.device, say: Callable[[str], None]
+    ):
         self.config, self.say, self.start = config, say, start
         self.begun = self.last_row = self.last_line = time.perf_counter()
-        self.collected: list[torch.Tensor] = [] if window is None else list(window)
+        self.collected: list[torch.Tensor] = [] if window is None else list(window.to(device))
         self.timed_step = start
         self.bar = tqdm(total=config.train.steps, initial=start, disable=None, unit="step", dynamic_ncols=True)
 
@@ -50,7 +53,7 @@ class Progress:
             parts = ", ".join(f"{name} {value:.4g}" for name, value in zip(LOSSES, values[first], strict=False))
             raise PPLError(
                 f"step {step - len(values) + first + 1}: the loss is no longer a number ({parts}); the last checkpoint "
-                "before it is kept. Try a lower rate (--set train.learning_rate=...) or --precision fp32"
+                f"before it is kept. {LOWER_RATE}"
             )
         return values
 

@@ -19,10 +19,11 @@ def reconstruction_loss(config: LossConfig) -> torch.nn.Module:
     weights = read_weights(Path(config.weights)) if config.weights else download_weights(config.network)
     try:
         return PerceptualLoss(weights, config.network, config.stages, config.size)
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, TypeError, AttributeError, IndexError) as error:
+        reason = " ".join(str(error).split())
         last = sum(VGG_STAGES[config.network][: config.stages])
         raise UsageError(
-            f"{config.weights}: does not hold the first {last} convolutions of torchvision's {config.network} ({error})"
+            f"{config.weights}: does not hold the first {last} convolutions of torchvision's {config.network} ({reason})"
         ) from error
 
 

@@ -1,33 +1,72 @@
-"""A whole `ppl train`: device, data, run folder, training."""
+"""A whole `ppl train`: configuration, run folder, loss, data, training. What can fail cheaply comes first."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from ppl_cli.config import Config
-from ppl_cli.data.datasets import open_dataset
+from ppl_cli.config import Config, load_config
+from ppl_cli.data.datasets import ImageSet, check_data, open_dataset
 from ppl_cli.device import Compute, choose_compute
+from ppl_cli.errors import UsageError
+from ppl_cli.files import make_folder
 from ppl_cli.training.loop import Trained, train
+from ppl_cli.training.metrics import check_tensorboard
 from ppl_cli.training.reconstruction import reconstruction_loss
-from ppl_cli.training.run_folder import choose_run_folder, prepare_run_folder
+from ppl_cli.training.run_folder import choose_run_folder, clear_run, resumed_config, write_skipped
 
 
 def run_training(
-    config: Config,
+    source: str,
     out: Path | None,
     say: Callable[[str], None],
+    overrides: tuple[str, ...] = (),
+    settings: dict[str, str | None] | None = None,
     resume: bool = False,
     overwrite: bool = False,
     strict: bool = False,
     device: str = "auto",
     precision: str = "auto",
-) -> tuple[Trained, Path, Compute]:
+) -> tuple[Trained, Config, Path, Compute]:
+    """`source`, `overrides` and `settings` as in `load_config`; a resumed run keeps its own configuration otherwise."""
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite exclude each other")
+    config = load_config(source, overrides, **(settings or {}))
     compute = choose_compute(device, precision)
-    say(compute.reason)
+    check_data(config.data)
     folder = choose_run_folder(config.name, out, resume, overwrite)
-    images = open_dataset(config.data, config.model.image_size, config.seed, strict)
-    skipped = f", {len(images.skipped)} unreadable ones left out (skipped.csv)" if images.skipped else ""
-    kept = "in memory" if images.cache is not None else "read again for every batch (data.cache_gib is too small)"
-    say(f"{len(images)} images{skipped}, {kept}; run folder {folder}")
-    loss = reconstruction_loss(config.loss)
-    prepare_run_folder(folder, images.skipped, overwrite)
-    return train(config, images, loss, folder, compute, say, resume, strict), folder, compute
+    try:
+        if resume:
+            config = resumed_config(folder, overrides, settings or {})
+        say(f"configuration {folder / 'config.yaml' if resume else source}, seed {config.seed}; {compute.reason}")
+        check_tensorboard(config.train.tensorboard)
+        loss = reconstruction_loss(config.loss)
+        images = open_dataset(config.data, config.model.image_size, config.seed, strict)
+        check_videos(images, config)
+        skipped = f", {len(images.skipped)} unreadable ones left out (skipped.csv)" if images.skipped else ""
+        kept = "in memory" if images.cache is not None else "read again for every batch (data.cache_gib is too small)"
+        say(f"{len(images)} images{skipped}, {kept}; run folder {folder}")
+        make_folder(folder / "samples")
+        if overwrite:
+            clear_run(folder)
+    except BaseException:
+        remove_if_empty(folder)
+        raise
+    try:
+        return train(config, images, loss, folder, compute, say, resume, strict), config, folder, compute
+    finally:
+        write_skipped(folder, images.skipped)
+
+
+def check_videos(images: ImageSet, config: Config) -> None:
+    if config.reference.kind == "video" and images.groups is not None and len(set(images.groups)) == len(images):
+        raise UsageError("reference.kind video: no video has two frames; put the frames of each video into one folder")
+
+
+def remove_if_empty(folder: Path) -> None:
+    """A run that never began leaves no folder behind."""
+    with suppress(OSError):
+        (folder / "samples").rmdir()
+    with suppress(OSError):
+        folder.rmdir()
+        if folder.parent.name == "runs":
+            folder.parent.rmdir()

@@ -1,24 +1,38 @@
-"""Where a training run writes, and when it may."""
+"""Where a training run writes, when it may, and with which configuration it goes on."""
 
 import csv
 import re
+import shutil
 from pathlib import Path
 
+from ppl_cli.config import Config, load_config
 from ppl_cli.errors import UsageError
 from ppl_cli.files import make_folder, replacing
 
+FILES = ("config.yaml", "model.safetensors", "training.pt", "metrics.csv", "prior.json", "curves.png", "skipped.csv")
+
+# What may differ when a run goes on; everything else would make it another run.
+FREE_TO_CHANGE = ("train.steps", "train.log_every", "train.save_every", "train.sample_every", "train.tensorboard")
+FREE_TO_CHANGE += ("data.path", "data.cache_gib", "loss.weights", "name")
+
 
 def choose_run_folder(name: str, out: Path | None, resume: bool, overwrite: bool) -> Path:
-    """`--out` as given, else runs/NAME-1, -2, ...: the next free number, or with `resume` the last one there is."""
+    """`--out` as given, else runs/NAME-1, -2, ...: a new one is made at once, so that no other run can take it."""
     if out is None:
         latest = latest_number(name)
-        if resume and not latest:
-            raise UsageError(f"nothing to resume: there is no runs/{name}-1; name the run folder with --out")
-        out = Path("runs") / f"{name}-{latest if resume or (overwrite and latest) else latest + 1}"
+        if not (resume or overwrite) or not latest:
+            if resume:
+                raise UsageError(f"nothing to resume: there is no runs/{name}-1; name the run folder with --out")
+            return next_free_folder(name, latest + 1)
+        out = Path("runs") / f"{name}-{latest}"
     if resume and not (out / "training.pt").is_file():
         raise UsageError(f"nothing to resume: {out} holds no training.pt")
-    if not resume and not overwrite and out.is_dir() and any(out.iterdir()):
-        raise UsageError(f"{out} is not empty: add --resume to go on with that run or --overwrite to replace it")
+    if not resume and out.is_dir() and any(out.iterdir()):
+        if not overwrite:
+            raise UsageError(f"{out} is not empty: add --resume to go on with that run or --overwrite to replace it")
+        if not any((out / file).is_file() for file in ("training.pt", "model.safetensors")):
+            raise UsageError(f"{out} is not a run of ppl train and is not replaced: choose another --out")
+    make_folder(out)
     return out
 
 
@@ -27,14 +41,43 @@ def latest_number(name: str) -> int:
     return max((int(match[1]) for match in numbers if match), default=0)
 
 
-def prepare_run_folder(folder: Path, skipped: list[tuple[str, str]], overwrite: bool) -> None:
-    """Create the folder; with `overwrite` remove what an earlier run wrote there, and nothing else."""
-    make_folder(folder)
-    make_folder(folder / "samples")
-    if overwrite:
-        names = ("config.yaml", "model.safetensors", "training.pt", "metrics.csv", "prior.json", "curves.png", "skipped.csv")
-        for file in [*(folder / name for name in names), *(folder / "samples").glob("*.png")]:
-            file.unlink(missing_ok=True)
+def next_free_folder(name: str, number: int) -> Path:
+    make_folder(Path("runs"))
+    while True:
+        folder = Path("runs") / f"{name}-{number}"
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
+
+
+def resumed_config(folder: Path, overrides: tuple[str, ...], settings: dict[str, str | None]) -> Config:
+    """The run's own configuration with what was asked for on top. UsageError names a field that may not change."""
+    own = str(folder / "config.yaml")
+    before, after = load_config(own), load_config(own, overrides, **settings)
+    old, new = flatten(before.model_dump()), flatten(after.model_dump())
+    for key in new:
+        if new[key] != old[key] and key not in FREE_TO_CHANGE:
+            raise UsageError(f"--resume: {key} was {old[key]} in this run and cannot become {new[key]}; start another run")
+    return after
+
+
+def flatten(values: dict, prefix: str = "") -> dict[str, object]:
+    flat = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def clear_run(folder: Path) -> None:
+    """Remove what an earlier run wrote, and nothing else."""
+    for file in [*(folder / name for name in FILES), *(folder / "samples").glob("step-*.png")]:
+        file.unlink(missing_ok=True)
+    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+
+
+def write_skipped(folder: Path, skipped: list[tuple[str, str]]) -> None:
     if skipped:
         with replacing(folder / "skipped.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("image", "reason"), *skipped])

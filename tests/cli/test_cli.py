@@ -67,6 +67,11 @@ assert not heavy, heavy
         (("train", "folder"), "give --data FOLDER"),
         (("train", "folder", "--data", "nowhere"), "no such folder"),
         (("train", "h36m", "--data", "."), "no loader yet"),
+        (("train", "quickstart", "--data", "photos"), "ppl train folder --data"),
+        (("train", "quickstart", "--perceptual-weights", "x.pth"), "needs no perceptual weights"),
+        (("train", "folder", "--data", ".", "--set", "reference.kind=video"), "reference.kind video needs videos"),
+        (("train", "quickstart", "--device", "cpu:"), "write auto, cpu"),
+        (("train", "quickstart", "--set", "name=2024-13-45"), "not a value that YAML can read"),
         (("train", "quickstart", "--resume", "--overwrite"), "exclude each other"),
         (("train", "quickstart", "--device", "cuda"), "no CUDA GPU"),
         (("train", "quickstart", "--device", "gpu"), "write auto, cpu"),
@@ -88,6 +93,13 @@ def test_wrong_usage_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, 
     assert code == 2
     assert words in one_line(error)
     assert not list(tmp_path.iterdir())
+
+
+def test_no_arguments_print_the_help(capsys):
+    code, out, error = ppl(capsys)
+    assert code == 2
+    assert "ppl train quickstart" in out + error
+    assert "ppl: " not in error
 
 
 def test_missing_perceptual_weights_say_how_to_get_them(capsys, tmp_path, tiny_yaml, monkeypatch):
@@ -119,12 +131,12 @@ def test_train_then_infer(capsys, tmp_path, tiny_yaml, pictures):
 
 
 def test_a_bug_shows_its_traceback_only_with_debug(capsys, monkeypatch, tiny_yaml):
-    import ppl_cli.config
+    import ppl_cli.training.run
 
     def broken(*arguments, **settings):
         raise ZeroDivisionError("division\nby zero")
 
-    monkeypatch.setattr(ppl_cli.config, "load_config", broken)
+    monkeypatch.setattr(ppl_cli.training.run, "load_config", broken)
     code, _, error = ppl(capsys, "train", tiny_yaml)
     assert code == 1
     assert "internal error: ZeroDivisionError: division by zero" in one_line(error)

@@ -104,3 +104,9 @@ def test_bombs_are_refused(tmp_path, monkeypatch):
     Image.new("L", (64, 64)).save(tmp_path / "x.png")
     with pytest.raises(UnreadableImageError, match="too large"):
         decode(tmp_path / "x.png")
+
+
+def test_a_dark_16_bit_image_stays_dark(tmp_path):
+    for brightest in (255, 256, 60000):
+        Image.fromarray(np.full((4, 4), brightest, np.uint16)).save(tmp_path / "x.png")
+        assert abs(decode(tmp_path / "x.png").getpixel((0, 0))[0] - brightest / 257) <= 1

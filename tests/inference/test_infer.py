@@ -126,12 +126,48 @@ def test_results_are_never_replaced_unasked(model_file, pictures, tmp_path):
     assert len(read_csv(infer(model_file, [pictures], tmp_path / "out", overwrite=True))) == 8
 
 
-def test_several_folders_keep_their_names_apart(model_file, pictures, tmp_path):
-    other = tmp_path / "other"
-    other.mkdir()
+def test_names_are_kept_apart_where_they_collide(model_file, pictures, tmp_path):
+    other = tmp_path / "other" / "pictures"
+    other.mkdir(parents=True)
     Image.new("RGB", (20, 20)).save(other / "0.jpg")
-    table = read_csv(infer(model_file, [pictures, other], tmp_path / "out"))
-    assert {"pictures/0.jpg", "other/0.jpg", "pictures/sub/6.png"} <= set(table)
+    table = read_csv(infer(model_file, [pictures, other], tmp_path / "a", draw=True))
+    assert {"pictures/0.jpg", "other/pictures/0.jpg", "pictures/sub/6.png"} <= set(table)
+    assert (tmp_path / "a" / "overlay" / "other" / "pictures" / "0.jpg.png").exists()
+    files = read_csv(infer(model_file, [pictures / "0.jpg", other / "0.jpg", pictures / "0.jpg"], tmp_path / "b"))
+    assert set(files) == {"pictures/0.jpg", "other/pictures/0.jpg"}
+    apart = read_csv(infer(model_file, [pictures / "1.jpg", other / "0.jpg"], tmp_path / "c"))
+    assert set(apart) == {"1.jpg", "0.jpg"}
+
+
+def test_results_inside_the_input_are_no_input(model_file, pictures):
+    infer(model_file, [pictures], pictures / "poses", draw=True)
+    table = read_csv(infer(model_file, [pictures], pictures / "poses", draw=True, overwrite=True))
+    assert len(table) == 8
+
+
+def test_overwriting_leaves_nothing_of_the_earlier_run(model_file, pictures, tmp_path):
+    out = infer(model_file, [pictures], tmp_path / "out", draw=True)
+    infer(model_file, [pictures / "1.jpg"], out, formats=["csv"], overwrite=True)
+    assert {path.name for path in out.iterdir()} == {"keypoints.csv", "skipped.csv"}
+
+
+def test_an_overlay_that_cannot_be_written_costs_no_result(model_file, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.new("RGB", (20, 20)).save(folder / f"{'x' * 250}.png")
+    Image.new("RGB", (20, 20)).save(folder / "y.png")
+    lines: list[str] = []
+    out = infer(model_file, [folder], tmp_path / "out", draw=True, say=lines.append)
+    assert len(read_csv(out)) == 2
+    assert (out / "overlay" / "y.png.png").exists()
+    assert any("1 overlays could not be written" in line for line in lines)
+
+
+def test_a_link_in_a_circle_is_an_unreadable_image(model_file, pictures, tmp_path):
+    (pictures / "loop.jpg").symlink_to("loop.jpg")
+    out = infer(model_file, [pictures], tmp_path / "out")
+    assert "loop.jpg" in (out / "skipped.csv").read_text()
+    assert len(read_csv(out)) == 9
 
 
 def test_names_of_any_kind_survive(model_file, tmp_path):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ppl_cli.model.skeleton import plain_skeleton_map, skeleton_map
 
@@ -14,11 +15,12 @@ def random_pose(batch=2, count=16, dtype=torch.float32, seed=0):
 
 
 @pytest.mark.parametrize("thickness", [THICK, 7.5e-5])
-@pytest.mark.parametrize("size", [64, 33])
+@pytest.mark.parametrize("size", [128, 64, 33])
 def test_equals_the_plain_map_in_values_and_gradients(size, thickness):
     keypoints, weights = random_pose()
     plain, ours = plain_skeleton_map(keypoints, weights, size, thickness), skeleton_map(keypoints, weights, size, thickness)
-    assert (plain - ours).abs().max() < 1e-5
+    # Thin links magnify the rounding of float32 coordinates; both maps are then about 1e-5 from the exact one.
+    assert (plain - ours).abs().max() < (1e-5 if thickness == THICK else 3e-5)
     pull = torch.randn(plain.shape, generator=torch.Generator().manual_seed(1))
     for expected, got in zip(
         torch.autograd.grad((plain * pull).sum(), (keypoints, weights)),
@@ -77,10 +79,22 @@ def test_order_of_keypoints_does_not_matter():
     assert torch.allclose(ours, other, atol=1e-5)
 
 
-def test_stores_no_tensor_with_a_map_per_link():
+class LargestTensor(TorchDispatchMode):
+    """Remembers the number of elements of the largest tensor that any operation makes."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), settings=None):
+        result = function(*arguments, **(settings or {}))
+        if isinstance(result, torch.Tensor):
+            self.largest = max(self.largest, result.numel())
+        return result
+
+
+def test_makes_no_tensor_with_a_map_per_link():
     keypoints, weights = random_pose(2, 24)
-    links, size, saved = 24 * 23 // 2, 64, []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
-        skeleton_map(keypoints, weights, size, THICK)
-    assert saved
-    assert max(saved) <= 2 * size * size < 2 * links * size * size
+    links, sides, maps = 24 * 23 // 2, 2 * 2 * 64, 2 * 64 * 64
+    for draw, low, high in ((skeleton_map, maps, links * sides), (plain_skeleton_map, links * maps, 4 * links * maps)):
+        with LargestTensor() as seen:
+            draw(keypoints, weights, 64, THICK).sum().backward()
+        assert low <= seen.largest <= high

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ppl_cli.config import Config, to_yaml
+from ppl_cli.config import Config, load_config, to_yaml
 from ppl_cli.device import choose_compute
 from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
 from ppl_cli.training import loop
@@ -24,7 +25,9 @@ def quiet(line: str) -> None:
 
 
 def run(config: Config, out, **settings):
-    return run_training(config, out, quiet, device="cpu", **settings)[0]
+    file = out.parent / f"{out.name}.yaml"
+    file.write_text(to_yaml(config, {}))
+    return run_training(str(file), out, quiet, device="cpu", **settings)[0]
 
 
 def with_train(config: Config, **settings) -> Config:
@@ -93,9 +96,69 @@ def test_a_signal_saves_and_resume_continues_as_if_never_stopped(tiny, tmp_path,
 
 def test_a_finished_run_can_be_made_longer(tiny, tmp_path):
     run(with_train(tiny, steps=8), tmp_path / "whole")
-    run(tiny, tmp_path / "parts")
-    run(with_train(tiny, steps=8), tmp_path / "parts", resume=True)
+    run(with_train(tiny, steps=5), tmp_path / "parts")
+    assert [row[0] for row in losses(tmp_path / "parts")] == ["2", "4", "5"]
+    run(tiny, tmp_path / "parts", resume=True, overrides=("train.steps=8",))
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+    assert load_config(str(tmp_path / "parts" / "config.yaml")).train.steps == 8
+
+
+@pytest.mark.parametrize("override", ["seed=9", "train.learning_rate=0.5", "loss.separation=0", "model.keypoints=6"])
+def test_a_run_goes_on_with_its_own_configuration(tiny, tmp_path, override):
+    run(tiny, tmp_path / "run")
+    before = weights(tmp_path / "run")
+    key = override.split("=")[0]
+    with pytest.raises(UsageError, match=rf"--resume: {re.escape(key)} was .* cannot become"):
+        run(tiny, tmp_path / "run", resume=True, overrides=(override, "train.steps=9"))
+    assert same(before, weights(tmp_path / "run"))
+
+
+def test_a_run_goes_on_with_its_own_images(tiny, tmp_path, pictures):
+    data = tiny.data.model_copy(update={"kind": "folder", "path": str(pictures)})
+    config = tiny.model_copy(update={"data": data})
+    run(config, tmp_path / "run")
+    (pictures / "0.jpg").unlink()
+    with pytest.raises(UsageError, match="the images are not those of this run"):
+        run(config, tmp_path / "run", resume=True, overrides=("train.steps=9",))
+
+
+def test_a_run_can_be_resumed_from_its_first_moment(tiny, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def killed(*arguments, **settings):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "pose_losses", killed)
+        with pytest.raises(Killed):
+            run(tiny, tmp_path / "parts")
+    run(tiny, tmp_path / "parts", resume=True)
+    run(tiny, tmp_path / "whole")
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+def test_weights_that_are_no_numbers_are_never_saved(tiny, tmp_path, monkeypatch):
+    """The loss of the last step is finite, its gradient is not."""
+    steps = 0
+
+    def broken(keypoints):
+        nonlocal steps
+        steps += 1
+        return (keypoints.sum() * 0).sqrt() if steps == 6 else keypoints.sum() * 0
+
+    monkeypatch.setattr(loop, "boundary_loss", broken)
+    with pytest.raises(PPLError, match="step 6: a weight is no longer a number"):
+        run(tiny, tmp_path / "run")
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
+
+
+def test_streamed_unreadable_images_are_listed_too(tiny, tmp_path, pictures):
+    (pictures / "broken.jpg").write_text("no")
+    data = tiny.data.model_copy(update={"kind": "folder", "path": str(pictures), "cache_gib": 0})
+    run(tiny.model_copy(update={"data": data}), tmp_path / "run")
+    assert "broken.jpg" in (tmp_path / "run" / "skipped.csv").read_text()
 
 
 def test_a_loss_that_is_no_number_stops_with_its_step_and_keeps_the_last_checkpoint(tiny, tmp_path, monkeypatch):
@@ -129,7 +192,8 @@ def test_never_writes_over_a_run_unasked(tiny, tmp_path):
 def test_takes_the_next_free_number(tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     short = with_train(tiny, steps=1)
-    folders = [run_training(short, None, quiet, device="cpu")[1].as_posix() for _ in range(2)]
+    (tmp_path / "c.yaml").write_text(to_yaml(short, {}))
+    folders = [run_training("c.yaml", None, quiet, device="cpu")[2].as_posix() for _ in range(2)]
     assert folders == ["runs/tiny-1", "runs/tiny-2"]
     with pytest.raises(UsageError, match="nothing to resume"):
         run(tiny, tmp_path / "nowhere", resume=True)
@@ -141,6 +205,23 @@ def test_a_damaged_training_file_is_one_line(tiny, tmp_path):
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(UsageError, match=r"training\.pt is damaged"):
         run(tiny, tmp_path / "run", resume=True)
+
+
+def test_only_a_run_is_replaced(tiny, tmp_path):
+    (tmp_path / "mine" / "samples").mkdir(parents=True)
+    (tmp_path / "mine" / "config.yaml").write_text("mine")
+    with pytest.raises(UsageError, match="is not a run of ppl train"):
+        run(tiny, tmp_path / "mine", overwrite=True)
+    assert (tmp_path / "mine" / "config.yaml").read_text() == "mine"
+
+
+def test_a_run_that_cannot_begin_leaves_the_old_one(tiny, tmp_path):
+    run(tiny, tmp_path / "run")
+    before = weights(tmp_path / "run")
+    data = tiny.data.model_copy(update={"kind": "folder", "path": str(tmp_path / "nowhere")})
+    with pytest.raises(UsageError, match="no such folder"):
+        run(tiny.model_copy(update={"data": data}), tmp_path / "run", overwrite=True)
+    assert same(before, weights(tmp_path / "run"))
 
 
 def test_fewer_images_than_a_batch_train(tiny, tmp_path):
