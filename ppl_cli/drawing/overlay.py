@@ -43,8 +43,8 @@ def draw_skeleton(draw: ImageDraw.ImageDraw, points: np.ndarray, links: np.ndarr
     strongest = max(float(links.max(initial=0)), 1e-12)
     pairs = [(links[i, j] / strongest, i, j) for i in range(count) for j in range(i + 1, count)]
     for strength, i, j in sorted(pairs):
-        if strength >= 0.1 and np.isfinite(points[[i, j]]).all():
-            ends, opacity = [tuple(points[i]), tuple(points[j])], strength**2
+        if strength >= 0.15 and np.isfinite(points[[i, j]]).all():
+            ends, opacity = [tuple(points[i]), tuple(points[j])], strength
             draw.line(ends, fill=(20, 20, 20, round(200 * opacity)), width=max(1, round(unit * (0.4 + 1.0 * strength))))
             draw.line(ends, fill=(255, 255, 255, round(255 * opacity)), width=max(1, round(unit * (0.1 + 0.6 * strength))))
     for colour, (x, y) in zip(keypoint_colours(count), points, strict=True):
