@@ -1,6 +1,8 @@
 """Which reconstruction loss to train with, and where its pretrained weights come from."""
 
+import sys
 import urllib.error
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
@@ -47,7 +49,8 @@ def download_weights(network: str) -> dict[str, torch.Tensor]:
 
     weights = {"vgg16": VGG16_Weights, "vgg19": VGG19_Weights}[network].IMAGENET1K_V1
     try:
-        return weights.get_state_dict(progress=True, check_hash=True)
+        with redirect_stdout(sys.stderr):  # torch announces the download on stdout, where only results belong
+            return weights.get_state_dict(progress=True, check_hash=True)
     except (urllib.error.URLError, OSError, RuntimeError) as error:
         cache = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
         raise PPLError(

@@ -1,7 +1,7 @@
 """The pictures of README: a run's prior, then its poses on some images, in a row.
 
-    python -m tests.benchmarks.readme_pictures RUN OUT.jpg IMAGE...
-    python -m tests.benchmarks.readme_pictures RUN OUT.jpg figures      # held-out drawn figures
+python -m tests.benchmarks.readme_pictures RUN OUT.jpg IMAGE...
+python -m tests.benchmarks.readme_pictures RUN OUT.jpg figures      # held-out drawn figures
 """
 
 import sys
