@@ -142,8 +142,10 @@ def load_config(source: str, overrides: tuple[str, ...] = (), **settings: str | 
     """
     where, values = read_yaml(source)
     values.pop("written_by", None)
+    asked = []
     for text in overrides:
         key, equals, value = text.partition("=")
+        asked.append(key.strip())
         if not equals:
             raise UsageError(f"--set {text}: write key=value, for example --set train.steps=500")
         try:
@@ -153,7 +155,7 @@ def load_config(source: str, overrides: tuple[str, ...] = (), **settings: str | 
     for key, value in settings.items():
         if value is not None:
             set_key(values, key.replace("__", "."), value)
-    return parse_config(values, where)
+    return parse_config(values, where, asked)
 
 
 def read_yaml(source: str) -> tuple[str, dict]:
@@ -186,15 +188,18 @@ def set_key(values: dict, key: str, value: object) -> None:
     values[last] = value
 
 
-def parse_config(values: dict, where: str) -> Config:
+def parse_config(values: dict, where: str, asked: list[str] | None = None) -> Config:
+    """`where` the values come from and which keys were `asked` for with --set, for the error message."""
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"] if part not in ("str", "float"))
+        where = "--set" if key and any(name.startswith(key) or key.startswith(name) for name in asked or []) else where
         if first["type"] == "extra_forbidden":
-            section = known_keys(first["loc"][:-1])
-            raise UsageError(f"{where}: unknown key {key}{nearest(str(first['loc'][-1]), section)}") from None
+            section = ".".join(map(str, first["loc"][:-1]))
+            known = [f"{section}.{name}" if section else name for name in known_keys(first["loc"][:-1])]
+            raise UsageError(f"{where}: unknown key {key}{nearest(key, known)}") from None
         message = first["msg"].removeprefix("Value error, ")
         shown = "" if isinstance(first["input"], dict | BaseModel) else f" (got {first['input']!r})"
         raise UsageError(f"{where}: {key + ': ' if key else ''}{message}{shown}") from None

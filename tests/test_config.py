@@ -36,8 +36,8 @@ def test_overrides_are_yaml_values_and_settings_come_last():
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("train.stepz=5", "unknown key train.stepz (did you mean steps?)"),
-        ("trian.steps=5", "unknown key trian (did you mean train?)"),
+        ("train.stepz=5", "--set: unknown key train.stepz (did you mean train.steps?)"),
+        ("trian.steps=5", "--set: unknown key trian (did you mean train?)"),
         ("train.steps=0", "train.steps: "),
         ("train.steps=many", "train.steps: "),
         ("train.learning_rate=.nan", "train.learning_rate"),

@@ -6,6 +6,7 @@ Nothing here imports torch: `ppl --help` answers at once. Commands import what t
 import os
 import signal
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -60,8 +61,10 @@ def main(arguments: list[str] | None = None) -> None:
         code = app(arguments, prog_name="ppl", standalone_mode=False)
     except BaseException as error:
         if debug and not isinstance(error, SystemExit):
-            raise
+            traceback.print_exc()
         sys.exit(report(error))
+    if code == 130:  # typer's answer to Ctrl-C
+        print("ppl: interrupted", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 

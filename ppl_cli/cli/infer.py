@@ -15,7 +15,9 @@ def infer(
     format_: Annotated[str, typer.Option("--format", help="Any of csv,coco,npz, with commas between.")] = "csv,coco,npz",
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw every pose over its image.")] = False,
     batch: Annotated[int, typer.Option(min=1, help="Images per pass of the network.")] = 32,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are already in --out.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Remove all results of an earlier ppl infer in --out first.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
     device: Device = "auto",
     precision: Precision = "fp32",

@@ -18,7 +18,7 @@ from ppl_cli.config import DataConfig
 from ppl_cli.data.coco import read_coco
 from ppl_cli.data.figures import figure, figure_keypoints
 from ppl_cli.data.frame import Frame
-from ppl_cli.data.images import UnreadableImageError, decode, list_images, natural_order
+from ppl_cli.data.images import UnreadableImageError, check_not_empty, decode, list_images, natural_order
 from ppl_cli.errors import PPLError, UsageError
 
 WORKERS = min(32, os.cpu_count() or 1)
@@ -121,6 +121,7 @@ def check_data(config: DataConfig) -> None:
         if not Path(config.path).is_dir():
             what = "is a file; a folder of images is expected" if Path(config.path).exists() else "no such folder"
             raise UsageError(f"--data {config.path}: {what}")
+        check_not_empty(Path(config.path))
 
 
 def open_dataset(config: DataConfig, size: int, seed: int, strict: bool = False) -> ImageSet:

@@ -53,10 +53,15 @@ def list_images(folder: Path) -> list[Path]:
         raise UsageError(f"no such folder: {folder}")
     if not folder.is_dir():
         raise UsageError(f"{folder} is a file; a folder of images is expected")
-    paths = list(walk(folder))
-    if not paths:
-        raise UsageError(f"no images in {folder} (looked for {' '.join(s[1:] for s in SUFFIXES)}, also in its sub-folders)")
-    return paths
+    check_not_empty(folder)
+    return list(walk(folder))
+
+
+def check_not_empty(folder: Path) -> None:
+    """UsageError if there is no image below the folder; looks no further than the first."""
+    if next(walk(folder), None) is None:
+        kinds = " ".join(suffix[1:] for suffix in SUFFIXES)
+        raise UsageError(f"no images in {folder} (looked for {kinds}, also in its sub-folders)")
 
 
 def decode(path: Path) -> Image.Image:

@@ -26,7 +26,7 @@ def save_curves(path: Path, rows: list[dict[str, float]]) -> None:
         if column == "configuration" and all(value > 0 for value in values):
             axis.set_yscale("log")
         elif column != "reconstruction":
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.1 * max([*values, 1e-9]))
     for axis in figure.axes[2:]:
         axis.set_xlabel("step")
     with replacing(path) as temporary:

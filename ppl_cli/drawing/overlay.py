@@ -4,6 +4,7 @@ Everything is drawn at four times the size and reduced, which is what makes line
 """
 
 import colorsys
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -28,38 +29,43 @@ def overlay(image: Image.Image, keypoints_px: np.ndarray, links: np.ndarray, lab
     picture = image.resize([max(1, round(side * zoom)) for side in image.size], Image.Resampling.BICUBIC)
     points = (np.asarray(keypoints_px) + 0.5) * zoom
     unit = max(picture.size) / 100  # of line widths and radii
-    layer = Image.new("RGBA", [side * SMOOTH for side in picture.size], (0, 0, 0, 0))
-    draw_skeleton(ImageDraw.Draw(layer), points * SMOOTH, links, unit * SMOOTH)
-    layer = layer.resize(picture.size, Image.Resampling.BOX)
-    picture.paste(layer, (0, 0), layer)
+    draw_smoothly(picture, lambda draw: draw_links(draw, points * SMOOTH, links, unit * SMOOTH))
     if labels:
         draw_numbers(ImageDraw.Draw(picture), points, unit)
+    draw_smoothly(picture, lambda draw: draw_dots(draw, points * SMOOTH, unit * SMOOTH))
     return picture
 
 
-def draw_skeleton(draw: ImageDraw.ImageDraw, points: np.ndarray, links: np.ndarray, unit: float) -> None:
-    """Links, weakest first so that strong ones lie above, then keypoints; `points` in pixels of the drawing."""
+def draw_smoothly(picture: Image.Image, paint: Callable[[ImageDraw.ImageDraw], None]) -> None:
+    layer = Image.new("RGBA", [side * SMOOTH for side in picture.size], (0, 0, 0, 0))
+    paint(ImageDraw.Draw(layer))
+    layer = layer.resize(picture.size, Image.Resampling.BOX)
+    picture.paste(layer, (0, 0), layer)
+
+
+def draw_links(draw: ImageDraw.ImageDraw, points: np.ndarray, links: np.ndarray, unit: float) -> None:
+    """Weakest first, so that strong ones lie above; `points` in pixels of the drawing."""
     count = len(points)
     strongest = max(float(links.max(initial=0)), 1e-12)
     pairs = [(links[i, j] / strongest, i, j) for i in range(count) for j in range(i + 1, count)]
     for strength, i, j in sorted(pairs):
         if strength >= 0.15 and np.isfinite(points[[i, j]]).all():
-            ends, opacity = [tuple(points[i]), tuple(points[j])], strength
-            draw.line(ends, fill=(20, 20, 20, round(200 * opacity)), width=max(1, round(unit * (0.4 + 1.0 * strength))))
-            draw.line(ends, fill=(255, 255, 255, round(255 * opacity)), width=max(1, round(unit * (0.1 + 0.6 * strength))))
-    for colour, (x, y) in zip(keypoint_colours(count), points, strict=True):
+            ends = [tuple(points[i]), tuple(points[j])]
+            draw.line(ends, fill=(20, 20, 20, round(200 * strength)), width=max(1, round(unit * (0.4 + 1.0 * strength))))
+            draw.line(ends, fill=(255, 255, 255, round(255 * strength)), width=max(1, round(unit * (0.1 + 0.6 * strength))))
+
+
+def draw_dots(draw: ImageDraw.ImageDraw, points: np.ndarray, unit: float) -> None:
+    for colour, (x, y) in zip(keypoint_colours(len(points)), points, strict=True):
         if np.isfinite((x, y)).all():
-            radius = unit * 1.4
-            box = (x - radius, y - radius, x + radius, y + radius)
+            box = (x - 1.4 * unit, y - 1.4 * unit, x + 1.4 * unit, y + 1.4 * unit)
             draw.ellipse(box, fill=(*colour, 255), outline=(20, 20, 20, 255), width=max(1, round(unit * 0.35)))
 
 
 def draw_numbers(draw: ImageDraw.ImageDraw, points: np.ndarray, unit: float) -> None:
+    """White with a dark edge, readable on anything; a number never hides a dot, since dots are drawn after it."""
     font = ImageFont.load_default(size=max(10, unit * 3.2))
-    colours = keypoint_colours(len(points))
     for number, (x, y) in enumerate(points):
         if np.isfinite((x, y)).all():
             place = (x + unit * 1.6, y - unit * 1.2)
-            draw.text(
-                place, str(number), fill=colours[number], font=font, anchor="ls", stroke_width=2, stroke_fill=(20, 20, 20)
-            )
+            draw.text(place, str(number), fill="white", font=font, anchor="ls", stroke_width=2, stroke_fill=(20, 20, 20))

@@ -131,7 +131,9 @@ class KeypointsCoco:
         comma = "," if self.count > 1 else ""
         image = {"id": self.count, "file_name": name, "width": pose.width, "height": pose.height}
         self.file.write(f"{comma}\n{json.dumps(image, ensure_ascii=False)}")
-        points = [[round(x, 6), round(y, 6), 2] for x, y in pose.keypoints_px.tolist()]
+        # COCO's v: 2 in the picture, 1 beyond its edge.
+        inside = ((pose.keypoints_px >= -0.5) & (pose.keypoints_px < [pose.width - 0.5, pose.height - 0.5])).all(1)
+        points = [[round(x, 6), round(y, 6), 1 + int(v)] for (x, y), v in zip(pose.keypoints_px.tolist(), inside, strict=True)]
         low, high = pose.keypoints_px.min(0), pose.keypoints_px.max(0)
         annotation = {
             "id": self.count,

@@ -6,6 +6,7 @@ The loop never waits for the device between logged steps: losses stay there unti
 import shlex
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from ppl_cli.data.warp import random_affine, warp_images
 from ppl_cli.device import Compute
 from ppl_cli.drawing.curves import save_curves
 from ppl_cli.drawing.samples import sample_sheet, save_sheet
-from ppl_cli.errors import InterruptedRunError, PPLError
+from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
 from ppl_cli.files import replacing
 from ppl_cli.model.core import Output, PosePriorLearner
 from ppl_cli.model.losses import (
@@ -37,6 +38,7 @@ from ppl_cli.training.metrics import MetricsFile, read_metrics
 from ppl_cli.training.progress import LOWER_RATE, Progress
 
 SAMPLES = 8  # images in a picture of samples/
+PATIENCE = 20  # seconds after a signal in which the step ends and is saved; a signal after that stops at once
 
 
 @dataclass
@@ -66,6 +68,8 @@ def train(
     optimiser = make_optimiser(model, config)
     if resume:
         step, window = load_training(folder / "training.pt", model, optimiser, images.names)
+        if step > config.train.steps:
+            raise UsageError(f"--resume: the run is at step {step} already; ask for more with --set train.steps=...")
     else:
         step, window = 0, None
     write_config(folder / "config.yaml", config, compute)
@@ -105,6 +109,7 @@ def train(
                 metrics.append(progress.row(step, model))
             if last and not finished:
                 progress.close()
+                save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
                 again = shlex.join(["ppl", "train", str(folder / "config.yaml"), "--out", str(folder), "--resume"])
                 raise InterruptedRunError(f"stopped at step {step}, everything is saved; go on with: {again}")
     progress.close()
@@ -196,11 +201,14 @@ def write_config(path: Path, config: Config, compute: Compute) -> None:
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM set the event, so that the step ends and is saved; a second one stops at once."""
+    """SIGINT and SIGTERM set the event, so that the step ends and is saved; further ones change nothing for a while."""
     stopped = threading.Event()
+    first = 0.0
 
     def on_signal(number: int, frame: object) -> None:
-        if stopped.is_set():
+        nonlocal first
+        first = first or time.monotonic()
+        if time.monotonic() - first > PATIENCE:
             raise KeyboardInterrupt
         stopped.set()
 

@@ -32,11 +32,13 @@ def run_training(
         raise UsageError("--resume and --overwrite exclude each other")
     config = load_config(source, overrides, **(settings or {}))
     compute = choose_compute(device, precision)
-    check_data(config.data)
+    if not resume:
+        check_data(config.data)
     folder = choose_run_folder(config.name, out, resume, overwrite)
     try:
         if resume:
-            config = resumed_config(folder, overrides, settings or {})
+            config = resumed_config(folder, config.name, overrides, settings or {})
+            check_data(config.data)
         say(f"configuration {folder / 'config.yaml' if resume else source}, seed {config.seed}; {compute.reason}")
         check_tensorboard(config.train.tensorboard)
         loss = reconstruction_loss(config.loss)
@@ -48,13 +50,16 @@ def run_training(
         make_folder(folder / "samples")
         if overwrite:
             clear_run(folder)
+        try:
+            trained = train(config, images, loss, folder, compute, say, resume, strict)
+        finally:
+            if (folder / "training.pt").is_file() and not resume:
+                write_skipped(folder, images.skipped)
     except BaseException:
-        remove_if_empty(folder)
+        if not (folder / "training.pt").is_file():
+            remove_what_never_began(folder)
         raise
-    try:
-        return train(config, images, loss, folder, compute, say, resume, strict), config, folder, compute
-    finally:
-        write_skipped(folder, images.skipped)
+    return trained, config, folder, compute
 
 
 def check_videos(images: ImageSet, config: Config) -> None:
@@ -62,11 +67,12 @@ def check_videos(images: ImageSet, config: Config) -> None:
         raise UsageError("reference.kind video: no video has two frames; put the frames of each video into one folder")
 
 
-def remove_if_empty(folder: Path) -> None:
-    """A run that never began leaves no folder behind."""
+def remove_what_never_began(folder: Path) -> None:
+    """A run without a first checkpoint leaves nothing behind that would stand in the way of the next try."""
     with suppress(OSError):
-        (folder / "samples").rmdir()
-    with suppress(OSError):
+        if (folder / "samples").is_dir():
+            clear_run(folder)
+            (folder / "samples").rmdir()
         folder.rmdir()
         if folder.parent.name == "runs":
             folder.parent.rmdir()

@@ -52,10 +52,15 @@ def next_free_folder(name: str, number: int) -> Path:
             number += 1
 
 
-def resumed_config(folder: Path, overrides: tuple[str, ...], settings: dict[str, str | None]) -> Config:
-    """The run's own configuration with what was asked for on top. UsageError names a field that may not change."""
+def resumed_config(folder: Path, name: str, overrides: tuple[str, ...], settings: dict[str, str | None]) -> Config:
+    """The run's own configuration with what was asked for on top; `name` is that of the configuration given.
+
+    UsageError if that is another one, or names a field that may not change.
+    """
     own = str(folder / "config.yaml")
     before, after = load_config(own), load_config(own, overrides, **settings)
+    if name not in (before.name, after.name):
+        raise UsageError(f"--resume: {folder} is a run of {before.name}, not of {name}")
     old, new = flatten(before.model_dump()), flatten(after.model_dump())
     for key in new:
         if new[key] != old[key] and key not in FREE_TO_CHANGE:

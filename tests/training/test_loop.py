@@ -279,3 +279,35 @@ def test_tensorboard_gets_the_rows_of_metrics_or_says_how_to_install_it(tiny, tm
 
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("total")] == [2, 4, 6]
+
+
+def test_a_second_signal_does_not_stop_the_saving(tiny, tmp_path, monkeypatch):
+    def signalled(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        return pose_losses(*arguments)
+
+    pose_losses = loop.pose_losses
+    monkeypatch.setattr(loop, "pose_losses", signalled)
+    with pytest.raises(InterruptedRunError, match="stopped at step 1"):
+        run(tiny, tmp_path / "run")
+    assert torch.load(tmp_path / "run" / "training.pt", weights_only=True)["step"] == 1
+
+
+def test_a_run_that_never_began_leaves_nothing(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "save", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_resuming_needs_no_data_and_refuses_another_configuration(tiny, tmp_path, pictures):
+    data = tiny.data.model_copy(update={"kind": "folder", "path": str(pictures)})
+    run(tiny.model_copy(update={"data": data}), tmp_path / "run")
+    nowhere = tiny.data.model_copy(update={"kind": "folder", "path": None})
+    run(tiny.model_copy(update={"data": nowhere}), tmp_path / "run", resume=True, overrides=("train.steps=8",))
+    with pytest.raises(UsageError, match="is a run of tiny, not of other"):
+        run(tiny.model_copy(update={"name": "other"}), tmp_path / "run", resume=True)
+    with pytest.raises(UsageError, match="at step 8 already"):
+        run(tiny, tmp_path / "run", resume=True, overrides=("train.steps=7",))
+    assert load_config(str(tmp_path / "run" / "config.yaml")).train.steps == 8
