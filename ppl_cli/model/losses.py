@@ -127,5 +127,5 @@ def equivariance_loss(keypoints: torch.Tensor, moved: torch.Tensor, affine: torc
     `moved` are the keypoints of the warped image, `affine` (B, 2, 3) maps them back to where `keypoints` lie.
     Mean absolute difference in normalised units.
     """
-    back = moved @ affine[..., :2].mT + affine[:, None, :, 2]
+    back = (affine[:, None, :, :2] * moved[:, :, None]).sum(-1) + affine[:, None, :, 2]
     return (back - keypoints).abs().mean()

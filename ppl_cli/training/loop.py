@@ -87,7 +87,7 @@ def train(
             with compute.autocast():
                 output = model(batch.images, batch.references, draw_jitter(config, step, compute.device))
                 reconstruction = reconstruction_loss(output.reconstruction, batch.images)
-                losses = {"reconstruction": reconstruction, **pose_losses(model, output, batch, config, step)}
+            losses = {"reconstruction": reconstruction, **pose_losses(model, output, batch, config, step, compute)}
             total = torch.stack(list(losses.values())).sum()
             optimiser.zero_grad(set_to_none=True)
             total.backward()
@@ -140,8 +140,10 @@ def eased(config: Config, step: int) -> float:
     return 1 - (1 - config.loss.eased) * done
 
 
-def pose_losses(model: PosePriorLearner, output: Output, batch: Batch, config: Config, step: int) -> dict[str, torch.Tensor]:
-    """The losses that look at keypoints, weighted; those of weight 0 are not computed."""
+def pose_losses(
+    model: PosePriorLearner, output: Output, batch: Batch, config: Config, step: int, compute: Compute
+) -> dict[str, torch.Tensor]:
+    """The losses that look at keypoints, weighted, in float32; those of weight 0 are not computed."""
     weights, keypoints = config.loss, output.estimate.keypoints
     lead = eased(config, step)
     losses = {
@@ -155,7 +157,9 @@ def pose_losses(model: PosePriorLearner, output: Output, batch: Batch, config: C
     if weights.equivariance * lead:
         random = generator(keypoints.device, config.seed, "warp", step)
         affine = random_affine(len(keypoints), random)
-        moved = model.estimate(warp_images(batch.images, affine)).keypoints
+        warped = warp_images(batch.images, affine)
+        with compute.autocast():
+            moved = model.estimate(warped).keypoints
         losses["equivariance"] = lead * weights.equivariance * equivariance_loss(keypoints, moved, affine)
     return losses
 

@@ -35,6 +35,7 @@ def run_training(
     if not resume:
         check_data(config.data)
     folder = choose_run_folder(config.name, out, resume, overwrite)
+    ours = False  # whether what lies in the folder was written by this call
     try:
         if resume:
             config = resumed_config(folder, config.name, overrides, settings or {})
@@ -50,6 +51,7 @@ def run_training(
         make_folder(folder / "samples")
         if overwrite:
             clear_run(folder)
+        ours = not resume
         try:
             trained = train(config, images, loss, folder, compute, say, resume, strict)
         finally:
@@ -57,7 +59,7 @@ def run_training(
                 write_skipped(folder, images.skipped)
     except BaseException:
         if not (folder / "training.pt").is_file():
-            remove_what_never_began(folder)
+            remove_what_never_began(folder, ours)
         raise
     return trained, config, folder, compute
 
@@ -67,10 +69,10 @@ def check_videos(images: ImageSet, config: Config) -> None:
         raise UsageError("reference.kind video: no video has two frames; put the frames of each video into one folder")
 
 
-def remove_what_never_began(folder: Path) -> None:
+def remove_what_never_began(folder: Path, ours: bool) -> None:
     """A run without a first checkpoint leaves nothing behind that would stand in the way of the next try."""
     with suppress(OSError):
-        if (folder / "samples").is_dir():
+        if ours:
             clear_run(folder)
             (folder / "samples").rmdir()
         folder.rmdir()

@@ -222,6 +222,11 @@ def test_a_run_that_cannot_begin_leaves_the_old_one(tiny, tmp_path):
     with pytest.raises(UsageError, match="no such folder"):
         run(tiny.model_copy(update={"data": data}), tmp_path / "run", overwrite=True)
     assert same(before, weights(tmp_path / "run"))
+    (tmp_path / "run" / "training.pt").unlink()
+    loss = tiny.loss.model_copy(update={"kind": "perceptual", "weights": str(tmp_path / "none.pth")})
+    with pytest.raises(UsageError, match="no such file"):
+        run(tiny.model_copy(update={"loss": loss}), tmp_path / "run", overwrite=True)
+    assert same(before, weights(tmp_path / "run"))
 
 
 def test_fewer_images_than_a_batch_train(tiny, tmp_path):
@@ -257,9 +262,12 @@ def test_a_full_disk_leaves_the_old_checkpoint(tiny, tmp_path):
     assert not list((tmp_path / "run").glob(".*"))
 
 
-def test_bf16_runs_on_the_cpu_too(tiny, tmp_path):
+def test_bf16_keeps_to_the_losses_of_fp32(tiny, tmp_path):
     assert choose_compute("cpu", "bf16").precision == "bf16"
-    assert run(tiny, tmp_path / "run", precision="bf16").step == 6
+    for precision in ("fp32", "bf16"):
+        run(with_train(tiny, log_every=1, steps=2, warp=0.5), tmp_path / precision, precision=precision)
+    first = [[float(value) for value in losses(tmp_path / precision)[0]] for precision in ("fp32", "bf16")]
+    assert first[0] == pytest.approx(first[1], rel=0.03)
 
 
 def test_leading_losses_fall_to_their_rest(tiny):
