@@ -41,8 +41,9 @@ def gather_inputs(given: list[Path], out: Path) -> Inputs:
     for path in given:
         if path.is_dir():
             found = list_images(path)
-            if out.resolve().is_relative_to(path.resolve()):
-                found = [image for image in found if not image.resolve().is_relative_to(out.resolve())]
+            results = Path(os.path.abspath(out))
+            if results.is_relative_to(os.path.abspath(path)):
+                found = [image for image in found if not Path(os.path.abspath(image)).is_relative_to(results)]
             inputs.paths += found
             inputs.roots += [path] * len(found)
         elif path.exists() or path.is_symlink():
