@@ -17,7 +17,7 @@ Positive = Annotated[int, Field(gt=0)]
 DataKind = Literal["folder", "video_frames", "coco", "figures", "deeplabcut", "h5", "h36m", "h36m_wobg", "taichi"]
 
 
-VIDEOS = ("video_frames", "h36m", "h36m_wobg", "taichi")
+VIDEOS = ("video_frames", "h36m", "h36m_wobg", "taichi", "deeplabcut")
 
 
 class Section(BaseModel):
@@ -28,6 +28,8 @@ class DataConfig(Section):
     kind: DataKind = "folder"
     path: str | None = None  # folder of the images; `--data` sets it
     annotations: str | None = None  # coco: JSON file, relative to `path` or absolute; none: train.json
+    fit: str | None = None  # eval: coco: JSON file that the linear map is fitted on; deeplabcut: videos; `--fit` sets it
+    test: str | None = None  # eval: JSON file or videos to measure on, or (h5) the number of the split; `--test` sets it
     split: str | float = "auto"  # a sub-folder; `all`; a share in (0, 1); `auto`: `train` if it lies beside test or val
     resize: Literal["letterbox", "squash"] = "letterbox"  # keep the aspect ratio, or stretch (the reference's way)
     cache_gib: float = Field(4.0, ge=0)  # decoded images are kept in memory up to this size, else read again each time
@@ -113,7 +115,7 @@ class Config(Section):
     def parts_fit(self) -> "Config":
         if self.data.kind == "figures" and self.data.path:
             raise ValueError("data.kind figures draws its own images; for yours write: ppl train folder --data FOLDER")
-        if self.data.kind in ("figures", "coco") and self.data.split != "auto":
+        if self.data.kind not in ("folder", "video_frames") and self.data.split != "auto":
             raise ValueError(f"data.split has no meaning for data.kind {self.data.kind}")
         if self.loss.kind == "multiscale" and self.loss.weights:
             raise ValueError("loss.kind multiscale needs no perceptual weights; leave out --perceptual-weights")

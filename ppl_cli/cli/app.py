@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from ppl_cli.cli.eval import evaluate
 from ppl_cli.cli.infer import infer
 from ppl_cli.cli.train import train
 from ppl_cli.errors import PPLError
@@ -24,11 +25,16 @@ First steps:
 
   ppl infer runs/quickstart-1 PHOTOS --out poses --overlay    find poses and draw them
 
+  ppl eval runs/quickstart-1                      measure them against annotated keypoints
+
   ppl train folder --data PHOTOS                  learn from your own images (a GPU is advised)
 """
 
+OCCLUSIONS = ("random", "center", "centre")  # what may follow --occlusion
+
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
 app.command()(train)
+app.command("eval")(evaluate)
 app.command()(infer)
 
 
@@ -55,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     # `ppl --debug train` and `ppl train --debug` both work.
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments = spread([argument for argument in arguments if argument != "--debug"])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill cleans up as Ctrl-C does
     try:
         code = app(arguments, prog_name="ppl", standalone_mode=False)
@@ -66,6 +72,24 @@ def main(arguments: list[str] | None = None) -> None:
     if code == 130:  # typer's answer to Ctrl-C
         print("ppl: interrupted", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def spread(arguments: list[str]) -> list[str]:
+    """`--models A B` as `--models A --models B`, which is what typer can read; the same for `--occlusion`."""
+    spreading = {
+        "--models": lambda word: True,
+        "--occlusion": lambda word: word.partition("=")[0] in OCCLUSIONS,
+    }
+    result: list[str] = []
+    option, values = None, 0
+    for word in arguments:
+        if word.startswith("-"):
+            option, values = (word if word in spreading else None), 0
+        elif option and spreading[option](word):
+            result += [option] if values else []
+            values += 1
+        result.append(word)
+    return result
 
 
 def report(error: BaseException) -> int:

@@ -33,8 +33,8 @@ def train(
     """Learn a pose prior from unlabelled images of one category.
 
     CONFIG is a YAML file or a shipped name: quickstart (drawn figures, minutes on a CPU), folder (your own images),
-    folder_small (the same on a laptop), and the data sets of the paper: hands, flowers, horse, dogs; h36m,
-    h36m_wobg, taichi, cub and cub_three still lack a loader.
+    folder_small (the same on a laptop), and the data sets of the paper: h36m, h36m_wobg, taichi, cub, cub_three, hands,
+    flowers, horse, dogs.
 
     The run folder gets the weights (model.safetensors), the resolved config.yaml, metrics.csv, curves.png, prior.json
     and pictures of what the model does over time (samples/). Ctrl-C finishes the step, saves and stops; --resume goes on.
@@ -58,13 +58,12 @@ def train(
     )
     print(f"{trained.step} steps, {trained.seconds:.0f} s: {folder}")
     if chosen.data.kind == "figures":
-        from ppl_cli.evaluation.figures import held_out_figures
-        from ppl_cli.inference.estimate import Estimator
+        from ppl_cli.evaluation.run import held_out
 
-        score = held_out_figures(Estimator(trained.model, compute), chosen)
+        score = held_out(trained.model, chosen, compute)
+        error, baseline = score.score.value, score.baseline.value
         print(
-            f"held-out figures: error {score.error:.2f} % of the image side, mean pose {score.mean_pose:.2f}, "
-            f"ratio {score.ratio:.2f}"
+            f"held-out figures: error {error:.2f} % of the image side, mean pose {baseline:.2f}, ratio {error / baseline:.2f}"
         )
     print(f"look at {folder / 'samples'}; find poses with: ppl infer {folder} IMAGES --out poses --overlay")
 

@@ -1,29 +1,48 @@
-"""Read keypoint annotations in COCO's JSON form."""
+"""Keypoint annotations in COCO's JSON form.
+
+DATA/train.json or fit.json, DATA/test.json; `file_name` is relative to DATA. COCO counts from the corner of the first
+pixel or from its centre depending on the tool; its numbers are taken as they are, so half a pixel at the most is lost.
+"""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ppl_cli.config import DataConfig
+from ppl_cli.data.images import decode, walk
+from ppl_cli.data.listing import Listing, Part, names_of
 from ppl_cli.errors import UsageError
 
 
-@dataclass
-class Annotated:
-    names: list[str]  # of the images, relative to the data set's folder
-    widths: list[int]
-    heights: list[int]
-    keypoints_px: np.ndarray  # (M, K, 2) (x, y), NaN where not annotated
-    keypoint_names: list[str]
+def coco_images(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
+    """The annotated images of one file."""
+    root = Path(config.path)
+    listing = read_coco(annotation_file(config, part), root)
+    if part != "train":
+        note_unannotated(listing, root)
+    return listing
 
 
-def read_coco(file: Path) -> Annotated:
-    """Annotated images only, one object an image (the largest). UsageError names the file and what is wrong in it.
+def annotation_file(config: DataConfig, part: Part) -> Path:
+    root = Path(config.path)
+    asked = {"train": config.annotations, "fit": config.fit, "test": config.test}[part]
+    fallbacks = {"train": ["train.json"], "fit": ["fit.json", "train.json"], "test": ["test.json"]}[part]
+    if asked is None and part == "fit" and config.annotations:
+        fallbacks = [config.annotations, *fallbacks]
+    candidates = [root / name for name in ([asked] if asked else fallbacks)]
+    if asked and Path(asked).is_file() and not candidates[0].is_file():
+        return Path(asked)  # as the shell completes it
+    for file in candidates:
+        if file.is_file():
+            return file
+    how = "--set data.annotations=FILE" if part == "train" else f"--{part} FILE"
+    wanted = " or ".join(str(file) for file in candidates)
+    raise UsageError(f"no COCO file {wanted}: name it with {how} (relative to the data folder)")
 
-    COCO counts from the corner of the first pixel or from its centre depending on the tool; we take its numbers as
-    they are, so half a pixel at the most is lost.
-    """
+
+def read_coco(file: Path, root: Path) -> Listing:
+    """Annotated images only, one object an image (the largest). UsageError names the file and what is wrong in it."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         images = {image["id"]: image for image in content["images"]}
@@ -39,12 +58,20 @@ def read_coco(file: Path) -> Annotated:
         check(file, images, points)
         annotated = [images[key] for key in points]
         stacked = np.stack(list(points.values()))
-        category = content.get("categories") or [{}]
-        names = category[0].get("keypoints") or [f"k{i}" for i in range(stacked.shape[1])]
+        category = (content.get("categories") or [{}])[0]
+        names = [str(name) for name in category.get("keypoints") or names_of(stacked.shape[1])]
+        if len(names) != stacked.shape[1]:
+            raise UsageError(f"{file}: the category names {len(names)} keypoints, annotations have {stacked.shape[1]}")
+        paths = [root / str(image["file_name"]) for image in annotated]
+        notes = note_strays(file, set(largest) - set(images))
         keypoints = np.where(stacked[..., 2:] > 0, stacked[..., :2], np.nan)
-        files = [str(image["file_name"]) for image in annotated]
-        return Annotated(
-            files, [int(i["width"]) for i in annotated], [int(i["height"]) for i in annotated], keypoints, list(names)
+        return Listing(
+            [str(image["file_name"]) for image in annotated],
+            lambda index: decode(paths[index]),
+            keypoints=keypoints,
+            keypoint_names=names,
+            sizes=[(int(image["width"]), int(image["height"])) for image in annotated],
+            notes=notes,
         )
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from error
@@ -60,3 +87,23 @@ def check(file: Path, images: dict[int, dict], points: dict[int, np.ndarray]) ->
             raise UsageError(f"{file}: {name} has {len(keypoints)} keypoints, images before it {count}")
         if min(images[key]["width"], images[key]["height"]) < 1:
             raise UsageError(f"{file}: {name} has a width or height of 0")
+        seen = keypoints[keypoints[:, 2] > 0]
+        if not np.isfinite(seen).all():
+            raise UsageError(f"{file}: {name} has a keypoint that is not a number; write v = 0 where one is missing")
+
+
+def note_strays(file: Path, strays: set) -> list[str]:
+    if not strays:
+        return []
+    return [f"{file}: {len(strays)} annotations belong to images that it does not list (the first: id {min(map(str, strays))})"]
+
+
+def note_unannotated(listing: Listing, root: Path) -> None:
+    """Say how many images lie beside the annotated ones without an annotation."""
+    known = {(root / name).resolve() for name in listing.names}
+    folders = {path.parent for path in known if path.parent != root.resolve()}
+    lost = [path for folder in sorted(folders) if folder.is_dir() for path in walk(folder) if path not in known]
+    if lost:
+        listing.notes.append(
+            f"{len(lost)} images beside the annotated ones have no annotation and are left out ({lost[0].name}, ...)"
+        )

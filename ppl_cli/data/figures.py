@@ -8,12 +8,35 @@ ends) with smooth edges.
 import math
 
 import numpy as np
+from PIL import Image
 
+from ppl_cli.config import DataConfig
+from ppl_cli.data.frame import Frame
+from ppl_cli.data.listing import Listing, Part
+
+FIT, TEST = 1000, 500  # figures to fit and to measure on: the first were trained on, the others never seen
+HELD_OUT_SEED = 10**6  # added to the seed of training
 KEYPOINT_NAMES = (
     *("head", "neck", "pelvis"),
     *("left_elbow", "left_hand", "right_elbow", "right_hand"),
     *("left_knee", "left_foot", "right_knee", "right_foot"),
 )
+
+
+def drawn_figures(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
+    """Pictures of `size` pixels, so that nothing needs to be resized; all parts know their keypoints."""
+    count = {"train": config.figures, "fit": min(FIT, config.figures), "test": TEST}[part]
+    drawn_with = seed + HELD_OUT_SEED if part == "test" else seed
+    return Listing(
+        [f"figure {index}" for index in range(count)],
+        lambda index: Image.fromarray(figure(index, size, drawn_with)[0]),
+        keypoints=np.stack([to_px(figure_keypoints(index, drawn_with), size) for index in range(count)]),
+        keypoint_names=list(KEYPOINT_NAMES),
+    )
+
+
+def to_px(keypoints: np.ndarray, size: int) -> np.ndarray:
+    return Frame(size, size, size).to_pixels(keypoints)
 
 
 def figure(index: int, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -62,3 +62,12 @@ class Frame:
         scale = np.array(self.inner) / (self.width, self.height)
         in_square = (np.asarray(keypoints, dtype=np.float64) + 1) / 2 * (self.size - 1)
         return (in_square - self.corner + 0.5) / scale - 0.5
+
+    @property
+    def sides(self) -> np.ndarray:
+        """(2,) pixels of the original that the sides of the square stand for: what errors are measured against."""
+        return np.array([self.width, self.height] if self.resize == "squash" else [max(self.width, self.height)] * 2)
+
+    def to_shares(self, keypoints_px: np.ndarray) -> np.ndarray:
+        """(..., 2) pixels of the original -> shares of the image side, 0 at the outer edge of the first pixel."""
+        return (np.asarray(keypoints_px, dtype=np.float64) + 0.5) / self.sides

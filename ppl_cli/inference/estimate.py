@@ -5,18 +5,19 @@ Decoding runs ahead in threads while the network works. Nothing is kept once a b
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ppl_cli.data.frame import Frame
-from ppl_cli.data.images import UnreadableImageError, decode
+from ppl_cli.data.images import UnreadableImageError
 from ppl_cli.device import Compute
 from ppl_cli.model.core import PosePriorLearner
+from ppl_cli.model.encoder import Estimate
 
 DECODERS = min(8, os.cpu_count() or 1)
 
@@ -50,26 +51,31 @@ def confidence(attention: torch.Tensor) -> torch.Tensor:
     return (1 - torch.special.entr(flat).sum(-1) / np.log(flat.shape[-1])).clamp(0, 1)
 
 
-def decode_square(path: Path, size: int, resize: str) -> Decoded:
+def decode_square(open_image: Callable[[int], Image.Image], index: int, size: int, resize: str) -> Decoded:
     try:
-        image = decode(path)
+        image = open_image(index)
     except UnreadableImageError as error:
         return Decoded(None, None, str(error))
     frame = Frame(*image.size, size, resize)
     return Decoded(frame.apply_image(image), frame, None)
 
 
-def decode_ahead(paths: Sequence[Path], size: int, resize: str, ahead: int) -> Iterator[Decoded]:
-    """Decoded images in order, at most `ahead` of them waiting."""
+def decode_ahead(
+    open_image: Callable[[int], Image.Image], count: int, size: int, resize: str, batch: int
+) -> Iterator[list[Decoded]]:
+    """Batches of decoded images 0 ... count - 1, in order; at most two batches wait."""
     with ThreadPoolExecutor(DECODERS) as pool:
         waiting: deque[Future[Decoded]] = deque()
+        held: list[Decoded] = []
         try:
-            for path in paths:
-                waiting.append(pool.submit(decode_square, path, size, resize))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            for index in range(count + 2 * batch):
+                if index < count:
+                    waiting.append(pool.submit(decode_square, open_image, index, size, resize))
+                if waiting and (len(waiting) > 2 * batch or index >= count):
+                    held.append(waiting.popleft().result())
+                if len(held) == batch or (held and not waiting):
+                    yield held
+                    held = []
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -83,37 +89,47 @@ class Estimator:
         with torch.no_grad():
             self.prior = self.model.distil_prior()
 
+    def to_images(self, squares: np.ndarray) -> torch.Tensor:
+        """(B, S, S, 3) uint8 -> (B, 3, S, S) in [-1, 1], on the device."""
+        pixels = torch.from_numpy(squares).to(self.compute.device).permute(0, 3, 1, 2)
+        return pixels.float().div(127.5).sub(1)
+
     @torch.inference_mode()
+    def estimate(self, images: torch.Tensor) -> Estimate:
+        """images (B, 3, S, S) in [-1, 1]."""
+        with self.compute.autocast():
+            return self.model.encoder(images, self.prior)
+
     def __call__(self, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(B, S, S, 3) uint8 -> keypoints (B, N, 2), normalised, and confidence (B, N)."""
-        pixels = torch.from_numpy(squares).to(self.compute.device).permute(0, 3, 1, 2)
-        with self.compute.autocast():
-            estimate = self.model.encoder(pixels.float().div(127.5).sub(1), self.prior)
+        estimate = self.estimate(self.to_images(squares))
         return estimate.keypoints.cpu().numpy(), confidence(estimate.attention).cpu().numpy()
 
 
-def estimate_poses(estimator: Estimator, paths: Sequence[Path], resize: str, batch: int) -> Iterator[Pose]:
-    """One `Pose` per path, in order."""
-    size = estimator.model.sizes.image_size
-    held: list[Decoded] = []
+def estimate_poses(
+    estimator: Estimator, open_image: Callable[[int], Image.Image], count: int, resize: str, batch: int
+) -> Iterator[Pose]:
+    """One `Pose` for each image 0 ... count - 1, in order. `open_image(i)` gives RGB or raises UnreadableImageError."""
     first = 0
-    for number, decoded in enumerate(decode_ahead(paths, size, resize, 2 * batch)):
-        held.append(decoded)
-        if len(held) == batch or number == len(paths) - 1:
-            yield from poses_of_batch(estimator, held, first)
-            first, held = number + 1, []
+    for held in decode_ahead(open_image, count, estimator.model.sizes.image_size, resize, batch):
+        yield from poses_of_batch(estimator, held, first)
+        first += len(held)
 
 
-def poses_of_batch(estimator: Estimator, held: list[Decoded], first: int) -> Iterator[Pose]:
-    size, count = estimator.model.sizes.image_size, estimator.model.sizes.keypoints
+def stack_squares(held: list[Decoded], size: int) -> np.ndarray:
+    """(B, S, S, 3) uint8; grey where an image could not be read."""
     squares = np.full((len(held), size, size, 3), 128, dtype=np.uint8)
     for row, decoded in enumerate(held):
         if decoded.pixels is not None:
             squares[row] = decoded.pixels
-    keypoints, sure = estimator(squares)
+    return squares
+
+
+def poses_of_batch(estimator: Estimator, held: list[Decoded], first: int) -> Iterator[Pose]:
+    keypoints, sure = estimator(stack_squares(held, estimator.model.sizes.image_size))
     for row, decoded in enumerate(held):
         if decoded.frame is None:
-            nothing = np.full((count, 2), np.nan)
+            nothing = np.full((estimator.model.sizes.keypoints, 2), np.nan)
             yield Pose(first + row, None, None, nothing, nothing[:, 0], decoded.problem)
         else:
             frame = decoded.frame

@@ -84,7 +84,8 @@ def run_inference(
     estimator = Estimator(checkpoint.model, compute)
     links = checkpoint.model.link_weights().detach().cpu().numpy()
     prior = Prior(estimator.prior.cpu().numpy(), links)
-    poses = estimate_poses(estimator, inputs.paths, checkpoint.config.data.resize, batch)
+    resize = checkpoint.config.data.resize
+    poses = estimate_poses(estimator, lambda index: decode(inputs.paths[index]), len(inputs.paths), resize, batch)
     undrawn: list[str] = []
     with Results(out, formats, prior) as results:
         for pose in tqdm(poses, "finding poses", len(inputs.paths), unit="image", disable=None):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from ppl_cli.config import Config
-from ppl_cli.data.datasets import ImageSet
+from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.references import keep_mask
 from ppl_cli.data.warp import random_affine, warp_images
 

@@ -17,7 +17,7 @@ import torch
 from ppl_cli import __version__
 from ppl_cli.checkpoint import build_model, load_training, save_model, save_training
 from ppl_cli.config import Config, to_yaml
-from ppl_cli.data.datasets import ImageSet
+from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.warp import random_affine, warp_images
 from ppl_cli.device import Compute
 from ppl_cli.drawing.curves import save_curves

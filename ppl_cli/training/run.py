@@ -5,7 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from ppl_cli.config import Config, load_config
-from ppl_cli.data.datasets import ImageSet, check_data, open_dataset
+from ppl_cli.data.datasets import check_data, open_dataset
+from ppl_cli.data.image_set import ImageSet
 from ppl_cli.device import Compute, choose_compute
 from ppl_cli.errors import UsageError
 from ppl_cli.files import make_folder

@@ -66,7 +66,7 @@ assert not heavy, heavy
         (("train", "quickstart", "--set", "train.stepz=3"), "did you mean train.steps"),
         (("train", "folder"), "give --data FOLDER"),
         (("train", "folder", "--data", "nowhere"), "no such folder"),
-        (("train", "h36m", "--data", "."), "no loader yet"),
+        (("train", "h36m", "--data", "."), "expected files such as"),
         (("train", "quickstart", "--data", "photos"), "ppl train folder --data"),
         (("train", "quickstart", "--perceptual-weights", "x.pth"), "needs no perceptual weights"),
         (("train", "folder", "--data", ".", "--set", "reference.kind=video"), "reference.kind video needs videos"),

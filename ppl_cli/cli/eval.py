@@ -1,0 +1,121 @@
+"""`ppl eval`: parse, call, print."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ppl_cli.cli.train import Device, Precision, say
+
+HOW, HIDE = "Protocol", "Occlusion"
+
+
+def evaluate(
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="MODEL...", help="Run folders of ppl train, or files model.safetensors.")
+    ] = None,
+    more: Annotated[
+        list[str] | None, typer.Option("--models", metavar="RUN...", help="The same as an option: several runs (seeds).")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Annotated data set; by default the one trained on.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="coco, deeplabcut, h5, h36m, h36m_wobg, taichi, figures; by default seen from DATA.")
+    ] = None,
+    fit: Annotated[str | None, typer.Option(help="COCO file (or DeepLabCut videos) that the map is fitted on.")] = None,
+    test: Annotated[str | None, typer.Option(help="COCO file, DeepLabCut videos, or CUB split (003) to measure on.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report; by default eval-1, ... in the run folder.")] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Any of regression,ridge,h36m,cub,taichi,pck,matching,mean_pose, with commas between; by default the one "
+            "that DATA is measured with in the field, else regression,ridge.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+    bias: Annotated[bool | None, typer.Option("--bias/--no-bias", help="Fit an offset too.", rich_help_panel=HOW)] = None,
+    origin: Annotated[
+        str | None, typer.Option(help="Without bias, the point that maps to itself: corner or centre.", rich_help_panel=HOW)
+    ] = None,
+    penalty: Annotated[
+        str,
+        typer.Option(
+            help="Of the ridge: chosen by leaving out one image after another (loo) or seven stretches of the video "
+            "(stretches), or a number.",
+            rich_help_panel=HOW,
+        ),
+    ] = "loo",
+    threshold: Annotated[
+        str, typer.Option(help="Of pck: shares of the image side, or pixels (6px).", rich_help_panel=HOW)
+    ] = "0.05,0.1",
+    swap_table: Annotated[
+        str, typer.Option(help="Left/right pairs of h36m: corrected, or published (with its wrong pair).", rich_help_panel=HOW)
+    ] = "corrected",
+    occlusion: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="random=... center=...",
+            help="Also measure on images with hidden patches: shares of 32 x 32, and sides of the central square.",
+            rich_help_panel=HIDE,
+        ),
+    ] = None,
+    iterations: Annotated[int, typer.Option(min=0, help="Of refinement on occluded images.", rich_help_panel=HIDE)] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Of the hidden patches.", rich_help_panel=HIDE)] = 0,
+    json_: Annotated[bool, typer.Option("--json", help="Print eval.json instead of tables.")] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Images per pass of the network.")] = 32,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the report in --out.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+) -> None:
+    """Measure found keypoints against annotated ones, with the protocols of the field.
+
+    The model is frozen. A linear map from all found keypoints to the annotated ones is fitted on the fit images and
+    measured on the test images; beside it always stands the mean pose, the score of answering the same pose everywhere.
+    The folder gets eval.json (everything, per keypoint), distribution.png, cases.png (best, median and worst images) and
+    occlusion.png.
+
+    Examples:
+
+      ppl eval runs/quickstart-1
+
+      ppl eval runs/mine --data tiger --occlusion random=0.1,0.2 center=4,8 --iterations 4
+
+      ppl eval --models runs/mine-1 runs/mine-2 runs/mine-3 --data tiger --json
+    """
+    from ppl_cli.errors import UsageError
+    from ppl_cli.evaluation.choose import Choices
+    from ppl_cli.evaluation.run import run_evaluation
+
+    sources = [*(models or []), *(more or [])]
+    if not sources:
+        raise UsageError("which model? give a run folder of ppl train")
+    choices = Choices(protocol, bias, origin, penalty, threshold, swap_table)
+    report, folder = run_evaluation(
+        sources,
+        data,
+        out,
+        choices,
+        say,
+        kind,
+        fit,
+        test,
+        occlusion,
+        iterations,
+        seed,
+        batch,
+        overwrite,
+        strict,
+        device,
+        precision,
+    )
+
+    from rich.console import Console
+
+    from ppl_cli.evaluation.report import print_tables, to_json
+
+    if json_:
+        print(json.dumps(to_json(report), indent=1))
+    else:
+        print_tables(report, Console())
+        print(f"report and pictures: {folder}")

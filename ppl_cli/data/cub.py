@@ -1,0 +1,75 @@
+"""CUB-200-2011 birds in one HDF5 file (`data.kind: h5`).
+
+DATA is the file, or a folder that holds exactly one *.h5 or *.hdf5. Arrays:
+
+    train_img (M, 3, H, W) 0..255    train_kp (M, K, 2) (x, y), shares of width and height    train_vis (M, K) 0 or 1
+    test_img, test_kp, test_vis       the test split; in `cub_three` test001_*, test002_*, test003_* (`--test 003`)
+"""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ppl_cli.config import DataConfig
+from ppl_cli.data.images import UnreadableImageError
+from ppl_cli.data.listing import Listing, Part, names_of
+from ppl_cli.errors import PPLError, UsageError
+
+
+def cub_birds(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
+    path = h5_file(Path(config.path))
+    prefix = f"test{(config.test or '').removeprefix('test')}" if part == "test" else "train"
+    file = open_h5(path)
+    images = array(file, path, f"{prefix}_img", ("M", 3, "H", "W"))
+    keypoints = None
+    names: list[str] = []
+    if part != "train":
+        points = array(file, path, f"{prefix}_kp", (len(images), "K", 2))
+        visible = array(file, path, f"{prefix}_vis", points.shape[:2])
+        keypoints = np.where(visible[:][..., None] > 0, points[:].astype(np.float64), np.nan)
+        names = names_of(keypoints.shape[1])
+
+    def open_image(index: int) -> Image.Image:
+        try:
+            pixels = np.asarray(images[index])
+        except OSError as error:
+            raise UnreadableImageError(f"damaged: {error}") from error
+        return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8).transpose(1, 2, 0))
+
+    numbers = [f"{prefix}/{index}" for index in range(len(images))]
+    return Listing(numbers, open_image, keypoints=keypoints, unit="side", keypoint_names=names)
+
+
+def h5_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    files = sorted([*path.glob("*.h5"), *path.glob("*.hdf5")])
+    if len(files) != 1:
+        found = f"{len(files)} of them" if files else "none"
+        raise UsageError(f"{path}: expected one file *.h5 in this folder, found {found}; give the file itself with --data")
+    return files[0]
+
+
+def open_h5(path: Path):
+    try:
+        import h5py
+    except ImportError as error:
+        raise PPLError("reading .h5 files needs h5py: pip install 'ppl-cli[datasets]'") from error
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise UsageError(f"{path} is not a readable HDF5 file") from error
+
+
+def array(file, path: Path, name: str, shape: tuple):
+    """An array of the file, still on disk. UsageError if it is missing or of another shape."""
+    if name not in file:
+        raise UsageError(f"{path} lacks {name}; it holds {', '.join(file) or 'nothing'}")
+    found = getattr(file[name], "shape", ())
+    fits = len(found) == len(shape) and all(
+        isinstance(want, str) or want == has for want, has in zip(shape, found, strict=True)
+    )
+    if not fits:
+        raise UsageError(f"{path}: {name} is {'x'.join(map(str, found))}, expected {'x'.join(map(str, shape))}")
+    return file[name]

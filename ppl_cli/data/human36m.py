@@ -1,0 +1,107 @@
+"""Human3.6M as this field uses it: cropped images of six actions.
+
+    DATA/S1/WithBackground/ACTION/FRAME.jpg
+    DATA/S1/Landmarks/ACTION/FRAME.mat        `keypoints_2d` (32, 2): (row, column) in [0, 1]
+    DATA/S1/BackgroudMask/ACTION/FRAME.png    for h36m_wobg; spelt so in the data set
+
+Subjects 1, 5, 6, 7, 8, 9 are for training, subject 11 for the test. An action may be split into folders such as
+`Waiting-0`. The frames of one action of one subject are a video.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ppl_cli.config import DataConfig
+from ppl_cli.data.folders import number_folders
+from ppl_cli.data.images import UnreadableImageError, decode, walk
+from ppl_cli.data.listing import Listing, Part, names_of
+from ppl_cli.errors import PPLError, UsageError
+
+SUBJECTS = {"train": (1, 5, 6, 7, 8, 9), "fit": (1, 5, 6, 7, 8, 9), "test": (11,)}
+ACTIONS = ("directions", "discussion", "greeting", "posing", "waiting", "walking")
+JOINTS = 32
+IMAGES, LANDMARKS, MASKS = "WithBackground", "Landmarks", "BackgroudMask"
+
+
+def human36m(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
+    root = Path(config.path)
+    paths = frames(root, part)
+    notes = note_missing_subjects(root, part)
+    keypoints = None
+    if part != "train":
+        annotated = [path for path in paths if beside(path, LANDMARKS, ".mat").is_file()]
+        if not annotated:
+            raise UsageError(f"no annotations in {root}: expected {beside(paths[0], LANDMARKS, '.mat')} (and so on)")
+        if len(annotated) < len(paths):
+            notes.append(f"{len(paths) - len(annotated)} frames have no {LANDMARKS}/ACTION/FRAME.mat and are left out")
+        paths = annotated
+        keypoints = np.stack([read_landmarks(beside(path, LANDMARKS, ".mat")) for path in paths])
+    masked = config.kind == "h36m_wobg"
+    if masked and not beside(paths[0], MASKS, ".png").is_file():
+        raise UsageError(f"no background masks in {root}: expected {beside(paths[0], MASKS, '.png')} (and so on)")
+    return Listing(
+        [path.relative_to(root).as_posix() for path in paths],
+        lambda index: without_background(paths[index]) if masked else decode(paths[index]),
+        groups=number_folders(paths),
+        keypoints=keypoints,
+        unit="side",
+        keypoint_names=names_of(JOINTS),
+        notes=notes,
+    )
+
+
+def frames(root: Path, part: Part) -> list[Path]:
+    """Images of the subjects of `part`, of the six actions, a video after the other."""
+    found = []
+    for subject in SUBJECTS[part]:
+        folder = root / f"S{subject}" / IMAGES
+        for path in walk(folder) if folder.is_dir() else ():
+            action = path.relative_to(folder).parts[0].casefold()
+            if action.startswith(ACTIONS):
+                found.append(path)
+    if not found:
+        first = root / f"S{SUBJECTS[part][0]}" / IMAGES / "Walking" / "FRAME.jpg"
+        subjects = ", ".join(f"S{number}" for number in SUBJECTS[part])
+        raise UsageError(f"no frames of {subjects} in {root}: expected files such as {first} (actions: {', '.join(ACTIONS)})")
+    return found
+
+
+def note_missing_subjects(root: Path, part: Part) -> list[str]:
+    missing = [f"S{subject}" for subject in SUBJECTS[part] if not (root / f"S{subject}" / IMAGES).is_dir()]
+    return [f"{root}: the {part} split lacks {', '.join(missing)}"] if missing else []
+
+
+def beside(image: Path, kind: str, suffix: str) -> Path:
+    """S1/WithBackground/ACTION/FRAME.jpg -> S1/KIND/ACTION/FRAME.suffix."""
+    parts = list(image.parts)
+    at = len(parts) - 1 - parts[::-1].index(IMAGES)
+    parts[at] = kind
+    return Path(*parts).with_suffix(suffix)
+
+
+def read_landmarks(file: Path) -> np.ndarray:
+    """(32, 2) (x, y) as shares of width and height."""
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise PPLError("reading .mat files needs scipy: pip install 'ppl-cli[datasets]'") from error
+    try:
+        points = np.asarray(loadmat(file)["keypoints_2d"], np.float64)
+    except Exception as error:  # damaged files raise anything
+        raise UsageError(f"{file} is not a .mat file with keypoints_2d ({type(error).__name__})") from error
+    if points.shape != (JOINTS, 2):
+        raise UsageError(f"{file}: keypoints_2d is {'x'.join(map(str, points.shape))}, expected {JOINTS}x2 (row, column)")
+    return points[:, ::-1]
+
+
+def without_background(path: Path) -> Image.Image:
+    """The image times its mask: the background turns black."""
+    image, mask = decode(path), decode(beside(path, MASKS, ".png"))
+    if mask.size != image.size:
+        raise UnreadableImageError(f"its mask has another size ({mask.width}x{mask.height})")
+    share = np.asarray(mask).max(2, keepdims=True) / 255
+    # Some copies store the mask as 0 and 1.
+    share = share / max(float(share.max()), 1 / 255)
+    return Image.fromarray(np.rint(np.asarray(image) * share).astype(np.uint8))

@@ -1,0 +1,96 @@
+"""Training images as squares ready for the network, kept decoded in memory where they fit.
+
+What differs between data sets is only how files are found (`Listing`); decoding, caching and skipping unreadable files
+is done once, here.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ppl_cli.data.frame import Frame, Resize
+from ppl_cli.data.images import UnreadableImageError
+from ppl_cli.data.listing import Listing
+from ppl_cli.errors import PPLError
+
+WORKERS = min(32, os.cpu_count() or 1)
+
+
+class ImageSet:
+    """Images of one category, as uint8 squares ready for the network.
+
+    `groups[i]` is the video that image i belongs to (frames of one video follow each other), or None. `skipped`
+    collects (name, reason) of what could not be read.
+    """
+
+    def __init__(self, listing: Listing, size: int, resize: Resize):
+        self.names, self.open_image, self.size, self.resize = listing.names, listing.open_image, size, resize
+        self.groups = None if listing.groups is None else np.asarray(listing.groups)
+        self.skipped: list[tuple[str, str]] = []
+        self.cache: torch.Tensor | None = None
+        self.pool = ThreadPoolExecutor(WORKERS)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def cache_bytes(self) -> int:
+        return len(self) * 3 * self.size * self.size
+
+    def fill_cache(self, strict: bool = False) -> None:
+        """Decode every image once; unreadable ones leave the set. PPLError if `strict` and one is unreadable."""
+        pixels = torch.empty(len(self), 3, self.size, self.size, dtype=torch.uint8)
+        kept = []
+        loaded = self.pool.map(self._try_load, range(len(self)))
+        for index, picture in enumerate(tqdm(loaded, "reading images", len(self), disable=None, leave=False)):
+            if isinstance(picture, str):
+                self._skip(index, picture, strict)
+            else:
+                pixels[len(kept)] = torch.from_numpy(picture).permute(2, 0, 1)
+                kept.append(index)
+        if not kept:
+            raise PPLError(f"none of the {len(self)} images can be read; the first: {': '.join(self.skipped[0])}")
+        self.names = [self.names[i] for i in kept]
+        self.groups = None if self.groups is None else self.groups[kept]
+        self.cache = pixels[: len(kept)]
+
+    def fetch(self, indices: torch.Tensor, strict: bool = False) -> torch.Tensor:
+        """(B,) int64 -> (B, 3, size, size) uint8. While streaming, an unreadable image is replaced by the next one."""
+        if self.cache is not None:
+            return self.cache[indices]
+        pictures = []
+        for index, picture in zip(indices.tolist(), self.pool.map(self._try_load, indices.tolist()), strict=True):
+            tries = 0
+            while isinstance(picture, str):
+                self._skip(index, picture, strict)
+                index, tries = (index + 1) % len(self), tries + 1
+                if tries == len(self):
+                    raise PPLError(f"none of the {len(self)} images can be read; the last: {self.names[index]}: {picture}")
+                picture = self._try_load(index)
+            pictures.append(torch.from_numpy(picture).permute(2, 0, 1))
+        return torch.stack(pictures)
+
+    def other_frames(self, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """(B,) -> (B,): for each image another random frame of its video (itself where the video has only one)."""
+        videos, starts, counts = np.unique(self.groups, return_index=True, return_counts=True)
+        position = np.searchsorted(videos, self.groups[indices.numpy()])
+        start, count = torch.as_tensor(starts[position]), torch.as_tensor(counts[position])
+        jump = 1 + (torch.rand(len(indices), generator=generator) * (count - 1)).long()
+        return start + (indices - start + jump) % count
+
+    def _try_load(self, index: int) -> np.ndarray | str:
+        try:
+            image = self.open_image(index)
+            return Frame(*image.size, self.size, self.resize).apply_image(image).copy()
+        except UnreadableImageError as error:
+            return str(error)
+
+    def _skip(self, index: int, reason: str, strict: bool) -> None:
+        entry = (self.names[index], reason)
+        if strict:
+            raise PPLError(f"{entry[0]}: {reason} (--strict stops at the first unreadable image)")
+        if entry not in self.skipped:
+            self.skipped.append(entry)

@@ -1,0 +1,51 @@
+"""What a data set says about its images, before one of them is decoded."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from ppl_cli.data.images import decode
+
+Part = Literal["train", "fit", "test"]  # to learn from; annotated, to fit a linear map on; annotated, to measure on
+
+
+@dataclass
+class Listing:
+    """`open_image(i)` gives the RGB image as displayed, or raises UnreadableImageError.
+
+    `groups[i]` is the video of image i (frames of one video follow each other). `keypoints` (M, K, 2) are annotations,
+    (x, y), NaN where missing: in pixels of the image, or, with `unit` "side", as shares of width and height, 0 and 1
+    being its edges. `sizes` are (width, height) as the annotations say, to be checked. `notes` are lines for the user.
+    """
+
+    names: list[str]
+    open_image: Callable[[int], Image.Image]
+    groups: list[int] | None = None
+    keypoints: np.ndarray | None = None
+    unit: Literal["px", "side"] = "px"
+    keypoint_names: list[str] = field(default_factory=list)
+    sizes: list[tuple[int, int]] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def keypoints_px(self, index: int, size: tuple[int, int]) -> np.ndarray:
+        """(K, 2) in pixels of image `index`, whose (width, height) is `size`."""
+        points = self.keypoints[index].astype(np.float64)
+        return points if self.unit == "px" else points * size - 0.5
+
+
+def of_files(root: Path, paths: list[Path], **more) -> Listing:
+    """Images in files below `root`, named relative to it."""
+    names = [path.relative_to(root).as_posix() for path in paths]
+    return Listing(names, lambda index: decode(paths[index]), **more)
+
+
+def names_of(count: int) -> list[str]:
+    """Where a data set does not name its keypoints."""
+    return [f"k{k}" for k in range(count)]

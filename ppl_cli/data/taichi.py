@@ -1,0 +1,87 @@
+"""Taichi videos, 256 x 256 pixels.
+
+    DATA/train/VIDEO/FRAME.png                    to learn from
+    DATA/eval_images/train/..., eval_images/test/...   annotated frames; where there is no such folder: DATA/train, DATA/test
+    DATA/landmark/taichi_train_gt.pkl, ..._test_gt.pkl (or directly in DATA)
+
+A landmark file is a pickled pandas table with the columns `file_name` (an image, or a folder of frames with the number
+in `frame_number`) and `value` (K, 2): (x, y) in pixels, -1 where missing. It is read without being executed.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from ppl_cli.config import DataConfig
+from ppl_cli.data.folders import number_folders
+from ppl_cli.data.images import SUFFIXES, list_images, natural_order
+from ppl_cli.data.listing import Listing, Part, names_of, of_files
+from ppl_cli.errors import UsageError
+from ppl_cli.pickles import read_table
+
+MISSING = -1
+
+
+def taichi_videos(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
+    root = Path(config.path)
+    if part == "train":
+        if not (root / "train").is_dir():
+            raise UsageError(f"{root}: expected {root / 'train' / 'VIDEO' / 'FRAME.png'} (and so on)")
+        paths = sorted(list_images(root / "train"), key=lambda path: natural_order(str(path.parent)))
+        return of_files(root, paths, groups=number_folders(paths))
+    split = "train" if part == "fit" else "test"
+    file = landmark_file(root, split)
+    table = read_table(file)
+    for column in ("file_name", "value"):
+        if column not in table:
+            raise UsageError(f"{file}: no column {column}; it has {', '.join(map(str, table))}")
+    numbers = table.get("frame_number", [None] * len(table["file_name"]))
+    values = [check_value(value, file) for value in table["value"]]
+    if len({len(value) for value in values}) > 1:
+        raise UsageError(f"{file}: its rows have different numbers of keypoints")
+    found = [image_of(root, split, str(name), number) for name, number in zip(table["file_name"], numbers, strict=True)]
+    kept = [index for index, path in enumerate(found) if path is not None]
+    notes = []
+    if len(kept) < len(found):
+        first = table["file_name"][next(index for index, path in enumerate(found) if path is None)]
+        notes.append(f"{file}: {len(found) - len(kept)} annotated frames have no image (the first: {first})")
+    if not kept:
+        raise UsageError(f"{file}: none of its images is there; expected {root / split / str(table['file_name'][0])}")
+    keypoints = np.stack([values[index] for index in kept])
+    paths = [found[index] for index in kept]
+    keypoints = np.where((keypoints == MISSING).any(-1, keepdims=True), np.nan, keypoints)
+    return of_files(root, paths, keypoints=keypoints, keypoint_names=names_of(keypoints.shape[1]), notes=notes)
+
+
+def landmark_file(root: Path, split: str) -> Path:
+    name = f"taichi_{split}_gt.pkl"
+    for file in (root / "landmark" / name, root / "landmarks" / name, root / name):
+        if file.is_file():
+            return file
+    raise UsageError(f"no annotations: expected {root / 'landmark' / name} or {root / name}")
+
+
+def check_value(value: object, file: Path) -> np.ndarray:
+    try:
+        points = np.asarray(value, np.float64)
+        if points.ndim == 2 and points.shape[1] == 2:
+            return points
+    except (TypeError, ValueError):
+        pass
+    raise UsageError(f"{file}: a `value` is not a list of (x, y)")
+
+
+def image_of(root: Path, split: str, name: str, number: object) -> Path | None:
+    """The file of a row; None if it is not there, or not below `root`."""
+    for folder in (root / "eval_images" / split, root / split, root):
+        place = folder / name
+        if not place.resolve().is_relative_to(root.resolve()):
+            continue
+        if place.suffix.lower() in SUFFIXES and place.is_file():
+            return place
+        if number is not None and place.is_dir():
+            frames = {path.stem.lstrip("0") or "0": path for path in place.iterdir() if path.suffix.lower() in SUFFIXES}
+            frame = frames.get(str(int(number)))
+            if frame is not None:
+                return frame
+    return None

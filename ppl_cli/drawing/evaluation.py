@@ -1,0 +1,97 @@
+"""Pictures of an evaluation: error distribution, occlusion curves, best, median and worst images."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ppl_cli.drawing.overlay import draw_smoothly
+from ppl_cli.files import replacing
+
+TILE, GAP, CAPTION = 320, 8, 22
+TRUTH, MAPPED = (60, 220, 90), (255, 60, 170)
+COLOURS = ("#2a6f97", "#c1121f", "#588157", "#e09f3e", "#6a4c93", "#0096c7", "#9c6644", "#111111", "#f28482")
+
+
+def save_distribution(path: Path, errors: dict[str, np.ndarray], baseline: np.ndarray) -> None:
+    """Share of keypoints whose error stays below a distance; `errors` (M, K) in % of the image side, by model."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
+    axis = figure.subplots()
+    reach = np.nanpercentile(baseline, 99) * 1.2
+    for (name, values), colour in zip(errors.items(), COLOURS * len(errors), strict=False):
+        axis.plot(*cumulative(values), label=name, color=colour, linewidth=1.8)
+    axis.plot(*cumulative(baseline), label="mean pose", color="#888888", linestyle="--", linewidth=1.5)
+    axis.set(xlabel="error in % of the image side", ylabel="% of keypoints", xlim=(0, max(reach, 1e-6)), ylim=(0, 100))
+    axis.grid(alpha=0.3)
+    axis.legend(loc="lower right", fontsize=9)
+    save(path, figure)
+
+
+def cumulative(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    values = np.sort(errors[np.isfinite(errors)])
+    return np.concatenate(([0], values)), 100 * np.arange(len(values) + 1) / max(len(values), 1)
+
+
+def save_sweep(path: Path, labels: list[str], values: np.ndarray, whole: float, unit: str) -> None:
+    """One curve of error against iteration for each occlusion; `values` (occlusions, iterations + 1)."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    kinds = list(dict.fromkeys(label.split()[0] for label in labels))
+    figure = Figure(figsize=(5 * len(kinds) + 0.5, 4.2), layout="constrained")
+    axes = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+    for axis, kind in zip(axes, kinds, strict=True):
+        rows = [row for row, label in enumerate(labels) if label.split()[0] == kind]
+        for place, row in enumerate(rows):
+            colour = COLOURS[place % len(COLOURS)]
+            axis.plot(values[row], marker="o", markersize=4, label=labels[row], color=colour, linewidth=1.6)
+        axis.axhline(whole, color="#888888", linestyle="--", linewidth=1.2, label="whole images")
+        axis.set(xlabel="iteration", title={"random": "random patches hidden", "center": "centre hidden"}.get(kind, kind))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    axes[0].set_ylabel(f"error ({unit})")
+    save(path, figure)
+
+
+def save(path: Path, figure) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def save_cases(path: Path, rows: list[tuple[str, list[tuple[Image.Image, np.ndarray, np.ndarray, str]]]]) -> None:
+    """Rows (title, images); each image with its truth (K, 2) and mapped prediction (K, 2) in pixels, and a caption."""
+    columns = max(len(images) for _, images in rows)
+    sheet = Image.new("RGB", (columns * (TILE + GAP) + GAP, len(rows) * (TILE + CAPTION + GAP) + 34), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=15)
+    draw.text((GAP, 7), "truth: ring", fill=(30, 140, 60), font=font)
+    draw.text((GAP + 110, 7), "mapped prediction: dot", fill=(200, 30, 130), font=font)
+    for row, (title, images) in enumerate(rows):
+        for column, (image, truth, mapped, caption) in enumerate(images):
+            left, top = GAP + column * (TILE + GAP), 34 + row * (TILE + CAPTION + GAP)
+            draw.text((left, top), f"{title}: {caption}", fill=(20, 20, 20), font=font)
+            sheet.paste(case(image, truth, mapped), (left, top + CAPTION))
+    with replacing(path) as temporary:
+        sheet.save(temporary, "PNG")
+
+
+def case(image: Image.Image, truth: np.ndarray, mapped: np.ndarray) -> Image.Image:
+    zoom = TILE / max(image.size)
+    picture = Image.new("RGB", (TILE, TILE), (240, 240, 240))
+    picture.paste(image.resize([max(1, round(side * zoom)) for side in image.size], Image.Resampling.BICUBIC), (0, 0))
+
+    def paint(layer: ImageDraw.ImageDraw) -> None:
+        scale = layer.im.size[0] / TILE
+        for (x, y), (u, v) in zip((truth + 0.5) * zoom * scale, (mapped + 0.5) * zoom * scale, strict=True):
+            if not np.isfinite((x, y, u, v)).all():
+                continue
+            radius, dot = 6 * scale, 3.5 * scale
+            layer.line([(x, y), (u, v)], fill=(255, 255, 255, 220), width=round(1.6 * scale))
+            layer.ellipse((x - radius, y - radius, x + radius, y + radius), outline=(*TRUTH, 255), width=round(2 * scale))
+            layer.ellipse((u - dot, v - dot, u + dot, v + dot), fill=(*MAPPED, 255), outline=(20, 20, 20, 255))
+
+    draw_smoothly(picture, paint)
+    return picture

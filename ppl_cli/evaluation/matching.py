@@ -1,0 +1,57 @@
+"""Matching: each annotated keypoint is assigned one found keypoint, at the smallest total cost over the whole test set.
+
+No map is fitted. Any number of found and annotated keypoints: what is left over on either side stays without a partner.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppl_cli.errors import PPLError
+from ppl_cli.evaluation.protocols import PERCENT, Fitted, Sample, Score, distances, mean, mean_pose_of
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Mean distance. With `squared`, what the reference implementation reports: the mean squared distance, between
+    coordinates in [-1, 1], assigned by squared distance too."""
+
+    name: str = "matching"
+    unit: str = PERCENT
+    better: str = "lower"
+    squared: bool = False
+
+    def fit(self, fit: Sample, test: Sample) -> Fitted:
+        assigned = assign(test.found, test.truth, self.squared)
+        partners = {str(k): int(n) for k, n in enumerate(assigned) if n >= 0}
+        alone = np.flatnonzero(assigned < 0).tolist()
+        warnings = [f"annotated keypoints {test.listed(alone)} have no partner (fewer are found)"] if alone else []
+
+        def predict(found: np.ndarray) -> np.ndarray:
+            chosen = found[:, np.maximum(assigned, 0)].astype(np.float64)
+            return np.where((assigned >= 0)[None, :, None], chosen, np.nan)
+
+        return Fitted(predict, mean_pose_of(fit.truth), {"found_keypoint_of": partners}, warnings)
+
+    def score(self, predicted: np.ndarray, test: Sample) -> Score:
+        errors = distances(predicted, test.truth)
+        values = (2 * errors / 100) ** 2 if self.squared else errors
+        return Score(mean(values), mean(values, 0), errors)
+
+
+def assign(found: np.ndarray, truth: np.ndarray, squared: bool = False) -> np.ndarray:
+    """found (M, N, 2), truth (M, K, 2) -> (K,) number of the found keypoint, -1 where none is left."""
+    try:
+        from scipy.optimize import linear_sum_assignment
+    except ImportError as error:
+        raise PPLError("the matching protocol needs scipy: pip install 'ppl-cli[datasets]'") from error
+    count = truth.shape[1]
+    costs = np.zeros((count, found.shape[1]))
+    for k in range(count):
+        seen = np.isfinite(truth[:, k]).all(-1)
+        away = np.linalg.norm(found[seen].astype(np.float64) - truth[seen, k, None], axis=-1)
+        costs[k] = (away**2 if squared else away).sum(0)
+    rows, columns = linear_sum_assignment(costs)
+    assigned = np.full(count, -1)
+    assigned[rows] = columns
+    return assigned

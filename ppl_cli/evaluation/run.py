@@ -1,0 +1,198 @@
+"""A whole `ppl eval`: models, data, protocols, occlusion, report and pictures."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ppl_cli.checkpoint import Checkpoint, load_model
+from ppl_cli.config import Config, DataConfig
+from ppl_cli.data.datasets import list_part
+from ppl_cli.data.listing import Listing
+from ppl_cli.data.occlusion import Occlusion, parse_occlusions
+from ppl_cli.device import Compute, choose_compute
+from ppl_cli.drawing.evaluation import save_cases, save_distribution, save_sweep
+from ppl_cli.errors import UsageError
+from ppl_cli.evaluation.choose import Choices, choose_protocols, evaluation_data
+from ppl_cli.evaluation.collect import Reader, collect, collect_occluded
+from ppl_cli.evaluation.protocols import Regression, Sample
+from ppl_cli.evaluation.report import ModelReport, Protocol, Report, Result, Sweep, labels, to_json
+from ppl_cli.files import make_folder, replacing
+from ppl_cli.inference.estimate import Estimator
+from ppl_cli.model.core import PosePriorLearner
+
+FILES = ("eval.json", "distribution.png", "cases.png", "occlusion.png")
+CASES = 3  # images in each row of cases.png
+
+
+def run_evaluation(
+    sources: list[str],
+    data: Path | None,
+    out: Path | None,
+    choices: Choices,
+    say: Callable[[str], None],
+    kind: str | None = None,
+    fit: str | None = None,
+    test: str | None = None,
+    occlusions: list[str] | None = None,
+    iterations: int = 4,
+    seed: int = 0,
+    batch: int = 32,
+    overwrite: bool = False,
+    strict: bool = False,
+    device: str = "auto",
+    precision: str = "fp32",
+) -> tuple[Report, Path]:
+    """The report, and the folder that it was written to."""
+    compute = choose_compute(device, precision)
+    levels = parse_occlusions(occlusions or [])
+    checkpoints = [load_model(source) for source in sources]
+    chosen = evaluation_data(checkpoints[0].config, data, kind, fit, test)
+    protocols = choose_protocols(chosen.kind, choices)
+    folder = choose_folder(out, sources, overwrite)
+    say(f"{compute.reason}; data {chosen.kind}" + (f" in {chosen.path}" if chosen.path else ""))
+
+    report = Report({}, [], [])
+    cases = None
+    for source, checkpoint in zip(sources, checkpoints, strict=True):
+        judge = Judge(checkpoint, chosen, compute, batch, strict)
+        model, samples = judge.report(source, protocols, levels, iterations, seed)
+        report.models.append(model)
+        report.notes += [note for note in judge.notes if note not in report.notes]
+        if cases is None:
+            cases = (judge.test, samples)
+            report.keypoint_names = judge.test.keypoint_names
+            report.data = describe(chosen, judge, levels, seed)
+    for note in report.notes:
+        say(f"note: {note}")
+    make_folder(folder)
+    write(folder, report, *cases)
+    return report, folder
+
+
+class Judge:
+    """One model on one data set."""
+
+    def __init__(self, checkpoint: Checkpoint, data: DataConfig, compute: Compute, batch: int, strict: bool):
+        self.checkpoint, self.batch, self.strict = checkpoint, batch, strict
+        self.estimator = Estimator(checkpoint.model, compute)
+        config = checkpoint.config
+        # Images are brought to the square in the way that this model learned from.
+        self.data = data.model_copy(update={"resize": config.data.resize, "figures": config.data.figures})
+        self.size = config.model.image_size
+        self.fit = list_part(self.data, "fit", config.seed, self.size)
+        self.test = list_part(self.data, "test", config.seed, self.size)
+        check_splits(self.fit, self.test, str(data.path))
+        self.notes = list(dict.fromkeys([*self.fit.notes, *self.test.notes]))
+
+    def reader(self, listing: Listing, title: str) -> Reader:
+        return Reader(listing, self.size, self.data.resize, self.batch, self.strict, title)
+
+    def report(
+        self, source: str, protocols: list[Protocol], levels: list[Occlusion], iterations: int, seed: int
+    ) -> tuple[ModelReport, Sample]:
+        readers = self.reader(self.fit, "fit images"), self.reader(self.test, "test images")
+        fit, test = (collect(self.estimator, reader) for reader in readers)
+        for reader in readers:
+            self.notes += reader.notes
+        check_annotated(fit, test, str(self.data.path))
+        results = [measure(protocol, fit, test) for protocol in protocols]
+        for result in results:
+            self.notes += [f"{result.protocol.name}: {line}" for line in result.fitted.warnings]
+        model = ModelReport(source, self.checkpoint.step, fit.found.shape[1], results)
+        if levels:
+            model.sweep = self.sweep(results[0], levels, iterations, seed)
+        return model, test
+
+    def sweep(self, result: Result, levels: list[Occlusion], iterations: int, seed: int) -> Sweep:
+        """The protocol as fitted on whole images, applied to what is found on occluded ones."""
+        reader = self.reader(self.test, "occluded images")
+        rows = collect_occluded(self.estimator, reader, levels, iterations, seed)
+        values = [[result.protocol.score(result.fitted.predict(s.found), s).value for s in row] for row in rows]
+        return Sweep(levels, np.array(values), result.score.value)
+
+
+def held_out(model: PosePriorLearner, config: Config, compute: Compute) -> Result:
+    """A model trained on drawn figures, on figures that it has never seen."""
+    checkpoint = Checkpoint(model, config, 0, Path())
+    judge = Judge(checkpoint, config.data, compute, batch=100, strict=False)
+    return judge.report("", [Regression()], [], 0, 0)[0].results[0]
+
+
+def measure(protocol: Protocol, fit: Sample, test: Sample) -> Result:
+    fitted = protocol.fit(fit, test)
+    score = protocol.score(fitted.predict(test.found), test)
+    baseline = protocol.score(fitted.mean_pose(test.found), test)
+    return Result(protocol, fitted, score, protocol.score(fitted.predict(fit.found), fit).value, baseline)
+
+
+def check_splits(fit: Listing, test: Listing, where: str) -> None:
+    if fit.keypoint_names != test.keypoint_names:
+        raise UsageError(
+            f"{where}: fit and test images are annotated with other keypoints: {', '.join(fit.keypoint_names)}; "
+            f"{', '.join(test.keypoint_names)}"
+        )
+
+
+def check_annotated(fit: Sample, test: Sample, where: str) -> None:
+    for sample, name in ((fit, "fit"), (test, "test")):
+        if not np.isfinite(sample.truth).all(-1).any():
+            raise UsageError(f"{where}: no keypoint of the {name} images is annotated")
+
+
+def describe(data: DataConfig, judge: Judge, levels: list[Occlusion], seed: int) -> dict[str, object]:
+    content: dict[str, object] = {"kind": data.kind, "path": data.path, "fit": data.fit, "test": data.test}
+    content |= {"fit_images": len(judge.fit), "test_images": len(judge.test)}
+    if levels:
+        content["occlusion_seed"] = seed
+    return content
+
+
+def choose_folder(out: Path | None, sources: list[str], overwrite: bool) -> Path:
+    """`--out`, else eval-1, eval-2, ... in the run folder, or in runs/ for several models or a bare file."""
+    if out is None:
+        place = Path(sources[0]) if len(sources) == 1 and Path(sources[0]).is_dir() else Path("runs")
+        number = 1
+        while (place / f"eval-{number}").exists():
+            number += 1
+        return place / f"eval-{number}"
+    taken = [name for name in FILES if (out / name).exists()]
+    if taken and not overwrite:
+        raise UsageError(f"{out} already holds {taken[0]}: choose another --out, or add --overwrite")
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; --out must be a folder")
+    return out
+
+
+def write(folder: Path, report: Report, listing: Listing, sample: Sample) -> None:
+    """`listing` and `sample` are the first model's test images."""
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    with replacing(folder / "eval.json") as temporary:
+        temporary.write_text(json.dumps(to_json(report), indent=1), encoding="utf-8")
+    first = report.models[0]
+    distributions = dict(zip(labels(report), (model.results[0].score.errors for model in report.models), strict=True))
+    save_distribution(folder / "distribution.png", distributions, first.results[0].baseline.errors)
+    save_cases(folder / "cases.png", pick_cases(first.results[0], listing, sample))
+    if first.sweep:
+        levels = [occlusion.label for occlusion in first.sweep.occlusions]
+        mean = np.mean([model.sweep.values for model in report.models], 0)
+        whole = float(np.mean([model.sweep.whole for model in report.models]))
+        save_sweep(folder / "occlusion.png", levels, mean, whole, first.results[0].protocol.unit)
+
+
+def pick_cases(result: Result, listing: Listing, sample: Sample) -> list:
+    """Best, median and worst test images by their mean error, as rows of `save_cases`."""
+    errors = np.nanmean(np.where(np.isfinite(result.score.errors).any(1)[:, None], result.score.errors, np.inf), 1)
+    order = [int(i) for i in np.argsort(errors, kind="stable") if np.isfinite(errors[i])]
+    middle = max(0, len(order) // 2 - CASES // 2)
+    rows = {"best": order[:CASES], "median": order[middle : middle + CASES], "worst": order[::-1][:CASES]}
+    mapped = result.fitted.predict(sample.found)
+    number = {name: index for index, name in enumerate(listing.names)}
+
+    def case(i: int):
+        pixels = [points[i] * sample.sides[i] - 0.5 for points in (sample.truth, mapped)]
+        return listing.open_image(number[sample.names[i]]), *pixels, f"{errors[i]:.1f} %"
+
+    return [(title, [case(i) for i in images]) for title, images in rows.items()]
