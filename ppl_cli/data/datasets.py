@@ -63,7 +63,12 @@ def list_part(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
 
 def open_dataset(config: DataConfig, size: int, seed: int, strict: bool = False) -> ImageSet:
     """The training images. UsageError if the configuration names what is not there."""
-    images = ImageSet(list_part(config, "train", seed, size), size, config.resize)
+    return open_listing(list_part(config, "train", seed, size), config, size, strict)
+
+
+def open_listing(listing: Listing, config: DataConfig, size: int, strict: bool = False) -> ImageSet:
+    """Decoded into memory where they fit."""
+    images = ImageSet(listing, size, config.resize)
     if images.cache_bytes <= config.cache_gib * 2**30:
         images.fill_cache(strict)
     return images

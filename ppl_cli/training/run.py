@@ -5,8 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from ppl_cli.config import Config, load_config
-from ppl_cli.data.datasets import check_data, open_dataset
+from ppl_cli.data.datasets import list_part, open_listing
 from ppl_cli.data.image_set import ImageSet
+from ppl_cli.data.listing import Listing
 from ppl_cli.device import Compute, choose_compute
 from ppl_cli.errors import UsageError
 from ppl_cli.files import make_folder
@@ -33,18 +34,19 @@ def run_training(
         raise UsageError("--resume and --overwrite exclude each other")
     config = load_config(source, overrides, **(settings or {}))
     compute = choose_compute(device, precision)
-    if not resume:
-        check_data(config.data)
+    listing = None if resume else training_images(config)
     folder = choose_run_folder(config.name, out, resume, overwrite)
     ours = False  # whether what lies in the folder was written by this call
     try:
         if resume:
             config = resumed_config(folder, config.name, overrides, settings or {})
-            check_data(config.data)
+            listing = training_images(config)
+        for note in listing.notes:
+            say(f"note: {note}")
         say(f"configuration {folder / 'config.yaml' if resume else source}, seed {config.seed}; {compute.reason}")
         check_tensorboard(config.train.tensorboard)
         loss = reconstruction_loss(config.loss)
-        images = open_dataset(config.data, config.model.image_size, config.seed, strict)
+        images = open_listing(listing, config.data, config.model.image_size, strict)
         check_videos(images, config)
         skipped = f", {len(images.skipped)} unreadable ones left out (skipped.csv)" if images.skipped else ""
         kept = "in memory" if images.cache is not None else "read again for every batch (data.cache_gib is too small)"
@@ -63,6 +65,10 @@ def run_training(
             remove_what_never_began(folder, ours)
         raise
     return trained, config, folder, compute
+
+
+def training_images(config: Config) -> Listing:
+    return list_part(config.data, "train", config.seed, config.model.image_size)
 
 
 def check_videos(images: ImageSet, config: Config) -> None:
