@@ -27,14 +27,16 @@ class Checkpoint:
     config: Config
     step: int
     path: Path
+    recall_distance: float | None = None  # that 99 % of training poses stay below; normalised, mean over keypoints
 
 
 def build_model(config: Config) -> PosePriorLearner:
     return PosePriorLearner(Sizes(**config.model.model_dump()))
 
 
-def save_model(path: Path, model: PosePriorLearner, config: Config, step: int) -> None:
+def save_model(path: Path, model: PosePriorLearner, config: Config, step: int, recall_distance: float | None = None) -> None:
     header = {"format_version": FORMAT_VERSION, "config": config.model_dump(), "keypoints": model.sizes.keypoints, "step": step}
+    header["recall_distance"] = recall_distance
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     content = serialise(tensors, metadata={"ppl": json.dumps(header)})
     with replacing(path) as temporary:
@@ -68,7 +70,7 @@ def load_model(source: str | Path) -> Checkpoint:
         raise UsageError(f"{path} was not written by ppl: its header is missing or damaged") from error
     except RuntimeError as error:
         raise UsageError(f"{path}: its tensors do not fit its own configuration; the file is damaged") from error
-    return Checkpoint(model.eval(), config, int(header["step"]), path)
+    return Checkpoint(model.eval(), config, int(header["step"]), path, header.get("recall_distance"))
 
 
 def save_training(

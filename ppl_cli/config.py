@@ -95,6 +95,7 @@ class TrainConfig(Section):
     flip: bool = True  # random horizontal flips
     jitter: float = Field(0.0, ge=0, le=0.5)  # random shift of drawn keypoints, standard deviation in normalised units
     warp: float = Field(0.0, ge=0, le=1)  # random rotation, scale and shift; 1: up to 23 degrees, 20 %, 15 % of half a side
+    occlude: float = Field(0.0, ge=0, le=1)  # the encoder sees half of the images with holes, up to this share
     log_every: Positive = 50  # steps between rows of metrics.csv
     save_every: Positive = 500  # steps between checkpoints
     sample_every: Positive = 500  # steps between pictures in samples/

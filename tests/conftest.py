@@ -51,6 +51,17 @@ def model_file(tmp_path, tiny) -> Path:
     return file
 
 
+def lively_model(config: Config) -> torch.nn.Module:
+    """An untrained model that looks at single cells, so that its keypoints move with the image."""
+    torch.manual_seed(0)
+    model = build_model(config)
+    with torch.no_grad():
+        model.encoder.attend.weight *= 100
+        model.encoder.regress[2].weight *= 8
+        model.decoder.last.weight *= 30  # reconstructions that differ from grey
+    return model.eval()
+
+
 @pytest.fixture
 def pictures(tmp_path) -> Path:
     """A folder of eight images of several sizes and kinds, two of them in a sub-folder."""

@@ -13,6 +13,7 @@ import typer
 
 from ppl_cli.cli.eval import evaluate
 from ppl_cli.cli.infer import infer
+from ppl_cli.cli.refine import refine
 from ppl_cli.cli.train import train
 from ppl_cli.errors import PPLError
 
@@ -36,6 +37,7 @@ app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=True, pretty_e
 app.command()(train)
 app.command("eval")(evaluate)
 app.command()(infer)
+app.command()(refine)
 
 
 def show_version(asked: bool) -> None:
@@ -108,7 +110,7 @@ def report(error: BaseException) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains again when it exits
         return 1
     elif type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
-        line, code = "out of memory; use a smaller batch (train: --set train.batch=..., infer: --batch ...)", 1
+        line, code = "out of memory; use a smaller batch (train: --set train.batch=..., else --batch ...)", 1
     elif isinstance(error, OSError) and error.filename:
         line, code = f"{error.filename}: {error.strerror}", 1
     else:

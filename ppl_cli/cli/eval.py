@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ppl_cli.cli.refine import DrawnPose, Method, refine_options
 from ppl_cli.cli.train import Device, Precision, say
 
 HOW, HIDE = "Protocol", "Occlusion"
@@ -60,6 +61,8 @@ def evaluate(
         ),
     ] = None,
     iterations: Annotated[int, typer.Option(min=0, help="Of refinement on occluded images.", rich_help_panel=HIDE)] = 4,
+    method: Method = "visible",
+    pose: DrawnPose = "recalled",
     seed: Annotated[int, typer.Option(min=0, help="Of the hidden patches.", rich_help_panel=HIDE)] = 0,
     json_: Annotated[bool, typer.Option("--json", help="Print eval.json instead of tables.")] = False,
     batch: Annotated[int, typer.Option(min=1, help="Images per pass of the network.")] = 32,
@@ -90,6 +93,7 @@ def evaluate(
     sources = [*(models or []), *(more or [])]
     if not sources:
         raise UsageError("which model? give a run folder of ppl train")
+    refinement = refine_options(iterations, method, pose)
     choices = Choices(protocol, bias, origin, penalty, threshold, swap_table)
     report, folder = run_evaluation(
         sources,
@@ -101,7 +105,7 @@ def evaluate(
         fit,
         test,
         occlusion,
-        iterations,
+        refinement,
         seed,
         batch,
         overwrite,

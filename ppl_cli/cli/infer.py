@@ -34,12 +34,17 @@ def infer(
 
       ppl infer runs/mine/model.safetensors a.jpg b.png --out poses --format csv
     """
-    from ppl_cli.errors import UsageError
-
-    formats = list(dict.fromkeys(part.strip() for part in format_.split(",") if part.strip()))
-    if not formats or set(formats) - {"csv", "coco", "npz"}:
-        raise UsageError(f"--format {format_}: write any of csv,coco,npz, with commas between")
+    formats = parse_formats(format_)
 
     from ppl_cli.inference.run import run_inference
 
     run_inference(model, inputs, out, formats, overlay, batch, overwrite, strict, device, precision, say)
+
+
+def parse_formats(text: str) -> list[str]:
+    from ppl_cli.errors import UsageError
+
+    formats = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not formats or set(formats) - {"csv", "coco", "npz"}:
+        raise UsageError(f"--format {text}: write any of csv,coco,npz, with commas between")
+    return formats

@@ -50,6 +50,27 @@ class Frame:
         square.paste(resized, self.corner)
         return np.asarray(square)
 
+    def apply_occluded(self, image: Image.Image, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """RGB image and what of it is hidden (height, width) bool -> (size, size, 3) uint8 and (size, size) bool.
+
+        Visible pixels of the square are mixed from visible ones alone, so the occluder's colour does not bleed into its
+        surroundings; a pixel is hidden where more than half of what it shows is.
+        """
+        (left, top), (width, height) = self.corner, self.inner
+
+        def resized(values: np.ndarray) -> np.ndarray:
+            return np.asarray(Image.fromarray(values.astype(np.float32)).resize(self.inner, Image.Resampling.BILINEAR))
+
+        share = resized(~hidden)
+        pixels = np.asarray(image) * ~hidden[..., None]
+        colours = np.stack([resized(pixels[..., channel]) for channel in range(3)], -1) / np.maximum(share, 1e-3)[..., None]
+        inner = np.where((share < 0.5)[..., None], PADDING, np.clip(np.rint(colours), 0, 255))
+        square = np.full((self.size, self.size, 3), PADDING, np.uint8)
+        square[top : top + height, left : left + width] = inner
+        covered = np.zeros((self.size, self.size), bool)
+        covered[top : top + height, left : left + width] = share < 0.5
+        return square, covered
+
     def to_normalised(self, keypoints_px: np.ndarray) -> np.ndarray:
         """(..., 2) pixels of the original -> (..., 2) normalised. NaN stays NaN."""
         # Resizing maps pixel edges to pixel edges, so the half pixel is added before scaling and taken off after.

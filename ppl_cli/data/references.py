@@ -6,8 +6,11 @@ Hidden pixels are 0, mid-grey in [-1, 1].
 import torch
 
 
-def keep_mask(batch: int, cells: int, missing: float, size: int, generator: torch.Generator) -> torch.Tensor:
-    """(batch, 1, size, size) of 0 and 1 on the generator's device; each of cells x cells is kept with 1 - missing."""
+def keep_mask(batch: int, cells: int, missing: float | torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
+    """(batch, 1, size, size) of 0 and 1 on the generator's device; each of cells x cells is kept with 1 - missing.
+
+    `missing` is one share, or (batch, 1, 1, 1) of them.
+    """
     noise = torch.rand(batch, 1, cells, cells, generator=generator, device=generator.device)
     kept = (noise >= missing).float()
     rows = torch.arange(size, device=generator.device) * cells // size

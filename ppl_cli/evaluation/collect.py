@@ -11,8 +11,8 @@ from ppl_cli.data.listing import Listing
 from ppl_cli.data.occlusion import Occlusion, visible_pixels
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.evaluation.protocols import Sample
-from ppl_cli.inference.estimate import Decoded, Estimator, decode_ahead, stack_squares
-from ppl_cli.inference.refine import refine
+from ppl_cli.inference.estimate import Decoded, Estimator, decode_ahead, decode_square, stack_squares
+from ppl_cli.inference.refine import Options, refine
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Reader:
     def __iter__(self) -> Iterator[Annotated]:
         first = 0
         with tqdm(total=len(self.listing), desc=self.title, unit="image", disable=None, leave=False) as bar:
-            for held in decode_ahead(self.listing.open_image, len(self.listing), self.size, self.resize, self.batch):
+            for held in decode_ahead(self.decode_one, len(self.listing), self.batch):
                 batch = self.readable(held, first)
                 if batch.indices:
                     yield batch
@@ -50,6 +50,9 @@ class Reader:
                 bar.update(len(held))
         if len(self.unreadable) == len(self.listing):
             raise PPLError(f"none of the {len(self.listing)} annotated images can be read; the first: {self.unreadable[0]}")
+
+    def decode_one(self, index: int) -> Decoded:
+        return decode_square(self.listing.open_image, index, self.size, self.resize)
 
     def readable(self, held: list[Decoded], first: int) -> Annotated:
         rows, frames, truth = [], [], []
@@ -95,7 +98,7 @@ def collect(estimator: Estimator, reader: Reader) -> Sample:
 
 
 def collect_occluded(
-    estimator: Estimator, reader: Reader, occlusions: list[Occlusion], iterations: int, seed: int
+    estimator: Estimator, reader: Reader, occlusions: list[Occlusion], options: Options, seed: int
 ) -> list[list[Sample]]:
     """For every occlusion and every iteration of refinement (0: none), keypoints found on the occluded images."""
 
@@ -105,11 +108,11 @@ def collect_occluded(
         for occlusion in occlusions:
             hidden = np.concatenate([occlusion.hidden(range(index, index + 1), seed) for index in batch.indices])
             visible = visible_pixels(hidden, reader.size).to(images.device)
-            found += list(refine(estimator, images * visible, iterations).keypoints.cpu().numpy())
+            found += list(refine(estimator, images, visible, options).keypoints.cpu().numpy())
         return found
 
     samples = gather(reader, find)
-    steps = iterations + 1
+    steps = options.iterations + 1
     return [samples[at : at + steps] for at in range(0, len(samples), steps)]
 
 

@@ -20,6 +20,7 @@ from ppl_cli.evaluation.protocols import Regression, Sample
 from ppl_cli.evaluation.report import ModelReport, Protocol, Report, Result, Sweep, labels, to_json
 from ppl_cli.files import make_folder, replacing
 from ppl_cli.inference.estimate import Estimator
+from ppl_cli.inference.refine import Options
 from ppl_cli.model.core import PosePriorLearner
 
 FILES = ("eval.json", "distribution.png", "cases.png", "occlusion.png")
@@ -36,7 +37,7 @@ def run_evaluation(
     fit: str | None = None,
     test: str | None = None,
     occlusions: list[str] | None = None,
-    iterations: int = 4,
+    refinement: Options = Options(),  # noqa: B008 (it is frozen)
     seed: int = 0,
     batch: int = 32,
     overwrite: bool = False,
@@ -57,13 +58,13 @@ def run_evaluation(
     cases = None
     for source, checkpoint in zip(sources, checkpoints, strict=True):
         judge = Judge(checkpoint, chosen, compute, batch, strict)
-        model, samples = judge.report(source, protocols, levels, iterations, seed)
+        model, samples = judge.report(source, protocols, levels, refinement, seed)
         report.models.append(model)
         report.notes += [note for note in judge.notes if note not in report.notes]
         if cases is None:
             cases = (judge.test, samples)
             report.keypoint_names = judge.test.keypoint_names
-            report.data = describe(chosen, judge, levels, seed)
+            report.data = describe(chosen, judge, levels, refinement, seed)
     for note in report.notes:
         say(f"note: {note}")
     make_folder(folder)
@@ -90,7 +91,7 @@ class Judge:
         return Reader(listing, self.size, self.data.resize, self.batch, self.strict, title)
 
     def report(
-        self, source: str, protocols: list[Protocol], levels: list[Occlusion], iterations: int, seed: int
+        self, source: str, protocols: list[Protocol], levels: list[Occlusion], refinement: Options, seed: int
     ) -> tuple[ModelReport, Sample]:
         readers = self.reader(self.fit, "fit images"), self.reader(self.test, "test images")
         fit, test = (collect(self.estimator, reader) for reader in readers)
@@ -102,13 +103,13 @@ class Judge:
             self.notes += [f"{result.protocol.name}: {line}" for line in result.fitted.warnings]
         model = ModelReport(source, self.checkpoint.step, fit.found.shape[1], results)
         if levels:
-            model.sweep = self.sweep(results[0], levels, iterations, seed)
+            model.sweep = self.sweep(results[0], levels, refinement, seed)
         return model, test
 
-    def sweep(self, result: Result, levels: list[Occlusion], iterations: int, seed: int) -> Sweep:
+    def sweep(self, result: Result, levels: list[Occlusion], refinement: Options, seed: int) -> Sweep:
         """The protocol as fitted on whole images, applied to what is found on occluded ones."""
         reader = self.reader(self.test, "occluded images")
-        rows = collect_occluded(self.estimator, reader, levels, iterations, seed)
+        rows = collect_occluded(self.estimator, reader, levels, refinement, seed)
         values = [[result.protocol.score(result.fitted.predict(s.found), s).value for s in row] for row in rows]
         return Sweep(levels, np.array(values), result.score.value)
 
@@ -117,7 +118,7 @@ def held_out(model: PosePriorLearner, config: Config, compute: Compute) -> Resul
     """A model trained on drawn figures, on figures that it has never seen."""
     checkpoint = Checkpoint(model, config, 0, Path())
     judge = Judge(checkpoint, config.data, compute, batch=100, strict=False)
-    return judge.report("", [Regression()], [], 0, 0)[0].results[0]
+    return judge.report("", [Regression()], [], Options(), 0)[0].results[0]
 
 
 def measure(protocol: Protocol, fit: Sample, test: Sample) -> Result:
@@ -141,11 +142,11 @@ def check_annotated(fit: Sample, test: Sample, where: str) -> None:
             raise UsageError(f"{where}: no keypoint of the {name} images is annotated")
 
 
-def describe(data: DataConfig, judge: Judge, levels: list[Occlusion], seed: int) -> dict[str, object]:
+def describe(data: DataConfig, judge: Judge, levels: list[Occlusion], refinement: Options, seed: int) -> dict[str, object]:
     content: dict[str, object] = {"kind": data.kind, "path": data.path, "fit": data.fit, "test": data.test}
     content |= {"fit_images": len(judge.fit), "test_images": len(judge.test)}
     if levels:
-        content["occlusion_seed"] = seed
+        content |= {"occlusion_seed": seed, "refinement": {"method": refinement.method, "pose": refinement.pose}}
     return content
 
 

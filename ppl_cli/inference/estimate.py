@@ -32,6 +32,19 @@ class Pose:
     keypoints_px: np.ndarray
     confidence: np.ndarray  # (N,) in [0, 1], NaN if unreadable
     problem: str | None = None  # why the image could not be read
+    refined: "Refined | None" = None
+
+
+@dataclass
+class Refined:
+    """What refinement adds to a pose. T is the number of iterations; the first pose is that of the image as it is."""
+
+    keypoints_px: np.ndarray  # (T + 1, N, 2)
+    confidence: np.ndarray  # (T + 1, N)
+    used: int  # iterations that the image took
+    visible: np.ndarray  # (T + 1, N) bool: the object is seen where the keypoint lies
+    moved_px: np.ndarray  # (N,) from the first pose to the last
+    explained: bool | None  # whether the memory knows such a pose; None where the model does not say
 
 
 @dataclass
@@ -39,6 +52,7 @@ class Decoded:
     pixels: np.ndarray | None  # (S, S, 3) uint8
     frame: Frame | None
     problem: str | None
+    hidden: np.ndarray | None = None  # (S, S) bool; None: nothing is known of what is hidden
 
 
 def confidence(attention: torch.Tensor) -> torch.Tensor:
@@ -60,9 +74,7 @@ def decode_square(open_image: Callable[[int], Image.Image], index: int, size: in
     return Decoded(frame.apply_image(image), frame, None)
 
 
-def decode_ahead(
-    open_image: Callable[[int], Image.Image], count: int, size: int, resize: str, batch: int
-) -> Iterator[list[Decoded]]:
+def decode_ahead(decode_one: Callable[[int], Decoded], count: int, batch: int) -> Iterator[list[Decoded]]:
     """Batches of decoded images 0 ... count - 1, in order; at most two batches wait."""
     with ThreadPoolExecutor(DECODERS) as pool:
         waiting: deque[Future[Decoded]] = deque()
@@ -70,7 +82,7 @@ def decode_ahead(
         try:
             for index in range(count + 2 * batch):
                 if index < count:
-                    waiting.append(pool.submit(decode_square, open_image, index, size, resize))
+                    waiting.append(pool.submit(decode_one, index))
                 if waiting and (len(waiting) > 2 * batch or index >= count):
                     held.append(waiting.popleft().result())
                 if len(held) == batch or (held and not waiting):
@@ -110,8 +122,8 @@ def estimate_poses(
     estimator: Estimator, open_image: Callable[[int], Image.Image], count: int, resize: str, batch: int
 ) -> Iterator[Pose]:
     """One `Pose` for each image 0 ... count - 1, in order. `open_image(i)` gives RGB or raises UnreadableImageError."""
-    first = 0
-    for held in decode_ahead(open_image, count, estimator.model.sizes.image_size, resize, batch):
+    first, size = 0, estimator.model.sizes.image_size
+    for held in decode_ahead(lambda index: decode_square(open_image, index, size, resize), count, batch):
         yield from poses_of_batch(estimator, held, first)
         first += len(held)
 
@@ -129,8 +141,12 @@ def poses_of_batch(estimator: Estimator, held: list[Decoded], first: int) -> Ite
     keypoints, sure = estimator(stack_squares(held, estimator.model.sizes.image_size))
     for row, decoded in enumerate(held):
         if decoded.frame is None:
-            nothing = np.full((estimator.model.sizes.keypoints, 2), np.nan)
-            yield Pose(first + row, None, None, nothing, nothing[:, 0], decoded.problem)
+            yield no_pose(first + row, decoded.problem, estimator)
         else:
             frame = decoded.frame
             yield Pose(first + row, frame.width, frame.height, frame.to_pixels(keypoints[row]), sure[row].astype(np.float64))
+
+
+def no_pose(index: int, problem: str | None, estimator: Estimator) -> Pose:
+    nothing = np.full((estimator.model.sizes.keypoints, 2), np.nan)
+    return Pose(index, None, None, nothing, nothing[:, 0], problem)

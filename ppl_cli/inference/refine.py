@@ -1,36 +1,132 @@
 """Iterative inference: the pose of an occluded image, repaired with the prior (paper, "Iterative inference").
 
 Each iteration finds keypoints in its input, lets the memory recall the typical pose nearest to them, draws that pose and
-lets the decoder complete the occluded image along it; the result is the next iteration's input:
+lets the decoder complete the occluded image along it; from the result comes the next iteration's input:
 
     input --estimate--> T' --recall--> T'_recon --draw--> skeleton map --+
       ^                                                                  |
       +--------------------------- decoder <-- the occluded image -------+
 
-The first input is the occluded image. The reference implementation does not have this; it follows the paper.
+The first input is the occluded image. The reference implementation does not have this. The paper's next input is the whole
+reconstruction (`paper`); where it is known what is hidden, only that is taken from the reconstruction (`visible`): what
+the camera saw stays as sharp as it was, and README measures that this is what repairs poses.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 
-from ppl_cli.inference.estimate import Estimator
+from ppl_cli.inference.estimate import Estimator, confidence
+
+Method = Literal["visible", "paper"]
+DrawnPose = Literal["recalled", "mixed", "found"]
+
+
+@dataclass(frozen=True)
+class Options:
+    iterations: int = 4
+    method: Method = "visible"
+    pose: DrawnPose = "recalled"  # what is drawn: T'_recon; T' where visible and T'_recon where hidden; or T'
+    until: float | None = None  # an image is done once no keypoint moves further than this, in normalised units
+
+
+class Step(NamedTuple):
+    """One iteration of the images `rows` of a batch, for pictures."""
+
+    rows: torch.Tensor  # (R,)
+    image: torch.Tensor  # (R, 3, S, S) the input
+    keypoints: torch.Tensor  # (R, N, 2) T'
+    skeleton: torch.Tensor | None = None  # (R, 1, S, S); none for images that are done
+    reconstruction: torch.Tensor | None = None  # (R, 3, S, S)
 
 
 class Refinement(NamedTuple):
-    keypoints: torch.Tensor  # (iterations + 1, B, N, 2) T' of every iteration; the first is that of the occluded image
-    reconstruction: torch.Tensor  # (B, 3, S, S) the last input, about [-1, 1]
+    """T is the number of iterations; the first pose is that of the occluded image as it is."""
+
+    keypoints: torch.Tensor  # (T + 1, B, N, 2)
+    confidence: torch.Tensor  # (T + 1, B, N)
+    used: torch.Tensor  # (B,) iterations that an image took
+    failed: torch.Tensor  # (B,) the iteration whose result was not finite, else -1; the pose before it is kept
+    recall_distance: torch.Tensor  # (B,) how far the last pose is from the one recalled for it, normalised, mean of keypoints
 
 
 @torch.inference_mode()
-def refine(estimator: Estimator, images: torch.Tensor, iterations: int) -> Refinement:
-    """images (B, 3, S, S) in [-1, 1] with what is hidden at 0, the grey that training hides with."""
-    model, current = estimator.model, images
-    poses = []
-    for _ in range(iterations):
-        keypoints = estimator.estimate(current).keypoints
-        poses.append(keypoints)
-        with estimator.compute.autocast():
-            current = model.reconstruct(images, model.draw(model.recall(keypoints.float()).keypoints))
-    poses.append(estimator.estimate(current).keypoints)
-    return Refinement(torch.stack(poses).float(), current)
+def refine(
+    estimator: Estimator,
+    images: torch.Tensor,
+    visible: torch.Tensor | None = None,
+    options: Options = Options(),
+    record: list[Step] | None = None,
+) -> Refinement:
+    """images (B, 3, S, S) in [-1, 1]; visible (B, 1, S, S), 1 where seen; none: the whole image is taken as visible.
+
+    Hidden pixels enter as 0, the grey that training hides with, whatever colour the occluder has. What happens in each
+    iteration is appended to `record`.
+    """
+    model, count = estimator.model, len(images)
+    visible = torch.ones_like(images[:, :1]) if visible is None else visible.to(images)
+    images = images * visible
+    poses = images.new_full((options.iterations + 1, count, model.sizes.keypoints, 2), torch.nan)
+    sure = poses[..., 0].clone()
+    used, failed = torch.zeros(count, dtype=torch.long), torch.full((count,), -1)
+    rows, current = torch.arange(count), images  # those still going on, and their inputs
+    for iteration in range(options.iterations + 1):
+        if iteration:
+            poses[iteration], sure[iteration] = poses[iteration - 1], sure[iteration - 1]
+        if not len(rows):
+            continue
+        estimate = estimator.estimate(current)
+        keypoints = estimate.keypoints.float()
+        fine = keypoints.isfinite().all((1, 2)).cpu()
+        failed[rows[~fine]] = iteration
+        poses[iteration, rows[fine]] = keypoints[fine]
+        sure[iteration, rows[fine]] = confidence(estimate.attention.float())[fine]
+        used[rows[fine]] = iteration
+        going = fine & unfinished(poses[: iteration + 1, rows], visible[rows], options)
+        if record is not None and not going.all():
+            record.append(Step(rows[~going], current[~going], keypoints[~going]))
+        rows, current, keypoints = rows[going], current[going], keypoints[going]
+        if len(rows):
+            pose = pose_to_draw(estimator, keypoints, visible[rows], options.pose)
+            with estimator.compute.autocast():
+                skeleton = model.draw(pose)
+                reconstruction = model.reconstruct(images[rows], skeleton).float()
+            if record is not None:
+                record.append(Step(rows, current, keypoints, skeleton.float(), reconstruction))
+            current = reconstruction
+            if options.method == "visible":
+                current = torch.where(visible[rows] > 0, images[rows], reconstruction.clamp(-1, 1))
+    last = poses[-1]
+    recalled = model.recall(last.nan_to_num()).keypoints.float()
+    return Refinement(poses, sure, used, failed, (recalled - last).norm(dim=-1).mean(-1))
+
+
+def unfinished(poses: torch.Tensor, visible: torch.Tensor, options: Options) -> torch.Tensor:
+    """(R,) on the CPU: which images another iteration can change. poses (so far, R, N, 2), visible (R, 1, S, S)."""
+    going = torch.full(poses.shape[1:2], len(poses) <= options.iterations, device=poses.device)
+    if options.method == "visible":
+        going &= (visible == 0).any((1, 2, 3)).view(-1)  # nothing is hidden: the next input would be the same
+    if options.until is not None and len(poses) > 1:
+        going &= (poses[-1] - poses[-2]).norm(dim=-1).amax(1) > options.until
+    return going.cpu()
+
+
+def pose_to_draw(estimator: Estimator, keypoints: torch.Tensor, visible: torch.Tensor, which: DrawnPose) -> torch.Tensor:
+    """keypoints (R, N, 2) -> the pose that the decoder is shown."""
+    if which == "found":
+        return keypoints
+    recalled = estimator.model.recall(keypoints).keypoints.float()
+    if which == "recalled":
+        return recalled
+    return torch.where(seen(keypoints, visible)[..., None], keypoints, recalled)
+
+
+def seen(keypoints: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+    """keypoints (R, N, 2), visible (R, 1, S, S) -> (R, N) bool: does the pixel under a keypoint show the object?
+
+    Beyond the edge of the picture the nearest pixel decides.
+    """
+    at = F.grid_sample(visible, keypoints[:, :, None], mode="nearest", padding_mode="border", align_corners=True)
+    return at[:, 0, :, 0] > 0

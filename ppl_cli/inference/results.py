@@ -1,9 +1,15 @@
-"""The files that `ppl infer` writes, streamed: nothing of them is held in memory while images come in.
+"""The files that `ppl infer` and `ppl refine` write, streamed: nothing is held in memory while images come in.
 
 - `keypoints.csv`: image,status,keypoint,x,y,confidence; one row per image and keypoint
 - `keypoints.coco.json`: COCO keypoint annotations, skeleton = the strong links
 - `keypoints.npz`: images (I), keypoints_px (I, N, 2), confidence (I, N), prior (N, 2), links (N, N)
 - `skipped.csv`: image,reason of what could not be read
+
+`ppl refine` adds columns visible,moved,explained to the table (and `iteration`, where rows of every iteration are asked
+for), marks hidden keypoints in COCO's way (v = 1), and writes
+
+- `keypoints_iterations.npz`: images (I), keypoints_px (I, T + 1, N, 2), confidence (I, T + 1, N), visible (I, N),
+  moved_px (I, N), iterations_used (I), explained (I): 1, 0, or -1 where the model does not say
 
 Every file grows under a temporary name and takes its own when all images are done. A name that is not valid UTF-8
 is written with its odd bytes as \\xNN.
@@ -25,26 +31,40 @@ from ppl_cli.inference.estimate import Pose
 from ppl_cli.prior import Prior
 
 FILES = {"csv": "keypoints.csv", "coco": "keypoints.coco.json", "npz": "keypoints.npz"}
+ITERATIONS_FILE = "keypoints_iterations.npz"
+COLUMNS = ("image", "status", "keypoint", "x", "y", "confidence")
+UNEXPLAINED = "ok, but no prototype explains this pose"
 
 
 class Results:
-    """Writes the chosen formats (of `FILES`) into `folder`: a context manager that takes one pose after another."""
+    """Writes the chosen formats (of `FILES`) into `folder`: a context manager that takes one pose after another.
 
-    def __init__(self, folder: Path, formats: list[str], prior: Prior):
+    `iterations` of refinement, None for plain poses; with `every`, the table has rows for each of them.
+    """
+
+    def __init__(self, folder: Path, formats: list[str], prior: Prior, iterations: int | None = None, every: bool = False):
         self.folder, self.formats, self.prior = folder, formats, prior
+        self.iterations, self.every = iterations, every
         self.images = self.skipped = 0
 
     def __enter__(self) -> "Results":
-        kinds = {"csv": KeypointsCsv, "coco": KeypointsCoco, "npz": KeypointsNpz}
         with ExitStack() as stack:
             places = {name: stack.enter_context(replacing(self.folder / name)) for name in self.names()}
             self.skips = SkippedCsv(places["skipped.csv"])
-            self.writers = [kinds[form](places[FILES[form]], self.prior) for form in self.formats]
+            self.writers = [self.writer(form, places[FILES[form]]) for form in self.formats]
+            if self.iterations is not None:
+                self.writers.append(IterationsNpz(places[ITERATIONS_FILE], self.prior, self.iterations))
             self.stack = stack.pop_all()
         return self
 
+    def writer(self, form: str, path: Path) -> "KeypointsCsv | KeypointsCoco | KeypointsNpz":
+        if form == "csv":
+            return KeypointsCsv(path, self.iterations is not None, self.every)
+        return {"coco": KeypointsCoco, "npz": KeypointsNpz}[form](path, self.prior)
+
     def names(self) -> list[str]:
-        return ["skipped.csv", *(FILES[form] for form in self.formats)]
+        iterations = [ITERATIONS_FILE] if self.iterations is not None else []
+        return ["skipped.csv", *(FILES[form] for form in self.formats), *iterations]
 
     def add(self, name: str, pose: Pose) -> None:
         name = printable(name)
@@ -97,15 +117,35 @@ class SkippedCsv:
 
 
 class KeypointsCsv:
-    def __init__(self, path: Path, prior: Prior):
+    def __init__(self, path: Path, refined: bool, every: bool):
         self.file = path.open("w", newline="", encoding="utf-8")
         self.rows = csv.writer(self.file)
-        self.rows.writerow(("image", "status", "keypoint", "x", "y", "confidence"))
+        self.refined, self.every = refined, every
+        more = ("visible", "moved", "explained") if refined else ()
+        self.rows.writerow((*COLUMNS, *more, *(("iteration",) if every else ())))
 
     def add(self, name: str, pose: Pose) -> None:
+        refined = pose.refined
         status = "ok" if pose.problem is None else pose.problem
-        for k, ((x, y), sure) in enumerate(zip(pose.keypoints_px, pose.confidence, strict=True)):
-            self.rows.writerow((name, status, f"k{k}", number(x), number(y), number(sure)))
+        if status == "ok" and refined is not None and refined.explained is False:
+            status = UNEXPLAINED
+        if refined is None:
+            empty = ("",) * (3 * self.refined + self.every)
+            self.write(name, status, pose.keypoints_px, pose.confidence, [empty] * len(pose.keypoints_px))
+            return
+        explained = {True: "yes", False: "no", None: ""}[refined.explained]
+        for iteration in range(len(refined.keypoints_px)) if self.every else [len(refined.keypoints_px) - 1]:
+            moved = np.linalg.norm(refined.keypoints_px[iteration] - refined.keypoints_px[0], axis=-1)
+            last = (iteration,) if self.every else ()
+            more = [
+                ("yes" if v else "no", number(m), explained, *last)
+                for v, m in zip(refined.visible[iteration], moved, strict=True)
+            ]
+            self.write(name, status, refined.keypoints_px[iteration], refined.confidence[iteration], more)
+
+    def write(self, name: str, status: str, points: np.ndarray, confidence: np.ndarray, more: list[tuple]) -> None:
+        for k, ((x, y), sure, rest) in enumerate(zip(points, confidence, more, strict=True)):
+            self.rows.writerow((name, status, f"k{k}", number(x), number(y), number(sure), *rest))
 
     def finish(self) -> None:
         self.file.close()
@@ -125,14 +165,16 @@ class KeypointsCoco:
         self.count = 0
 
     def add(self, name: str, pose: Pose) -> None:
-        if pose.problem is not None:
+        if pose.width is None:
             return
         self.count += 1
         comma = "," if self.count > 1 else ""
         image = {"id": self.count, "file_name": name, "width": pose.width, "height": pose.height}
         self.file.write(f"{comma}\n{json.dumps(image, ensure_ascii=False)}")
-        # COCO's v: 2 in the picture, 1 beyond its edge.
+        # COCO's v: 2 seen in the picture, 1 hidden or beyond its edge.
         inside = ((pose.keypoints_px >= -0.5) & (pose.keypoints_px < [pose.width - 0.5, pose.height - 0.5])).all(1)
+        if pose.refined is not None:
+            inside &= pose.refined.visible[-1]
         points = [[round(x, 6), round(y, 6), 1 + int(v)] for (x, y), v in zip(pose.keypoints_px.tolist(), inside, strict=True)]
         low, high = pose.keypoints_px.min(0), pose.keypoints_px.max(0)
         annotation = {
@@ -159,29 +201,30 @@ class KeypointsCoco:
         self.file.close()
 
 
-class KeypointsNpz:
-    """The arrays' headers need their lengths, so rows wait in temporary files until all are there."""
+class NpzColumns:
+    """Arrays (I, ...) that grow row by row. Their headers need their lengths, so rows wait in temporary files."""
 
-    def __init__(self, path: Path, prior: Prior):
-        self.path, self.prior = path, prior
-        self.names, self.keypoints, self.confidence = (spool(path.parent) for _ in range(3))
+    def __init__(self, path: Path, columns: dict[str, tuple[str, tuple[int, ...]]]):
+        """`columns`: name -> (dtype, shape of a row)."""
+        self.path, self.columns = path, columns
+        self.files = {name: spool(path.parent) for name in ("images", *columns)}
         self.count, self.longest = 0, 1
 
-    def add(self, name: str, pose: Pose) -> None:
-        self.names.write(name.encode() + b"\0")
-        self.keypoints.write(pose.keypoints_px.astype("<f8").tobytes())
-        self.confidence.write(pose.confidence.astype("<f8").tobytes())
+    def add_row(self, name: str, **values: np.ndarray | int) -> None:
+        self.files["images"].write(name.encode() + b"\0")
         self.count, self.longest = self.count + 1, max(self.longest, len(name))
+        for column, (dtype, shape) in self.columns.items():
+            self.files[column].write(np.broadcast_to(np.asarray(values[column], dtype), shape).tobytes())
 
-    def finish(self) -> None:
-        n = len(self.prior.keypoints)
+    def write_all(self, **whole: np.ndarray) -> None:
+        """`whole`: arrays that do not grow."""
         with zipfile.ZipFile(self.path, "w") as archive:
             self.write(archive, "images", f"<U{self.longest}", (self.count,), self.padded_names())
-            self.write(archive, "keypoints_px", "<f8", (self.count, n, 2), blocks(self.keypoints))
-            self.write(archive, "confidence", "<f8", (self.count, n), blocks(self.confidence))
-            self.write(archive, "prior", "<f8", (n, 2), [self.prior.keypoints.astype("<f8").tobytes()])
-            self.write(archive, "links", "<f8", (n, n), [self.prior.links.astype("<f8").tobytes()])
-        for file in (self.names, self.keypoints, self.confidence):
+            for column, (dtype, shape) in self.columns.items():
+                self.write(archive, column, dtype, (self.count, *shape), blocks(self.files[column]))
+            for name, values in whole.items():
+                self.write(archive, name, "<f8", values.shape, [values.astype("<f8").tobytes()])
+        for file in self.files.values():
             file.close()
 
     def write(self, archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple[int, ...], content) -> None:
@@ -192,10 +235,50 @@ class KeypointsNpz:
 
     def padded_names(self):
         left = b""
-        for block in blocks(self.names):
+        for block in blocks(self.files["images"]):
             *whole, left = (left + block).split(b"\0")
             for name in whole:
                 yield name.decode().encode("utf-32-le").ljust(4 * self.longest, b"\0")
+
+
+class KeypointsNpz(NpzColumns):
+    def __init__(self, path: Path, prior: Prior):
+        n = len(prior.keypoints)
+        super().__init__(path, {"keypoints_px": ("<f8", (n, 2)), "confidence": ("<f8", (n,))})
+        self.prior = prior
+
+    def add(self, name: str, pose: Pose) -> None:
+        self.add_row(name, keypoints_px=pose.keypoints_px, confidence=pose.confidence)
+
+    def finish(self) -> None:
+        self.write_all(prior=self.prior.keypoints, links=self.prior.links)
+
+
+class IterationsNpz(NpzColumns):
+    def __init__(self, path: Path, prior: Prior, iterations: int):
+        n, steps = len(prior.keypoints), iterations + 1
+        columns = {"keypoints_px": ("<f8", (steps, n, 2)), "confidence": ("<f8", (steps, n)), "visible": ("|b1", (n,))}
+        columns |= {"moved_px": ("<f8", (n,)), "iterations_used": ("<i8", ()), "explained": ("<i8", ())}
+        super().__init__(path, columns)
+
+    def add(self, name: str, pose: Pose) -> None:
+        refined = pose.refined
+        if refined is None:
+            nothing = {"keypoints_px": np.nan, "confidence": np.nan, "moved_px": np.nan, "visible": False}
+            self.add_row(name, **nothing, iterations_used=0, explained=-1)
+            return
+        self.add_row(
+            name,
+            keypoints_px=refined.keypoints_px,
+            confidence=refined.confidence,
+            visible=refined.visible[-1],
+            moved_px=refined.moved_px,
+            iterations_used=refined.used,
+            explained=-1 if refined.explained is None else int(refined.explained),
+        )
+
+    def finish(self) -> None:
+        self.write_all()
 
 
 def blocks(file, size: int = 1 << 20):

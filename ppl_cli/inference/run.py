@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ppl_cli.drawing.overlay import overlay
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.files import make_folder, replacing
 from ppl_cli.inference.estimate import Estimator, Pose, estimate_poses
-from ppl_cli.inference.results import FILES, Results
+from ppl_cli.inference.results import FILES, ITERATIONS_FILE, Results
 from ppl_cli.prior import Prior
 
 
@@ -82,38 +82,52 @@ def run_inference(
     say(compute.reason)
 
     estimator = Estimator(checkpoint.model, compute)
-    links = checkpoint.model.link_weights().detach().cpu().numpy()
-    prior = Prior(estimator.prior.cpu().numpy(), links)
     resize = checkpoint.config.data.resize
     poses = estimate_poses(estimator, lambda index: decode(inputs.paths[index]), len(inputs.paths), resize, batch)
+    results = Results(out, formats, prior_of(estimator))
+    write_poses(poses, inputs, results, draw, strict, "finding poses", say)
+
+
+def prior_of(estimator: Estimator) -> Prior:
+    return Prior(estimator.prior.cpu().numpy(), estimator.model.link_weights().detach().cpu().numpy())
+
+
+def write_poses(
+    poses: Iterator[Pose], inputs: Inputs, results: Results, draw: bool, strict: bool, title: str, say: Callable[[str], None]
+) -> None:
+    """Write one pose after another as they come. PPLError if no image could be read, or with `strict` at the first."""
+    out, links = results.folder, results.prior.links
     undrawn: list[str] = []
-    with Results(out, formats, prior) as results:
-        for pose in tqdm(poses, "finding poses", len(inputs.paths), unit="image", disable=None):
+    with results:
+        for pose in tqdm(poses, title, len(inputs.paths), unit="image", disable=None):
             name = inputs.name(pose.index)
             if pose.problem and strict:
-                raise PPLError(f"{inputs.paths[pose.index]}: {pose.problem} (--strict stops at the first unreadable image)")
+                raise PPLError(f"{inputs.paths[pose.index]}: {pose.problem} (--strict stops at the first such image)")
             results.add(name, pose)
-            if draw and pose.problem is None:
+            if draw and pose.width is not None:
                 undrawn += draw_overlay(out / "overlay", name, inputs.paths[pose.index], pose, links)
     read = results.images - results.skipped
     if undrawn:
         say(f"{len(undrawn)} overlays could not be written; the first: {undrawn[0]}")
     if not read:
-        raise PPLError(f"none of the {results.images} images could be read; {out / 'skipped.csv'} says why")
-    print(f"{read} poses in {out}" + (f"; {results.skipped} unreadable images in skipped.csv" if results.skipped else ""))
+        raise PPLError(f"none of the {results.images} images could be used; {out / 'skipped.csv'} says why")
+    print(f"{read} poses in {out}" + (f"; {results.skipped} images left out, see skipped.csv" if results.skipped else ""))
 
 
 def prepare_out(out: Path, formats: list[str], overwrite: bool) -> None:
     """Create the folder. Results of an earlier run are an error, or with `overwrite` go, so that no two runs mix."""
-    taken = [name for name in (*FILES.values(), "skipped.csv", "overlay") if (out / name).exists()]
+    folders = ("overlay", "gifs", "strips")
+    taken = [name for name in (*FILES.values(), ITERATIONS_FILE, "skipped.csv", *folders) if (out / name).exists()]
     if taken and not overwrite:
         raise UsageError(f"{out} already holds {taken[0]}: choose another --out, or add --overwrite")
     make_folder(out)
     for form, name in FILES.items():
         if form not in formats:  # the others are replaced when the new ones are complete
             (out / name).unlink(missing_ok=True)
-    if (out / "overlay").is_dir():
-        shutil.rmtree(out / "overlay")
+    (out / ITERATIONS_FILE).unlink(missing_ok=True)
+    for folder in folders:
+        if (out / folder).is_dir():
+            shutil.rmtree(out / folder)
 
 
 def draw_overlay(folder: Path, name: str, path: Path, pose: Pose, links: np.ndarray) -> list[str]:

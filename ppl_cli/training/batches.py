@@ -14,9 +14,12 @@ from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.references import keep_mask
 from ppl_cli.data.warp import random_affine, warp_images
 
+OCCLUDER_CELLS = (32, 8)  # small and large holes take turns
+
 
 class Batch(NamedTuple):
     images: torch.Tensor  # (B, 3, S, S) in [-1, 1]
+    inputs: torch.Tensor  # (B, 3, S, S) what the encoder sees of them: with train.occlude, some with holes
     references: torch.Tensor  # (B, 3, S, S) in [-1, 1], 0 where hidden
 
 
@@ -57,7 +60,18 @@ def make_batch(
     else:
         cells, missing = config.reference.cells, config.reference.missing
         references = pixels * keep_mask(len(indices), cells, missing, config.model.image_size, random)
-    return Batch(pixels, references)
+    return Batch(pixels, occlude(pixels, config, step), references)
+
+
+def occlude(pixels: torch.Tensor, config: Config, step: int) -> torch.Tensor:
+    """Holes in every other image, of a random share up to `train.occlude`."""
+    if not config.train.occlude:
+        return pixels
+    random = generator(pixels.device, config.seed, "occlude", step)
+    share = config.train.occlude * torch.rand(len(pixels), 1, 1, 1, generator=random, device=pixels.device)
+    share[1::2] = 0
+    cells = OCCLUDER_CELLS[step % len(OCCLUDER_CELLS)]
+    return pixels * keep_mask(len(pixels), cells, share, config.model.image_size, random)
 
 
 def augmentation(config: Config, batch: int, random: torch.Generator) -> Callable[[torch.Tensor], torch.Tensor]:

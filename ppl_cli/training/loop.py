@@ -38,6 +38,7 @@ from ppl_cli.training.metrics import MetricsFile, read_metrics
 from ppl_cli.training.progress import LOWER_RATE, Progress
 
 SAMPLES = 8  # images in a picture of samples/
+KNOWN_POSES = 256  # training images that say how near the memory is to typical poses
 PATIENCE = 20  # seconds after a signal in which the step ends and is saved; a signal after that stops at once
 
 
@@ -85,7 +86,7 @@ def train(
         while step < config.train.steps:
             batch = make_batch(images, step, config, compute.device, strict=strict)
             with compute.autocast():
-                output = model(batch.images, batch.references, draw_jitter(config, step, compute.device))
+                output = model(batch.inputs, batch.references, draw_jitter(config, step, compute.device))
                 reconstruction = reconstruction_loss(output.reconstruction, batch.images)
             losses = {"reconstruction": reconstruction, **pose_losses(model, output, batch, config, step, compute)}
             total = torch.stack(list(losses.values())).sum()
@@ -177,9 +178,24 @@ def save(
     window = progress.check_finite(step)
     check_weights(model, step)
     save_training(folder / "training.pt", model, optimiser, step, window, images.names)
-    save_model(folder / "model.safetensors", model, config, step)
+    save_model(folder / "model.safetensors", model, config, step, typical_recall_distance(model, images))
     prior = Prior(model.distil_prior().cpu().numpy(), model.link_weights().detach().cpu().numpy())
     save_prior(folder / "prior.json", prior)
+
+
+@torch.no_grad()
+def typical_recall_distance(model: PosePriorLearner, images: ImageSet) -> float:
+    """How far 99 % of training poses are at the most from the pose that the memory recalls: mean over keypoints, normalised."""
+    training, device = model.training, model.raw_links.device
+    model.eval()
+    distances = []
+    chosen = torch.linspace(0, len(images) - 1, min(len(images), KNOWN_POSES)).long()
+    for indices in chosen.split(32):
+        pixels = images.fetch(indices).to(device).float().div(127.5).sub(1)
+        keypoints = model.estimate(pixels).keypoints
+        distances.append((model.recall(keypoints).keypoints - keypoints).norm(dim=-1).mean(-1))
+    model.train(training)
+    return float(torch.cat(distances).quantile(0.99))
 
 
 def check_weights(model: PosePriorLearner, step: int) -> None:

@@ -13,7 +13,7 @@ from ppl_cli.config import Config
 from ppl_cli.data.figures import figure
 from ppl_cli.device import choose_compute
 from ppl_cli.inference.estimate import Estimator
-from tests.conftest import TINY
+from tests.conftest import TINY, lively_model
 from tests.data import layouts
 
 
@@ -25,14 +25,8 @@ def run(*arguments) -> int:
 
 @pytest.fixture
 def model_file(tmp_path, tiny):
-    """An untrained model that looks at single cells, so that its keypoints move with the image."""
-    torch.manual_seed(0)
-    model = build_model(tiny)
-    with torch.no_grad():
-        model.encoder.attend.weight *= 100
-        model.encoder.regress[2].weight *= 20
     file = tmp_path / "model.safetensors"
-    save_model(file, model, tiny, 7)
+    save_model(file, lively_model(tiny), tiny, 7)
     return file
 
 

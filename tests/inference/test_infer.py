@@ -115,7 +115,7 @@ def test_strict_stops_and_leaves_no_result(model_file, pictures, tmp_path):
 
 def test_only_unreadable_images_fail(model_file, tmp_path):
     (tmp_path / "x.jpg").write_text("no")
-    with pytest.raises(PPLError, match="none of the 1 images could be read"):
+    with pytest.raises(PPLError, match="none of the 1 images could be used"):
         infer(model_file, [tmp_path / "x.jpg"], tmp_path / "out")
 
 

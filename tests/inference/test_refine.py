@@ -1,38 +1,142 @@
+"""The refinement loop: the paper's procedure step by step, and the properties of ours."""
+
+import pytest
 import torch
 
-from ppl_cli.checkpoint import build_model
 from ppl_cli.device import choose_compute
 from ppl_cli.inference.estimate import Estimator
-from ppl_cli.inference.refine import refine
+from ppl_cli.inference.refine import Options, refine, seen
+from tests.conftest import lively_model
 
 
-def test_it_is_the_procedure_of_the_paper_step_by_step(tiny):
-    torch.manual_seed(0)
-    model = build_model(tiny).eval()
-    estimator = Estimator(model, choose_compute("cpu", "fp32"))
-    images = torch.rand(3, 3, 32, 32) * 2 - 1
-    images[:, :, 8:16, 8:16] = 0
-    refined = refine(estimator, images, 2)
+@pytest.fixture
+def estimator(tiny):
+    return Estimator(lively_model(tiny), choose_compute("cpu", "fp32"))
+
+
+@pytest.fixture
+def images():
+    return torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+@pytest.fixture
+def visible():
+    mask = torch.ones(4, 1, 32, 32)
+    mask[:3, :, 8:20, 8:24] = 0
+    return mask  # the last image is whole
+
+
+def by_hand(model, images, visible, iterations, keep, pose):
+    """The loop written again, without shortcuts."""
+    occluded = images * visible
+    current, poses = occluded, []
     with torch.no_grad():
-        current, expected = images, []
-        for _ in range(2):
+        for _ in range(iterations):
             keypoints = model.estimate(current).keypoints
-            expected.append(keypoints)
-            current = model.reconstruct(images, model.draw(model.recall(keypoints).keypoints))
-        expected.append(model.estimate(current).keypoints)
-    assert torch.allclose(refined.keypoints, torch.stack(expected), atol=1e-6)
-    assert torch.allclose(refined.reconstruction, current, atol=1e-6)
+            poses.append(keypoints)
+            recalled = model.recall(keypoints).keypoints
+            if pose == "mixed":
+                column, row = ((keypoints.clamp(-1, 1) + 1) / 2 * 31).round().long().unbind(-1)
+                shown = torch.stack([visible[k, 0, row[k], column[k]] for k in range(len(images))])[..., None]
+                recalled = shown * keypoints + (1 - shown) * recalled
+            drawn = keypoints if pose == "found" else recalled
+            reconstruction = model.reconstruct(occluded, model.draw(drawn))
+            current = visible * occluded + (1 - visible) * reconstruction.clamp(-1, 1) if keep else reconstruction
+        poses.append(model.estimate(current).keypoints)
+    return torch.stack(poses), current
 
 
-def test_no_iteration_is_plain_inference_and_nothing_is_changed(tiny):
-    model = build_model(tiny).eval()
-    estimator = Estimator(model, choose_compute("cpu", "fp32"))
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    images = torch.rand(2, 3, 32, 32) * 2 - 1
-    assert torch.equal(refine(estimator, images, 0).keypoints[0], estimator.estimate(images).keypoints)
-    first = refine(estimator, images, 3).keypoints
-    assert first.shape == (4, 2, 5, 2)
-    assert torch.equal(refine(estimator, images[1:], 3).keypoints, first[:, 1:]) or torch.allclose(
-        refine(estimator, images[1:], 3).keypoints, first[:, 1:], atol=1e-5
-    )
-    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+@pytest.mark.parametrize("pose", ["recalled", "mixed", "found"])
+@pytest.mark.parametrize("method", ["paper", "visible"])
+def test_it_is_the_procedure_step_by_step(estimator, images, visible, method, pose):
+    record = []
+    refined = refine(estimator, images, visible, Options(3, method, pose), record)
+    expected, last = by_hand(estimator.model, images, visible, 3, method == "visible", pose)
+    assert torch.allclose(refined.keypoints, expected, atol=1e-5)
+    assert torch.allclose(record[-1].image[:3], last[:3], atol=1e-5)
+    assert not torch.allclose(refined.keypoints[0, :3], refined.keypoints[-1, :3], atol=1e-3)
+
+
+def test_the_paper_without_a_mask_takes_the_whole_image_as_visible(estimator, images):
+    expected, _ = by_hand(estimator.model, images, torch.ones(4, 1, 32, 32), 2, False, "recalled")
+    assert torch.allclose(refine(estimator, images, None, Options(2, "paper")).keypoints, expected, atol=1e-5)
+
+
+def test_what_is_hidden_does_not_matter(estimator, images, visible):
+    """Whatever colour the occluder has."""
+    other = torch.where(visible > 0, images, torch.rand_like(images))
+    first, second = (refine(estimator, pixels, visible).keypoints for pixels in (images, other))
+    assert torch.equal(first, second)
+
+
+def test_whole_images_stay_as_they_are_found(estimator, images, visible):
+    refined = refine(estimator, images, visible)
+    assert refined.used.tolist() == [4, 4, 4, 0]
+    assert (refined.keypoints[:, 3] == refined.keypoints[0, 3]).all()
+    plain = estimator.estimate(images[3:]).keypoints
+    assert torch.allclose(refined.keypoints[-1, 3:], plain, atol=1e-5)
+
+
+def test_no_iteration_is_plain_inference(estimator, images):
+    refined = refine(estimator, images, None, Options(0))
+    assert refined.keypoints.shape == (1, 4, 5, 2)
+    assert torch.equal(refined.keypoints[0], estimator.estimate(images).keypoints)
+
+
+def test_an_image_is_refined_alike_alone_and_in_a_batch(estimator, images, visible):
+    together = refine(estimator, images, visible).keypoints
+    for k in range(4):
+        alone = refine(estimator, images[k : k + 1], visible[k : k + 1]).keypoints
+        assert torch.allclose(alone[:, 0], together[:, k], atol=1e-5)
+
+
+def test_converged_images_stop_and_keep_their_pose(estimator, images, visible):
+    whole = refine(estimator, images, visible, Options(6)).keypoints
+    moves = (whole[1:] - whole[:-1]).norm(dim=-1).amax(-1)  # (iterations, B)
+    until = float(moves[1:, :3].median())
+    refined = refine(estimator, images, visible, Options(6, until=until))
+    for k in range(3):
+        stops = next((t + 1 for t in range(6) if moves[t, k] <= until), 6)
+        assert refined.used[k] == stops
+        assert torch.allclose(refined.keypoints[: stops + 1, k], whole[: stops + 1, k], atol=1e-5)
+        assert (refined.keypoints[stops:, k] == refined.keypoints[stops, k]).all()
+    assert len(set(refined.used.tolist())) > 1
+
+
+def test_a_reconstruction_that_is_not_finite_costs_only_its_image(estimator, images, visible, monkeypatch):
+    real = type(estimator.model).reconstruct
+    calls = []
+
+    def broken(model, reference, skeleton):
+        calls.append(1)
+        result = real(model, reference, skeleton)
+        if len(calls) == 2:
+            result[1] = torch.nan
+        return result
+
+    fine = refine(estimator, images, visible)
+    monkeypatch.setattr(type(estimator.model), "reconstruct", broken)
+    refined = refine(estimator, images, visible)
+    assert refined.failed.tolist() == [-1, 2, -1, -1]
+    assert refined.used.tolist() == [4, 1, 4, 0]
+    assert torch.allclose(refined.keypoints[:, [0, 2, 3]], fine.keypoints[:, [0, 2, 3]], atol=1e-5)
+    assert torch.equal(refined.keypoints[2:, 1], refined.keypoints[1, 1].expand(3, -1, -1))
+
+
+def test_nothing_of_the_model_is_changed(estimator, images, visible):
+    before = {name: tensor.clone() for name, tensor in estimator.model.state_dict().items()}
+    refine(estimator, images, visible)
+    assert all(torch.equal(before[name], tensor) for name, tensor in estimator.model.state_dict().items())
+
+
+def test_recall_distance_is_that_of_the_last_pose(estimator, images, visible):
+    refined = refine(estimator, images, visible)
+    recalled = estimator.model.recall(refined.keypoints[-1].clone()).keypoints
+    assert torch.allclose(refined.recall_distance, (recalled - refined.keypoints[-1]).norm(dim=-1).mean(-1), atol=1e-6)
+
+
+def test_what_lies_under_a_keypoint():
+    visible = torch.zeros(1, 1, 5, 5)
+    visible[0, 0, 1, 4] = 1  # row 1, column 4: (x, y) = (1, -0.5)
+    points = torch.tensor([[[1.0, -0.5], [-0.5, 1.0], [1.4, -0.5], [0.8, -0.4]]])
+    assert seen(points, visible).tolist() == [[True, False, True, True]]

@@ -77,3 +77,18 @@ def test_warped_batches_show_other_pixels_of_the_same_images(tiny):
         changes.append((warped - plain).abs().mean().item())
         assert torch.equal(warped, make_batch(images, 0, config, cpu).images)
     assert changes[0] < 0.01 < changes[1] < 0.5 * changes[2]
+
+
+def test_occluded_inputs_are_the_images_with_holes(tiny):
+    images = open_dataset(tiny.data, tiny.model.image_size, tiny.seed)
+    plain = make_batch(images, 0, tiny, torch.device("cpu"))
+    assert torch.equal(plain.inputs, plain.images)
+    config = tiny.model_copy(update={"train": tiny.train.model_copy(update={"occlude": 0.5})})
+    for step in range(2):
+        batch = make_batch(images, step, config, torch.device("cpu"))
+        hidden = (batch.inputs == 0).all(1)
+        assert not hidden[1::2].any()
+        assert 0 < hidden[::2].float().mean() < 0.6
+        assert torch.equal(torch.where(hidden[:, None], 0, batch.images), batch.inputs)
+    assert torch.equal(plain.images, make_batch(images, 0, config, torch.device("cpu")).images)
+    assert torch.equal(plain.references, make_batch(images, 0, config, torch.device("cpu")).references)

@@ -1,0 +1,75 @@
+"""Where an image is hidden: a mask file of its own, or the colour of what covers it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageColor
+
+from ppl_cli.data.images import UnreadableImageError, decode, walk
+from ppl_cli.errors import UsageError
+
+NEAR = 24  # how far a pixel may be from the occluder's colour, in each channel of 0..255: JPEG blurs colours
+
+
+@dataclass
+class Occluder:
+    """`hidden(name, image)` gives (H, W) bool, True where the image is hidden; None where nothing is known.
+
+    Without masks and colour the whole image is taken as visible, as in the paper.
+    """
+
+    masks: Path | None = None
+    colour: tuple[int, int, int] | None = None
+    files: dict[str, Path] = field(default_factory=dict)  # name without suffix -> mask
+
+    def __post_init__(self) -> None:
+        if self.masks is not None:
+            if not self.masks.is_dir():
+                raise UsageError(f"--masks {self.masks}: no such folder; it must hold a mask for every image, by the same name")
+            self.files = {stem(path.relative_to(self.masks).as_posix()): path for path in walk(self.masks)}
+            if not self.files:
+                raise UsageError(f"--masks {self.masks}: no images in this folder")
+
+    @property
+    def known(self) -> bool:
+        return self.masks is not None or self.colour is not None
+
+    def hidden(self, name: str, image: Image.Image) -> np.ndarray | None:
+        """`name` of the image relative to its input folder. UnreadableImageError if its mask is missing or does not fit."""
+        if not self.known:
+            return None
+        hidden = np.zeros((image.height, image.width), bool)
+        if self.masks is not None:
+            hidden |= self.read_mask(name, image)
+        if self.colour is not None:
+            away = np.abs(np.asarray(image).astype(np.int16) - np.array(self.colour, np.int16))
+            hidden |= (away <= NEAR).all(-1)
+        if hidden.all():
+            raise UnreadableImageError("everything is hidden")
+        return hidden
+
+    def read_mask(self, name: str, image: Image.Image) -> np.ndarray:
+        file = self.files.get(stem(name))
+        if file is None:
+            raise UnreadableImageError(f"no mask for it in {self.masks} (expected {stem(name)}.png)")
+        try:
+            mask = decode(file)
+        except UnreadableImageError as error:
+            raise UnreadableImageError(f"its mask {file.name}: {error}") from error
+        if mask.size != image.size:
+            sizes = f"{mask.width}x{mask.height}, the image {image.width}x{image.height}"
+            raise UnreadableImageError(f"its mask has {sizes} pixels")
+        return np.asarray(mask.convert("L")) > 128
+
+
+def stem(name: str) -> str:
+    return str(Path(name).with_suffix(""))
+
+
+def parse_colour(text: str) -> tuple[int, int, int]:
+    """`#ff0000`, `red` or `255,0,0`."""
+    try:
+        return ImageColor.getrgb(f"rgb({text})" if text[:1].isdigit() else text)[:3]
+    except ValueError:
+        raise UsageError(f"--occluder-color {text}: write a colour as #ff0000, red or 255,0,0") from None

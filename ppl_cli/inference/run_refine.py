@@ -1,0 +1,168 @@
+"""A whole `ppl refine`: inputs, masks, model, refinement batch by batch, results, pictures."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ppl_cli.checkpoint import Checkpoint, load_model
+from ppl_cli.data.frame import Frame
+from ppl_cli.data.images import UnreadableImageError, decode
+from ppl_cli.device import choose_compute
+from ppl_cli.drawing.strips import Column, save_gif, save_strip
+from ppl_cli.errors import PPLError
+from ppl_cli.inference.estimate import Decoded, Estimator, Pose, Refined, decode_ahead, no_pose, stack_squares
+from ppl_cli.inference.occluder import Occluder
+from ppl_cli.inference.refine import Options, Refinement, Step, refine, seen
+from ppl_cli.inference.results import Results
+from ppl_cli.inference.run import Inputs, gather_inputs, prepare_out, prior_of, write_poses
+
+
+def run_refinement(
+    source: str,
+    given: list[Path],
+    out: Path,
+    formats: list[str],
+    options: Options,
+    occluder: Occluder,
+    until_px: float | None,
+    every: bool,
+    draw: bool,
+    animate: bool,
+    batch: int,
+    overwrite: bool,
+    strict: bool,
+    device: str,
+    precision: str,
+    say: Callable[[str], None],
+) -> None:
+    """`until_px` is in pixels of the network's square input."""
+    compute = choose_compute(device, precision)
+    checkpoint = load_model(source)
+    inputs = gather_inputs(given, out)
+    prepare_out(out, formats, overwrite)
+    say(f"{compute.reason}; method {options.method}")
+    if not occluder.known:
+        say(
+            "note: nothing says what is hidden, so whole images are taken as visible and the paper's procedure is run; it can "
+            "make poses worse (README, Refinement). Give --masks or --occluder-color"
+        )
+    estimator = Estimator(checkpoint.model, compute)
+    if until_px is not None:
+        options = replace(options, until=2 * until_px / (checkpoint.model.sizes.image_size - 1))
+    refiner = Refiner(estimator, checkpoint, inputs, occluder, options, out if animate else None)
+    results = Results(out, formats, prior_of(estimator), options.iterations, every)
+    write_poses(refiner.poses(batch), inputs, results, draw, strict, "refining poses", say)
+    for note in refiner.notes():
+        say(f"note: {note}")
+
+
+class Refiner:
+    """Poses of all inputs, streamed. `pictures` is the folder for strips and animations, or None."""
+
+    def __init__(
+        self,
+        estimator: Estimator,
+        checkpoint: Checkpoint,
+        inputs: Inputs,
+        occluder: Occluder,
+        options: Options,
+        pictures: Path | None,
+    ):
+        self.estimator, self.inputs, self.occluder = estimator, inputs, occluder
+        self.options, self.pictures = options, pictures
+        self.size, self.resize = checkpoint.config.model.image_size, checkpoint.config.data.resize
+        self.typical = checkpoint.recall_distance
+        self.small: list[str] = []
+        self.unexplained = 0
+        self.undrawn: list[str] = []
+
+    def poses(self, batch: int) -> Iterator[Pose]:
+        first = 0
+        for held in decode_ahead(self.decode_one, len(self.inputs.paths), batch):
+            yield from self.poses_of_batch(held, first)
+            first += len(held)
+
+    def decode_one(self, index: int) -> Decoded:
+        try:
+            image = decode(self.inputs.paths[index])
+            hidden = self.occluder.hidden(self.inputs.name(index), image)
+        except UnreadableImageError as error:
+            return Decoded(None, None, str(error))
+        frame = Frame(*image.size, self.size, self.resize)
+        if hidden is None:
+            return Decoded(frame.apply_image(image), frame, None)
+        pixels, covered = frame.apply_occluded(image, hidden)
+        problem = "everything is hidden" if covered.all() else None
+        return Decoded(pixels, frame, None, covered) if problem is None else Decoded(None, None, problem)
+
+    def poses_of_batch(self, held: list[Decoded], first: int) -> Iterator[Pose]:
+        images = self.estimator.to_images(stack_squares(held, self.size))
+        visible = torch.ones_like(images[:, :1])
+        for row, decoded in enumerate(held):
+            if decoded.hidden is not None:
+                visible[row, 0] = torch.from_numpy(~decoded.hidden).to(visible)
+        record: list[Step] | None = [] if self.pictures else None
+        refinement = refine(self.estimator, images, visible, self.options, record)
+        under = torch.stack([seen(keypoints, visible) for keypoints in refinement.keypoints]).cpu().numpy()
+        for row, decoded in enumerate(held):
+            index = first + row
+            if decoded.frame is None:
+                yield no_pose(index, decoded.problem, self.estimator)
+                continue
+            if min(decoded.frame.inner) > min(decoded.frame.width, decoded.frame.height):
+                self.small.append(self.inputs.name(index))
+            pose = self.pose(index, decoded.frame, refinement, row, under[:, row])
+            if record is not None and pose.refined is not None:
+                self.draw(index, columns_of(row, record))
+            yield pose
+
+    def pose(self, index: int, frame: Frame, refinement: Refinement, row: int, visible: np.ndarray) -> Pose:
+        failed, used = int(refinement.failed[row]), int(refinement.used[row])
+        if failed == 0:
+            return no_pose(index, "the model finds no finite keypoints", self.estimator)
+        points = frame.to_pixels(refinement.keypoints[:, row].cpu().numpy())
+        sure = refinement.confidence[:, row].cpu().numpy().astype(np.float64)
+        explained = None
+        if self.typical is not None:
+            explained = float(refinement.recall_distance[row]) <= self.typical
+            self.unexplained += not explained
+        moved = np.linalg.norm(points[-1] - points[0], axis=-1)
+        refined = Refined(points, sure, used, visible, moved, explained)
+        problem = f"not finite at iteration {failed}; the pose before it is kept" if failed > 0 else None
+        return Pose(index, frame.width, frame.height, points[-1], sure[-1], problem, refined)
+
+    def draw(self, index: int, columns: list[Column]) -> None:
+        """strips/NAME.png and gifs/NAME.gif. A picture that cannot be written must not cost the results."""
+        links = prior_of(self.estimator).links
+        name = self.inputs.name(index)
+        try:
+            for folder, suffix, save in (("strips", "png", save_strip), ("gifs", "gif", save_gif)):
+                place = self.pictures / folder / f"{name}.{suffix}"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                save(place, columns, links)
+        except (OSError, PPLError) as error:
+            self.undrawn.append(" ".join(str(error).split()))
+
+    def notes(self) -> Iterator[str]:
+        if self.small:
+            count, first = len(self.small), self.small[0]
+            yield f"{count} images are smaller than the network's {self.size} pixels and were enlarged ({first}, ...)"
+        if self.unexplained:
+            yield f"{self.unexplained} poses are further from every prototype than 99 % of training poses (`explained` is no)"
+        if self.undrawn:
+            yield f"{len(self.undrawn)} strips or animations could not be written; the first: {self.undrawn[0]}"
+
+
+def columns_of(row: int, record: list[Step]) -> list[Column]:
+    """What happened to one image of a batch."""
+    columns = []
+    for step in record:
+        at = (step.rows == row).nonzero()
+        if len(at):
+            k = int(at[0])
+            drawn = (None, None) if step.skeleton is None else (step.skeleton[k], step.reconstruction[k])
+            columns.append(Column(step.image[k], step.keypoints[k], *drawn))
+    return columns

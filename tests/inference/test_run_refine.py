@@ -1,0 +1,220 @@
+"""`ppl refine` from the command line: results, masks and colours, confidence, pictures, bad input."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ppl_cli.checkpoint import load_model, save_model
+from ppl_cli.cli.app import main
+from ppl_cli.data.figures import figure
+from ppl_cli.data.frame import Frame
+from ppl_cli.device import choose_compute
+from ppl_cli.inference.estimate import Estimator
+from ppl_cli.inference.refine import Options, refine
+from tests.conftest import lively_model
+
+HOLE = (slice(20, 44), slice(16, 40))
+
+
+def run(*arguments) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(["refine", *map(str, arguments), "--device", "cpu"])
+    return stopped.value.code
+
+
+@pytest.fixture
+def model_file(tmp_path, tiny):
+    save_model(tmp_path / "model.safetensors", lively_model(tiny), tiny, 7, recall_distance=100.0)
+    return tmp_path / "model.safetensors"
+
+
+@pytest.fixture
+def occluded(tmp_path):
+    """images/ with a red hole each, masks/ of them, one in a sub-folder."""
+    for name in ("a.png", "b.png", "sub/c.png"):
+        pixels = figure(len(name), 64)[0]
+        mask = np.zeros((64, 64), np.uint8)
+        mask[HOLE] = 255
+        pixels[HOLE] = (250, 5, 5)
+        for folder, content in (("images", pixels), ("masks", mask)):
+            place = tmp_path / folder / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(content).save(place)
+    return tmp_path / "images", tmp_path / "masks"
+
+
+def table(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_results_are_those_of_infer_and_of_every_iteration(model_file, occluded, tmp_path):
+    images, masks = occluded
+    out = tmp_path / "out"
+    assert run(model_file, images, "--masks", masks, "--out", out, "--iterations", 3) == 0
+    rows = table(out / "keypoints.csv")
+    assert len(rows) == 3 * 5
+    assert list(rows[0]) == ["image", "status", "keypoint", "x", "y", "confidence", "visible", "moved", "explained"]
+    plain, every = np.load(out / "keypoints.npz"), np.load(out / "keypoints_iterations.npz")
+    assert list(every["images"]) == ["a.png", "b.png", "sub/c.png"]
+    assert every["keypoints_px"].shape == (3, 4, 5, 2)
+    assert np.array_equal(every["keypoints_px"][:, -1], plain["keypoints_px"])
+    assert np.allclose([[float(row["x"]), float(row["y"])] for row in rows], plain["keypoints_px"].reshape(-1, 2), atol=1e-6)
+    moved = np.linalg.norm(every["keypoints_px"][:, -1] - every["keypoints_px"][:, 0], axis=-1)
+    assert np.allclose(moved, every["moved_px"])
+    assert np.allclose([float(row["moved"]) for row in rows], moved.ravel(), atol=1e-6)
+    assert moved.max() > 0.01
+    assert (every["iterations_used"] == 3).all()
+
+    # The numbers are those of the loop itself.
+    estimator = Estimator(load_model(model_file).model, choose_compute("cpu", "fp32"))
+    frame = Frame(64, 64, 32)
+    hidden = np.zeros((64, 64), bool)
+    hidden[HOLE] = True
+    pixels, covered = frame.apply_occluded(Image.open(images / "a.png"), hidden)
+    visible = torch.from_numpy(~covered)[None, None].float()
+    expected = refine(estimator, estimator.to_images(pixels[None]), visible, Options(3)).keypoints[:, 0].numpy()
+    assert np.allclose(frame.to_pixels(expected), every["keypoints_px"][0], atol=1e-3)
+
+    # Whether a keypoint is seen, in all three files.
+    points = np.rint(plain["keypoints_px"][0]).clip(0, 63).astype(int)
+    inner = [HOLE[1].start + 2 < x < HOLE[1].stop - 2 and HOLE[0].start + 2 < y < HOLE[0].stop - 2 for x, y in points]
+    assert not every["visible"][0][inner].any()
+    assert [row["visible"] for row in rows] == ["yes" if v else "no" for v in every["visible"].ravel()]
+    coco = json.loads((out / "keypoints.coco.json").read_text())
+    values = np.array([a["keypoints"] for a in coco["annotations"]]).reshape(3, 5, 3)[..., 2]
+    assert (values[~every["visible"]] == 1).all()
+
+
+def test_every_iteration_in_the_table(model_file, occluded, tmp_path):
+    images, masks = occluded
+    out = tmp_path / "out"
+    assert run(model_file, images, "--masks", masks, "--out", out, "--iterations", 2, "--all-iterations") == 0
+    rows = table(out / "keypoints.csv")
+    assert [row["iteration"] for row in rows[:15]] == ["0"] * 5 + ["1"] * 5 + ["2"] * 5
+    every = np.load(out / "keypoints_iterations.npz")["keypoints_px"]
+    assert np.allclose([[float(row["x"]), float(row["y"])] for row in rows], every.reshape(-1, 2), atol=1e-6)
+    assert all(float(row["moved"]) == 0 for row in rows if row["iteration"] == "0")
+
+
+def test_masks_and_colour_say_the_same(model_file, occluded, tmp_path):
+    images, masks = occluded
+    results = []
+    for number, where in enumerate((("--masks", masks), ("--occluder-color", "#fa0505"), ("--occluder-color", "250,5,5"))):
+        assert run(model_file, images, *where, "--out", tmp_path / str(number)) == 0
+        results.append(np.load(tmp_path / str(number) / "keypoints.npz")["keypoints_px"])
+    assert np.allclose(results[0], results[1], atol=1e-4)
+    assert np.array_equal(results[1], results[2])
+
+
+def test_the_colour_of_the_occluder_does_not_matter_with_a_mask(model_file, occluded, tmp_path):
+    images, masks = occluded
+    assert run(model_file, images, "--masks", masks, "--out", tmp_path / "red") == 0
+    for path in images.rglob("*.png"):
+        pixels = np.array(Image.open(path))
+        pixels[HOLE] = np.random.default_rng(0).integers(0, 255, (24, 24, 3))
+        Image.fromarray(pixels).save(path)
+    assert run(model_file, images, "--masks", masks, "--out", tmp_path / "noise") == 0
+    red, noise = (np.load(tmp_path / name / "keypoints.npz")["keypoints_px"] for name in ("red", "noise"))
+    assert np.allclose(red, noise, atol=1e-4)
+
+
+def test_without_a_mask_the_paper_s_procedure_is_run_and_said(model_file, occluded, tmp_path, capsys):
+    assert run(model_file, occluded[0], "--out", tmp_path / "out") == 0
+    err = capsys.readouterr().err
+    assert "method paper" in err
+    assert "nothing says what is hidden" in err
+    assert (np.load(tmp_path / "out/keypoints_iterations.npz")["visible"]).all()
+
+
+def test_gifs_strips_and_overlays(model_file, occluded, tmp_path):
+    images, masks = occluded
+    out = tmp_path / "out"
+    assert run(model_file, images, "--masks", masks, "--out", out, "--iterations", 2, "--gif", "--overlay") == 0
+    for name in ("a.png", "b.png", "sub/c.png"):
+        gif = Image.open(out / "gifs" / f"{name}.gif")
+        assert gif.n_frames == 3
+        strip = Image.open(out / "strips" / f"{name}.png")
+        assert strip.width > 2.9 * strip.height / 3.2
+        assert (out / "overlay" / f"{name}.png").is_file()
+    # Coloured keypoints survive the few colours of a GIF.
+    frame = np.asarray(gif.convert("RGB")).astype(int)
+    assert (frame.max(-1) - frame.min(-1) > 100).sum() > 20
+
+
+def test_a_pose_that_the_memory_does_not_know_is_flagged(model_file, occluded, tmp_path, capsys, tiny):
+    images, masks = occluded
+    out = tmp_path / "out"
+    assert run(model_file, images, "--masks", masks, "--out", out) == 0
+    assert {row["explained"] for row in table(out / "keypoints.csv")} == {"yes"}
+    checkpoint = load_model(model_file)
+    save_model(model_file, checkpoint.model, tiny, 7, recall_distance=1e-9)
+    assert run(model_file, images, "--masks", masks, "--out", out, "--overwrite") == 0
+    rows = table(out / "keypoints.csv")
+    assert {row["explained"] for row in rows} == {"no"}
+    assert {row["status"] for row in rows} == {"ok, but no prototype explains this pose"}
+    assert "3 poses are further from every prototype" in capsys.readouterr().err
+    save_model(model_file, checkpoint.model, tiny, 7)
+    assert run(model_file, images, "--masks", masks, "--out", out, "--overwrite") == 0
+    assert {row["explained"] for row in table(out / "keypoints.csv")} == {""}
+
+
+def test_until_converged_stops_early(model_file, occluded, tmp_path):
+    images, masks = occluded
+    where = (model_file, images, "--masks", masks, "--iterations", 4)
+    assert run(*where, "--out", tmp_path / "all") == 0
+    assert run(*where, "--out", tmp_path / "few", "--until-converged", 1000) == 0
+    few = np.load(tmp_path / "few/keypoints_iterations.npz")
+    assert (few["iterations_used"] == 1).all()
+    assert np.array_equal(few["keypoints_px"][:, 1], few["keypoints_px"][:, 4])
+
+
+def test_bad_images_and_masks_cost_only_themselves(model_file, occluded, tmp_path, capsys):
+    images, masks = occluded
+    good = np.array(Image.open(images / "a.png"))
+    for name in ("nomask", "other", "all", "unreadable", "tiny"):
+        Image.fromarray(good).save(images / f"{name}.png")
+    Image.new("L", (10, 10)).save(masks / "other.png")
+    Image.new("L", (64, 64), 255).save(masks / "all.png")
+    (images / "unreadable.png").write_text("no")
+    Image.new("L", (64, 64)).save(masks / "unreadable.png")
+    Image.fromarray(good[:20, :20]).save(images / "tiny.png")
+    Image.new("L", (20, 20)).save(masks / "tiny.png")
+    out = tmp_path / "out"
+    assert run(model_file, images, "--masks", masks, "--out", out) == 0
+    reasons = {row["image"]: row["reason"] for row in table(out / "skipped.csv")}
+    assert reasons["nomask.png"] == f"no mask for it in {masks} (expected nomask.png)"
+    assert reasons["other.png"] == "its mask has 10x10, the image 64x64 pixels"
+    assert reasons["all.png"] == "everything is hidden"
+    assert "not an image" in reasons["unreadable.png"]
+    assert len(reasons) == 4
+    printed = capsys.readouterr()
+    assert "1 images are smaller than the network's 32 pixels and were enlarged (tiny.png, ...)" in printed.err
+    assert "4 poses in" in printed.out
+    every = np.load(out / "keypoints_iterations.npz")
+    bad = [name[:-4] in ("nomask", "other", "all", "unreadable") for name in every["images"]]
+    assert np.isnan(every["keypoints_px"][bad]).all()
+    assert np.isfinite(every["keypoints_px"][~np.array(bad)]).all()
+    assert run(model_file, images, "--masks", masks, "--out", out, "--overwrite", "--strict") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--masks", "nowhere"), "--masks nowhere: no such folder"),
+        (("--occluder-color", "blurple"), "--occluder-color blurple: write a colour"),
+        (("--method", "best"), "write visible or paper"),
+        (("--pose", "best"), "write recalled, mixed or found"),
+        (("--until-converged", "0"), "a number of pixels above 0"),
+        (("--format", "xml"), "any of csv,coco,npz"),
+        (("--iterations", "-1"), "--iterations"),
+    ],
+)
+def test_wrong_options_get_one_line(model_file, occluded, tmp_path, capsys, arguments, expected):
+    assert run(model_file, occluded[0], "--out", tmp_path / "out", *arguments) == 2
+    assert expected in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "out").exists()
