@@ -19,6 +19,15 @@ from ppl_cli.files import replacing
 from ppl_cli.model.core import PosePriorLearner, Sizes
 
 FORMAT_VERSION = 1
+KNOWN_TOKENS = "known.tokens"
+
+
+@dataclass
+class Known:
+    """What the memory knows of some training images."""
+
+    tokens: torch.Tensor  # (K, banks) int16: the vector of each bank that a pose chooses
+    recall_distance: float  # that 99 % of poses stay below: from the recalled pose, normalised, mean over keypoints
 
 
 @dataclass
@@ -27,17 +36,19 @@ class Checkpoint:
     config: Config
     step: int
     path: Path
-    recall_distance: float | None = None  # that 99 % of training poses stay below; normalised, mean over keypoints
+    known: Known | None = None  # None in files of other programs
 
 
 def build_model(config: Config) -> PosePriorLearner:
-    return PosePriorLearner(Sizes(**config.model.model_dump()))
+    return PosePriorLearner(Sizes(**config.model.model_dump(), given_keypoints=config.prior.keypoints == "given"))
 
 
-def save_model(path: Path, model: PosePriorLearner, config: Config, step: int, recall_distance: float | None = None) -> None:
+def save_model(path: Path, model: PosePriorLearner, config: Config, step: int, known: Known | None = None) -> None:
     header = {"format_version": FORMAT_VERSION, "config": config.model_dump(), "keypoints": model.sizes.keypoints, "step": step}
-    header["recall_distance"] = recall_distance
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if known is not None:
+        header["recall_distance"] = known.recall_distance
+        tensors[KNOWN_TOKENS] = known.tokens.to(torch.int16).contiguous()
     content = serialise(tensors, metadata={"ppl": json.dumps(header)})
     with replacing(path) as temporary:
         temporary.write_bytes(content)
@@ -63,14 +74,24 @@ def load_model(source: str | Path) -> Checkpoint:
                 raise UsageError(f"{path} has format version {version}, this ppl reads up to {FORMAT_VERSION}: update ppl")
             config = parse_config(header["config"], str(path))
             model = build_model(config)
-            model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tokens = tensors.pop(KNOWN_TOKENS, None)
+            model.load_state_dict(tensors)
+            known = None if tokens is None else Known(check_tokens(tokens, model), float(header["recall_distance"]))
     except (SafetensorError, OSError) as error:
         raise UsageError(f"{path} is not a readable safetensors file: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} was not written by ppl: its header is missing or damaged") from error
     except RuntimeError as error:
         raise UsageError(f"{path}: its tensors do not fit its own configuration; the file is damaged") from error
-    return Checkpoint(model.eval(), config, int(header["step"]), path, header.get("recall_distance"))
+    return Checkpoint(model.eval(), config, int(header["step"]), path, known)
+
+
+def check_tokens(tokens: torch.Tensor, model: PosePriorLearner) -> torch.Tensor:
+    banks, vectors = model.memory.counts.shape
+    if tokens.ndim != 2 or tokens.shape[1] != banks or (tokens.numel() and not 0 <= tokens.min() <= tokens.max() < vectors):
+        raise ValueError(f"{KNOWN_TOKENS} does not fit the memory")
+    return tokens
 
 
 def save_training(

@@ -67,6 +67,15 @@ class ReferenceConfig(Section):
     missing: float = Field(0.8, ge=0, le=1)  # mask: share of hidden cells
 
 
+class PriorConfig(Section):
+    """A prior given instead of learned (paper, Table 4)."""
+
+    init: str | None = None  # prior.json to start from; `--init-prior` sets it
+    keypoints: Literal["memory", "given"] = "memory"  # distilled from the memory, or a parameter that starts from `init`
+    links: Literal["random", "given"] = "random"  # what the links start from
+    freeze: list[Literal["keypoints", "links"]] = []  # what stays as it starts; `--freeze` sets it
+
+
 class MemoryConfig(Section):
     revive: float = Field(0.0, ge=0, lt=1)  # vectors used less than this share of the average take a pose of the batch
 
@@ -107,6 +116,7 @@ class Config(Section):
     seed: int = Field(0, ge=0, lt=2**63)
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
+    prior: PriorConfig = PriorConfig()
     memory: MemoryConfig = MemoryConfig()
     reference: ReferenceConfig = ReferenceConfig()
     loss: LossConfig = LossConfig()
@@ -114,6 +124,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def parts_fit(self) -> "Config":
+        if "given" in (self.prior.keypoints, self.prior.links) and self.prior.init is None:
+            raise ValueError("which prior? give --init-prior FILE")
+        if "keypoints" in self.prior.freeze and self.prior.keypoints == "memory":
+            raise ValueError("prior.freeze: only given keypoints can be frozen; give --init-prior FILE")
         if self.data.kind == "figures" and self.data.path:
             raise ValueError("data.kind figures draws its own images; for yours write: ppl train folder --data FOLDER")
         if self.data.kind not in ("folder", "video_frames") and self.data.split != "auto":

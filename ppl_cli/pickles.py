@@ -81,7 +81,7 @@ def read_table(path: Path) -> dict[str, list]:
         return as_columns(content)
     except UnreadablePickleError as error:
         raise UsageError(f"{path} is not a table that ppl can read: {error}") from error
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError, StopIteration) as error:
         raise UsageError(f"{path} is not a pickled table (pandas DataFrame) in a form that ppl knows") from error
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ppl_cli.cli.app import main
 from ppl_cli.data.figures import figure
+from tests.data import layouts
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 TINY = "model.image_size=32 model.width=4 model.dimension=16 model.banks=3 train.batch=4 loss.scales=3 loss.kind=multiscale"
@@ -32,8 +33,11 @@ def test_readme_has_the_two_commands_that_do_everything():
 def test_every_command_of_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
+    (tmp_path / "masks").mkdir()
     for i in range(6):
         Image.fromarray(np.asarray(figure(i, 64)[0])).save(tmp_path / "photos" / f"{i}.jpg")
+        Image.fromarray(np.pad(np.full((20, 20), 255, np.uint8), 22)).save(tmp_path / "masks" / f"{i}.png")
+    layouts.coco(tmp_path / "annotated")
     for arguments in commands():
         if arguments[0] == "train":
             arguments = [*arguments, *(word for setting in SHORT for word in ("--set", setting))]
@@ -41,7 +45,7 @@ def test_every_command_of_readme_runs(tmp_path, monkeypatch):
                 at = arguments.index("--perceptual-weights")
                 del arguments[at : at + 2]
         with pytest.raises(SystemExit) as stopped:
-            main([*arguments, *(["--device", "cpu"] if arguments[0] in ("train", "infer") else [])])
+            main([*arguments, *(["--device", "cpu"] if arguments[0] in ("train", "infer", "refine", "eval") else [])])
         assert stopped.value.code == 0, " ".join(arguments)
 
 

@@ -64,6 +64,9 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     # `ppl --debug train` and `ppl train --debug` both work.
     arguments = spread([argument for argument in arguments if argument != "--debug"])
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character gets a question mark
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill cleans up as Ctrl-C does
     try:
         code = app(arguments, prog_name="ppl", standalone_mode=False)

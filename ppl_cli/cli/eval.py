@@ -39,19 +39,25 @@ def evaluate(
         str | None, typer.Option(help="Without bias, the point that maps to itself: corner or centre.", rich_help_panel=HOW)
     ] = None,
     penalty: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Of the ridge: chosen by leaving out one image after another (loo) or seven stretches of the video "
-            "(stretches), or a number.",
+            "(stretches), or a number. By default loo.",
             rich_help_panel=HOW,
         ),
-    ] = "loo",
+    ] = None,
     threshold: Annotated[
-        str, typer.Option(help="Of pck: shares of the image side, or pixels (6px).", rich_help_panel=HOW)
-    ] = "0.05,0.1",
+        str | None,
+        typer.Option(
+            help="Of pck: shares of the image side, or pixels of the image (6px). By default 0.05,0.1; the field's 6 pixels at "
+            "255 are 0.0235.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
     swap_table: Annotated[
-        str, typer.Option(help="Left/right pairs of h36m: corrected, or published (with its wrong pair).", rich_help_panel=HOW)
-    ] = "corrected",
+        str | None,
+        typer.Option(help="Left/right pairs of h36m: corrected, or published (wrong in one).", rich_help_panel=HOW),
+    ] = None,
     occlusion: Annotated[
         list[str] | None,
         typer.Option(

@@ -1,5 +1,6 @@
 """`ppl train`: parse, call, print."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +8,7 @@ from typing import Annotated
 import typer
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel="Machine")]
+PRIOR = "Starting from a prior"
 Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16; auto takes bf16 on a GPU.", rich_help_panel="Machine")]
 
 
@@ -21,6 +23,15 @@ def train(
     perceptual_weights: Annotated[
         Path | None,
         typer.Option(help="VGG weights with torchvision's keys (safetensors or pth) instead of a download."),
+    ] = None,
+    init_prior: Annotated[
+        Path | None,
+        typer.Option(
+            help="prior.json to start from: keypoints and links of another run, or drawn by you.", rich_help_panel=PRIOR
+        ),
+    ] = None,
+    freeze: Annotated[
+        str | None, typer.Option(help="With it: keypoints, links or keypoints,links stay as given.", rich_help_panel=PRIOR)
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out, with its own configuration, as if never stopped.")
@@ -49,12 +60,13 @@ def train(
     """
     from ppl_cli.training.run import run_training
 
+    set_ = [*starting_prior(init_prior, freeze, set_ or []), *(set_ or [])]
     settings = {
         "data__path": str(data.absolute()) if data else None,
         "loss__weights": str(perceptual_weights) if perceptual_weights else None,
     }
     trained, chosen, folder, compute = run_training(
-        config, out, say, tuple(set_ or ()), settings, resume, overwrite, strict, device, precision
+        config, out, say, tuple(set_), settings, resume, overwrite, strict, device, precision
     )
     print(f"{trained.step} steps, {trained.seconds:.0f} s: {folder}")
     if chosen.data.kind == "figures":
@@ -66,6 +78,19 @@ def train(
             f"held-out figures: error {error:.2f} % of the image side, mean pose {baseline:.2f}, ratio {error / baseline:.2f}"
         )
     print(f"look at {folder / 'samples'}; find poses with: ppl infer {folder} IMAGES --out poses --overlay")
+
+
+def starting_prior(file: Path | None, freeze: str | None, given: list[str]) -> list[str]:
+    """--init-prior and --freeze as settings, which what is `given` with --set overrides."""
+    from ppl_cli.errors import UsageError
+
+    parts = [part.strip() for part in (freeze or "").split(",") if part.strip()]
+    if set(parts) - {"keypoints", "links"}:
+        raise UsageError(f"--freeze {freeze}: write keypoints, links or keypoints,links")
+    settings = [f"prior.freeze=[{', '.join(parts)}]"] if parts else []
+    if file is not None:
+        settings += [f"prior.init={json.dumps(str(file.absolute()))}", "prior.keypoints=given", "prior.links=given"]
+    return settings
 
 
 def say(line: str) -> None:

@@ -42,28 +42,24 @@ def annotation_file(config: DataConfig, part: Part) -> Path:
 
 
 def read_coco(file: Path, root: Path) -> Listing:
-    """Annotated images only, one object an image (the largest). UsageError names the file and what is wrong in it."""
+    """Images with a visible keypoint, one object an image (the largest). UsageError names the file and what is wrong."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         images = {image["id"]: image for image in content["images"]}
-        largest: dict[int, dict] = {}
-        for annotation in content["annotations"]:
-            if annotation.get("keypoints"):
-                other = largest.get(annotation["image_id"])
-                if other is None or annotation.get("area", 0) > other.get("area", 0):
-                    largest[annotation["image_id"]] = annotation
+        largest, several = largest_objects(content["annotations"])
         points = {key: np.asarray(largest[key]["keypoints"], np.float64).reshape(-1, 3) for key in images if key in largest}
         if not points:
             raise UsageError(f"{file} holds no keypoint annotations")
         check(file, images, points)
         annotated = [images[key] for key in points]
         stacked = np.stack(list(points.values()))
-        category = (content.get("categories") or [{}])[0]
-        names = [str(name) for name in category.get("keypoints") or names_of(stacked.shape[1])]
+        names = category_names(file, content, [largest[key] for key in points]) or names_of(stacked.shape[1])
         if len(names) != stacked.shape[1]:
             raise UsageError(f"{file}: the category names {len(names)} keypoints, annotations have {stacked.shape[1]}")
         paths = [root / str(image["file_name"]) for image in annotated]
         notes = note_strays(file, set(largest) - set(images))
+        if several:
+            notes.append(f"{file}: {several} images hold several objects; the largest of each is taken")
         keypoints = np.where(stacked[..., 2:] > 0, stacked[..., :2], np.nan)
         return Listing(
             [str(image["file_name"]) for image in annotated],
@@ -72,11 +68,39 @@ def read_coco(file: Path, root: Path) -> Listing:
             keypoint_names=names,
             sizes=[(int(image["width"]), int(image["height"])) for image in annotated],
             notes=notes,
+            source=file.name,
         )
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from error
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise UsageError(f"{file} is not a COCO keypoint file ({type(error).__name__}: {error})") from error
+
+
+def largest_objects(annotations: list[dict]) -> tuple[dict[int, dict], int]:
+    """Image id -> its largest annotation with a visible keypoint; how many images have several."""
+    largest: dict[int, dict] = {}
+    several = set()
+    for annotation in annotations:
+        if any(seen > 0 for seen in (annotation.get("keypoints") or [])[2::3]):
+            key = annotation["image_id"]
+            if key in largest:
+                several.add(key)
+            if key not in largest or (annotation.get("area") or 0) > (largest[key].get("area") or 0):
+                largest[key] = annotation
+    return largest, len(several)
+
+
+def category_names(file: Path, content: dict, annotations: list[dict]) -> list[str]:
+    """Keypoint names of the one category that has annotations; [] where the file does not name them."""
+    used = {annotation.get("category_id") for annotation in annotations}
+    if len(used) > 1:
+        raise UsageError(
+            f"{file} annotates several categories ({', '.join(sorted(map(str, used)))}); ppl learns one: split the file"
+        )
+    for category in content.get("categories") or []:
+        if category.get("id") in used:
+            return [str(name) for name in category.get("keypoints") or []]
+    return []
 
 
 def check(file: Path, images: dict[int, dict], points: dict[int, np.ndarray]) -> None:

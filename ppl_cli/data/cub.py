@@ -6,6 +6,7 @@ DATA is the file, or a folder that holds exactly one *.h5 or *.hdf5. Arrays:
     test_img, test_kp, test_vis       the test split; in `cub_three` test001_*, test002_*, test003_* (`--test 003`)
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def cub_birds(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
 
     def open_image(index: int) -> Image.Image:
         try:
-            pixels = np.asarray(images[index])
+            pixels = np.nan_to_num(np.asarray(images[index]))
         except OSError as error:
             raise UnreadableImageError(f"damaged: {error}") from error
         return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8).transpose(1, 2, 0))
@@ -65,11 +66,15 @@ def open_h5(path: Path):
 def array(file, path: Path, name: str, shape: tuple):
     """An array of the file, still on disk. UsageError if it is missing or of another shape."""
     if name not in file:
-        raise UsageError(f"{path} lacks {name}; it holds {', '.join(file) or 'nothing'}")
+        splits = [key.removesuffix("_img").removeprefix("test") for key in file if re.fullmatch(r"test.+_img", key)]
+        choose = f"; choose a split with --test {', '.join(splits)}" if name == "test_img" and splits else ""
+        raise UsageError(f"{path} lacks {name}; it holds {', '.join(file) or 'nothing'}{choose}")
     found = getattr(file[name], "shape", ())
     fits = len(found) == len(shape) and all(
         isinstance(want, str) or want == has for want, has in zip(shape, found, strict=True)
     )
     if not fits:
         raise UsageError(f"{path}: {name} is {'x'.join(map(str, found))}, expected {'x'.join(map(str, shape))}")
+    if file[name].dtype.kind not in "fiub":
+        raise UsageError(f"{path}: {name} does not hold numbers")
     return file[name]

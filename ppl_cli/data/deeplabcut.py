@@ -47,6 +47,8 @@ def deeplabcut_project(config: DataConfig, part: Part, seed: int, size: int) -> 
         lost = {path.name for path in walk(table.parent)} - set(images)
         if lost:
             notes.append(f"{len(lost)} images in {table.parent} have no row in {table.name} and are left out")
+    if config.fit is None and config.test is None:
+        notes.append("the first half of each video is fitted on and the second measured on; whole videos: --fit, --test")
     keypoints = np.concatenate(points)
     return of_files(root, paths, groups=number_folders(paths), keypoints=keypoints, keypoint_names=names, notes=notes)
 

@@ -98,7 +98,11 @@ def read_landmarks(file: Path) -> np.ndarray:
 
 def without_background(path: Path) -> Image.Image:
     """The image times its mask: the background turns black."""
-    image, mask = decode(path), decode(beside(path, MASKS, ".png"))
+    image = decode(path)
+    try:
+        mask = decode(beside(path, MASKS, ".png"))
+    except UnreadableImageError as error:
+        raise UnreadableImageError(f"its mask {MASKS}/{path.parent.name}/{path.stem}.png: {error}") from error
     if mask.size != image.size:
         raise UnreadableImageError(f"its mask has another size ({mask.width}x{mask.height})")
     share = np.asarray(mask).max(2, keepdims=True) / 255

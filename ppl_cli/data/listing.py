@@ -30,6 +30,7 @@ class Listing:
     keypoint_names: list[str] = field(default_factory=list)
     sizes: list[tuple[int, int]] | None = None
     notes: list[str] = field(default_factory=list)
+    source: str | None = None  # the annotation file, or which part of the data set this is
 
     def __len__(self) -> int:
         return len(self.names)

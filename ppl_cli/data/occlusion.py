@@ -64,7 +64,7 @@ def parse_occlusions(texts: list[str]) -> list[Occlusion]:
         for value in values:
             if kind == "random" and not 0 < value < 1:
                 raise UsageError(f"--occlusion {text}: random takes shares between 0 and 1")
-            if kind == "center" and not (value == int(value) and 0 < value <= GRID):
+            if kind == "center" and not (0 < value <= GRID and value == int(value)):
                 raise UsageError(f"--occlusion {text}: center takes whole numbers of patches, 1 to {GRID}")
         found += [Occlusion(kind, value) for value in values]
     return found

@@ -1,7 +1,8 @@
 """Taichi videos, 256 x 256 pixels.
 
     DATA/train/VIDEO/FRAME.png                    to learn from
-    DATA/eval_images/train/..., eval_images/test/...   annotated frames; where there is no such folder: DATA/train, DATA/test
+    DATA/eval_images/train/..., eval_images/test/...   annotated frames (also one folder deeper: eval_images/NAME/test/...);
+                                          where there are none: DATA/train, DATA/test
     DATA/landmark/taichi_train_gt.pkl, ..._test_gt.pkl (or directly in DATA)
 
 A landmark file is a pickled pandas table with the columns `file_name` (an image, or a folder of frames with the number
@@ -35,7 +36,9 @@ def taichi_videos(config: DataConfig, part: Part, seed: int, size: int) -> Listi
     for column in ("file_name", "value"):
         if column not in table:
             raise UsageError(f"{file}: no column {column}; it has {', '.join(map(str, table))}")
-    numbers = table.get("frame_number", [None] * len(table["file_name"]))
+    if not table["file_name"]:
+        raise UsageError(f"{file} has no rows")
+    numbers = [check_number(number, file) for number in table.get("frame_number", [None] * len(table["file_name"]))]
     values = [check_value(value, file) for value in table["value"]]
     if len({len(value) for value in values}) > 1:
         raise UsageError(f"{file}: its rows have different numbers of keypoints")
@@ -46,7 +49,9 @@ def taichi_videos(config: DataConfig, part: Part, seed: int, size: int) -> Listi
         first = table["file_name"][next(index for index, path in enumerate(found) if path is None)]
         notes.append(f"{file}: {len(found) - len(kept)} annotated frames have no image (the first: {first})")
     if not kept:
-        raise UsageError(f"{file}: none of its images is there; expected {root / split / str(table['file_name'][0])}")
+        raise UsageError(
+            f"{file}: none of its images is there; expected {root / 'eval_images' / split / str(table['file_name'][0])}"
+        )
     keypoints = np.stack([values[index] for index in kept])
     paths = [found[index] for index in kept]
     keypoints = np.where((keypoints == MISSING).any(-1, keepdims=True), np.nan, keypoints)
@@ -71,17 +76,25 @@ def check_value(value: object, file: Path) -> np.ndarray:
     raise UsageError(f"{file}: a `value` is not a list of (x, y)")
 
 
-def image_of(root: Path, split: str, name: str, number: object) -> Path | None:
+def check_number(number: object, file: Path) -> int | None:
+    try:
+        return None if number is None else int(number)
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"{file}: frame_number {number!r} is not a number") from None
+
+
+def image_of(root: Path, split: str, name: str, number: int | None) -> Path | None:
     """The file of a row; None if it is not there, or not below `root`."""
-    for folder in (root / "eval_images" / split, root / split, root):
+    deeper = sorted((root / "eval_images").glob(f"*/{split}"))
+    for folder in (root / "eval_images" / split, *deeper, root / split, root):
         place = folder / name
-        if not place.resolve().is_relative_to(root.resolve()):
+        if "\0" in name or not place.resolve().is_relative_to(root.resolve()):
             continue
         if place.suffix.lower() in SUFFIXES and place.is_file():
             return place
         if number is not None and place.is_dir():
             frames = {path.stem.lstrip("0") or "0": path for path in place.iterdir() if path.suffix.lower() in SUFFIXES}
-            frame = frames.get(str(int(number)))
+            frame = frames.get(str(number))
             if frame is not None:
                 return frame
     return None

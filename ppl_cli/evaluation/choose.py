@@ -16,6 +16,10 @@ from ppl_cli.evaluation.report import Protocol
 NAMES = ("regression", "ridge", "h36m", "cub", "taichi", "pck", "matching", "mean_pose")
 USUAL = {"h36m": ["h36m"], "h36m_wobg": ["h36m"], "h5": ["cub"], "taichi": ["taichi"]}  # data.kind -> protocols
 UNANNOTATED = ("folder", "video_frames")
+CHOOSES_FIT, CHOOSES_TEST = ("coco", "deeplabcut"), ("coco", "deeplabcut", "h5")
+OWN_OPTIONS = {"penalty": "ridge", "thresholds": "pck", "swap_table": "h36m"}  # option -> the protocol that has it
+
+THRESHOLDS = "write shares of the image side such as 0.05, or pixels such as 6px"
 
 
 @dataclass(frozen=True)
@@ -25,15 +29,20 @@ class Choices:
     protocols: str | None = None
     bias: bool | None = None
     origin: str | None = None
-    penalty: str = "loo"
-    thresholds: str = "0.05,0.1"
-    swap_table: str = "corrected"
+    penalty: str | None = None  # loo
+    thresholds: str | None = None  # 0.05,0.1
+    swap_table: str | None = None  # corrected
 
 
 def choose_protocols(kind: str, choices: Choices) -> list[Protocol]:
     names = [name.strip() for name in (choices.protocols or "").split(",") if name.strip()]
+    names = names or USUAL.get(kind, ["regression", "ridge"])
+    for option, protocol in OWN_OPTIONS.items():
+        if getattr(choices, option) is not None and protocol not in names:
+            shown = "--" + option.removesuffix("s").replace("_", "-")
+            raise UsageError(f"{shown} belongs to the protocol {protocol}: add --protocol {','.join([*names, protocol])}")
     chosen: list[Protocol] = []
-    for name in names or USUAL.get(kind, ["regression", "ridge"]):
+    for name in names:
         chosen += build(name, choices)
     return list({protocol.name: protocol for protocol in chosen}.values())
 
@@ -42,21 +51,21 @@ def build(name: str, choices: Choices) -> list[Protocol]:
     shared = {key: value for key, value in (("bias", choices.bias), ("origin", choices.origin)) if value is not None}
     if choices.origin not in (None, "corner", "centre"):
         raise UsageError(f"--origin {choices.origin}: write corner or centre")
-    if choices.swap_table not in ("corrected", "published"):
+    if choices.swap_table not in (None, "corrected", "published"):
         raise UsageError(f"--swap-table {choices.swap_table}: write corrected or published")
     match name:
         case "regression":
             return [Regression(**shared)]
         case "ridge":
-            return [Regression(name="ridge", penalty=parse_penalty(choices.penalty), **shared)]
+            return [Regression(name="ridge", penalty=parse_penalty(choices.penalty or "loo"), **shared)]
         case "cub":
             return [Regression(name="cub", **{"bias": False, **shared})]
         case "h36m":
-            return [Human36m(table=choices.swap_table, **shared)]
+            return [Human36m(table=choices.swap_table or "corrected", **shared)]
         case "taichi":
             return [Taichi(**shared)]
         case "pck":
-            return parse_thresholds(choices.thresholds, shared)
+            return parse_thresholds("0.05,0.1" if choices.thresholds is None else choices.thresholds, shared)
         case "matching":
             return [Matching(), Matching(name="matching_squared", unit="mean squared distance, sides of 2", squared=True)]
         case "mean_pose":
@@ -86,8 +95,10 @@ def parse_thresholds(text: str, shared: dict) -> list[Protocol]:
         except ValueError:
             value = 0.0
         if not value:
-            raise UsageError(f"--threshold {text}: write shares of the image side such as 0.05, or pixels such as 6px")
+            raise UsageError(f"--threshold {text}: {THRESHOLDS}")
         chosen.append(Pck(name=f"pck@{match[1]}{match[2] or ''}", threshold=value, pixels=bool(match[2]), **shared))
+    if not chosen:
+        raise UsageError(f"--threshold {text!r}: {THRESHOLDS}")
     return chosen
 
 
@@ -106,8 +117,14 @@ def evaluation_data(config: Config, data: Path | None, kind: str | None, fit: st
             kind = own.kind
         else:
             kind = detect_kind(Path(path), fit, test)
+            kind = own.kind if (kind, own.kind) == ("h36m", "h36m_wobg") else kind  # the folder is the same
     if kind in WITHOUT_FILES:
+        if data is not None:
+            raise UsageError(f"--data {data}: data.kind {kind} needs no folder")
         path = None
+    for option, value, kinds in (("--fit", fit, CHOOSES_FIT), ("--test", test, CHOOSES_TEST)):
+        if value is not None and kind not in kinds:
+            raise UsageError(f"{option} {value}: data.kind {kind} has fixed splits")
     annotations = own.annotations if kind == own.kind else None
     return own.model_copy(update={"kind": kind, "path": path, "fit": fit, "test": test, "annotations": annotations})
 
@@ -116,6 +133,8 @@ def detect_kind(path: Path, fit: str | None, test: str | None) -> str:
     """By what lies in the folder. UsageError says what was looked for."""
     if not path.exists():
         raise UsageError(f"--data {path}: no such folder")
+    if path.suffix == ".json":
+        raise UsageError(f"--data {path} is a file: give its folder, and the file with --test {path.name}")
     if any((name or "").endswith(".json") for name in (fit, test)) or (path / "test.json").is_file():
         return "coco"
     if (path / "labeled-data").is_dir():

@@ -67,7 +67,7 @@ class Reader:
             if self.listing.sizes is not None and self.listing.sizes[first + row] != size:
                 said = "x".join(map(str, self.listing.sizes[first + row]))
                 raise UsageError(
-                    f"{name} has {size[0]}x{size[1]} pixels, its annotation says {said}: keypoints would land elsewhere"
+                    f"{name} has {size[0]}x{size[1]} pixels, its annotation says {said}: annotate images as they are displayed"
                 )
             points = self.listing.keypoints_px(first + row, size)
             if ((points < -0.5) | (points > np.array(size) - 0.5)).any():

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ppl_cli.data.listing import Listing
 from ppl_cli.errors import UsageError
 from ppl_cli.evaluation.linear import fit_linear
 from ppl_cli.evaluation.protocols import Fitted, Regression, Sample, Score, distances, mean, mean_pose_of, singular_warnings
@@ -37,16 +38,17 @@ class Human36m(Regression):
     bias: bool = False
     table: str = "corrected"
 
+    def check(self, test: Listing) -> None:
+        count = len(test.keypoint_names)
+        if count != JOINTS:
+            raise UsageError(f"protocol h36m swaps the {JOINTS} joints of Human3.6M, this data has {count} keypoints")
+
     def fit(self, fit: Sample, test: Sample) -> Fitted:
-        if fit.truth.shape[1] != JOINTS:
-            raise UsageError(
-                f"protocol h36m swaps the {JOINTS} joints of Human3.6M, this data has {fit.truth.shape[1]} keypoints"
-            )
         origin = 0.5 if self.origin == "centre" else 0.0
         truth, rounds, swapped = align_sides(fit.found, fit.truth, swap_table(self.table), self.bias, origin)
         linear = fit_linear(fit.found, truth, self.bias, origin)
         per_image = mean(distances(linear(fit.found), truth), 1)
-        kept = per_image <= per_image.mean() + SIGMAS * per_image.std()
+        kept = per_image <= np.nanmean(per_image) + SIGMAS * np.nanstd(per_image)
         linear = fit_linear(fit.found[kept], truth[kept], self.bias, origin)
         details = self.describe(linear) | {
             "swap_table": self.table,
@@ -54,7 +56,7 @@ class Human36m(Regression):
             "swapped_fit_images": int(swapped.sum()),
             "dropped_fit_images": int((~kept).sum()),
         }
-        warnings = singular_warnings(linear, fit)
+        warnings = singular_warnings(linear, fit, self.bias)
         if rounds == MOST_ROUNDS:
             warnings.append(f"left and right still swap on more than {FEW} fit images after {MOST_ROUNDS} rounds")
         return Fitted(linear, mean_pose_of(truth[kept]), details, warnings)

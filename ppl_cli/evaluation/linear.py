@@ -12,6 +12,7 @@ import numpy as np
 
 PENALTIES = 10.0 ** np.arange(-7, 2.5, 0.5)  # tried by `loo` and `stretches`, in squared image sides
 STRETCHES = 7
+ROUNDING = 1e-6  # relative to the largest singular value: found keypoints are float32, smaller ones are noise
 Penalty = float | Literal["loo", "stretches"]
 
 
@@ -51,8 +52,11 @@ def fit_linear(
 
 
 def choose(errors_of) -> float:
-    """The penalty with the smallest mean distance."""
-    return float(PENALTIES[int(np.argmin([np.nanmean(errors_of(value)) for value in PENALTIES]))])
+    """The penalty with the smallest mean distance; the largest where no image can be left out."""
+    found = [errors_of(value) for value in PENALTIES]
+    known = [np.isfinite(errors) for errors in found]
+    means = [errors[there].mean() if there.any() else np.inf for errors, there in zip(found, known, strict=True)]
+    return float(PENALTIES[-1] if np.isinf(means).all() else PENALTIES[int(np.argmin(means))])
 
 
 def groups(y: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -78,7 +82,7 @@ def solve(x: np.ndarray, y: np.ndarray, bias: bool, penalty: float) -> tuple[np.
             u, s, vt = np.linalg.svd(inputs - middle_x, full_matrices=False)
             solution = vt.T @ ((s / (s**2 + penalty))[:, None] * (u.T @ flat))
         else:
-            solution, _, rank, _ = np.linalg.lstsq(inputs - middle_x, flat, rcond=None)
+            solution, _, rank, _ = np.linalg.lstsq(inputs - middle_x, flat, rcond=ROUNDING)
             if rank < x.shape[1]:
                 singular += keypoints.tolist()
         weights[:, keypoints] = solution.reshape(x.shape[1], -1, 2)

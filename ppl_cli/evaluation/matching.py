@@ -3,10 +3,12 @@
 No map is fitted. Any number of found and annotated keypoints: what is left over on either side stays without a partner.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from ppl_cli.data.listing import Listing
 from ppl_cli.errors import PPLError
 from ppl_cli.evaluation.protocols import PERCENT, Fitted, Sample, Score, distances, mean, mean_pose_of
 
@@ -21,6 +23,9 @@ class Matching:
     better: str = "lower"
     squared: bool = False
 
+    def check(self, test: Listing) -> None:
+        assignment_solver()
+
     def fit(self, fit: Sample, test: Sample) -> Fitted:
         assigned = assign(test.found, test.truth, self.squared)
         partners = {str(k): int(n) for k, n in enumerate(assigned) if n >= 0}
@@ -31,7 +36,13 @@ class Matching:
             chosen = found[:, np.maximum(assigned, 0)].astype(np.float64)
             return np.where((assigned >= 0)[None, :, None], chosen, np.nan)
 
-        return Fitted(predict, mean_pose_of(fit.truth), {"found_keypoint_of": partners}, warnings)
+        pose = mean_pose_of(fit.truth)
+
+        def mean_pose(found: np.ndarray) -> np.ndarray:
+            return np.where((assigned >= 0)[None, :, None], pose(found), np.nan)  # over the same keypoints
+
+        details = {"found_keypoint_of": partners, "keypoints_compared": len(partners)}
+        return Fitted(predict, mean_pose, details, warnings)
 
     def score(self, predicted: np.ndarray, test: Sample) -> Score:
         errors = distances(predicted, test.truth)
@@ -41,17 +52,21 @@ class Matching:
 
 def assign(found: np.ndarray, truth: np.ndarray, squared: bool = False) -> np.ndarray:
     """found (M, N, 2), truth (M, K, 2) -> (K,) number of the found keypoint, -1 where none is left."""
-    try:
-        from scipy.optimize import linear_sum_assignment
-    except ImportError as error:
-        raise PPLError("the matching protocol needs scipy: pip install 'ppl-cli[datasets]'") from error
     count = truth.shape[1]
     costs = np.zeros((count, found.shape[1]))
     for k in range(count):
         seen = np.isfinite(truth[:, k]).all(-1)
         away = np.linalg.norm(found[seen].astype(np.float64) - truth[seen, k, None], axis=-1)
         costs[k] = (away**2 if squared else away).sum(0)
-    rows, columns = linear_sum_assignment(costs)
+    rows, columns = assignment_solver()(costs)
     assigned = np.full(count, -1)
     assigned[rows] = columns
     return assigned
+
+
+def assignment_solver() -> Callable:
+    try:
+        from scipy.optimize import linear_sum_assignment
+    except ImportError as error:
+        raise PPLError("the matching protocol needs scipy: pip install 'ppl-cli[datasets]'") from error
+    return linear_sum_assignment

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ppl_cli.data.listing import Listing
 from ppl_cli.evaluation.linear import LinearMap, Penalty, fit_linear
 
 PERCENT = "% of the image side"
@@ -63,9 +64,12 @@ class Regression:
     unit: str = PERCENT
     better: str = "lower"
 
+    def check(self, test: Listing) -> None:
+        """UsageError where the protocol does not fit the data, before anything is computed."""
+
     def fit(self, fit: Sample, test: Sample) -> Fitted:
         linear = fit_linear(fit.found, fit.truth, self.bias, 0.5 if self.origin == "centre" else 0.0, self.penalty)
-        return Fitted(linear, mean_pose_of(fit.truth), self.describe(linear), singular_warnings(linear, fit))
+        return Fitted(linear, mean_pose_of(fit.truth), self.describe(linear), singular_warnings(linear, fit, self.bias))
 
     def describe(self, linear: LinearMap) -> dict[str, object]:
         details: dict[str, object] = {"bias": self.bias}
@@ -91,7 +95,7 @@ class Taichi(Regression):
     unit: str = "px, summed over keypoints"
 
     def score(self, predicted: np.ndarray, test: Sample) -> Score:
-        pixels = np.abs(predicted - test.truth) * (test.sides / (test.sides - 1))[:, None] * TAICHI_SIDE
+        pixels = np.abs(predicted - test.truth) * (test.sides / np.maximum(test.sides - 1, 1))[:, None] * TAICHI_SIDE
         per_keypoint = np.nansum(mean(pixels, 0), -1)
         per_keypoint[np.isnan(pixels).all((0, 2))] = np.nan
         return Score(float(np.nansum(per_keypoint)), per_keypoint, distances(predicted, test.truth))
@@ -145,14 +149,14 @@ def mean_pose_of(truth: np.ndarray) -> Predictor:
     return lambda found: np.broadcast_to(pose, (len(found), *pose.shape))
 
 
-def singular_warnings(linear: LinearMap, fit: Sample) -> list[str]:
+def singular_warnings(linear: LinearMap, fit: Sample, bias: bool) -> list[str]:
     """A line for keypoints whose map their images do not determine, one for those that were never annotated."""
     lines = []
     never = np.flatnonzero(np.isnan(fit.truth).any(-1).all(0)).tolist()
     if never:
         lines.append(f"keypoints {fit.listed(never)} are annotated on no fit image: they have no map and are left out")
     if linear.singular:
-        unknowns = fit.found.shape[1] * 2 + 1
+        unknowns = fit.found.shape[1] * 2 + bias
         fewest = int(np.isfinite(fit.truth[:, linear.singular]).all(-1).sum(0).min())
         lines.append(
             f"singular fit of keypoints {fit.listed(linear.singular)}: {unknowns} unknowns, {fewest} fit images at the least "

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ppl_cli import __version__
 from ppl_cli.data.occlusion import Occlusion
 from ppl_cli.evaluation.matching import Matching
-from ppl_cli.evaluation.protocols import Fitted, Regression, Score
+from ppl_cli.evaluation.protocols import Fitted, Regression, Score, mean
 
 FORMAT_VERSION = 1
 Protocol = Regression | Matching
@@ -24,7 +25,7 @@ class Result:
     protocol: Protocol
     fitted: Fitted
     score: Score  # on the test images
-    on_fit: float  # the same on the fit images; NaN where the protocol fits nothing on them
+    on_fit: float  # the same on the fit images
     baseline: Score  # of the mean pose on the test images
 
 
@@ -43,6 +44,9 @@ class ModelReport:
     step: int
     keypoints: int
     results: list[Result]
+    fit_images: int
+    test_images: int
+    test_names: list[str]
     sweep: Sweep | None = None
 
 
@@ -66,7 +70,13 @@ def to_json(report: Report) -> dict[str, object]:
     }
     if len(report.models) > 1:
         content["over_models"] = {
-            result.protocol.name: {"mean": middle, "std": spread, "models": len(report.models)}
+            result.protocol.name: {
+                "mean": middle,
+                "std": spread,
+                "models": len(report.models),
+                "unit": result.protocol.unit,
+                "mean_pose": result.baseline.value,
+            }
             for result, (middle, spread) in zip(report.models[0].results, over_models(report), strict=True)
         }
         if report.models[0].sweep:
@@ -92,6 +102,9 @@ def model_json(model: ModelReport, names: list[str]) -> dict[str, object]:
             "mean_pose_per_keypoint": dict(zip(names, result.baseline.per_keypoint.tolist(), strict=True)),
             **result.fitted.details,
         }
+    content["per_image"] = {  # mean distance of the first protocol's keypoints, in % of the image side
+        name: float(error) for name, error in zip(model.test_names, mean(model.results[0].score.errors, 1), strict=True)
+    }
     if model.sweep:
         content["occlusion"] = {
             "protocol": model.results[0].protocol.name,
@@ -126,11 +139,10 @@ def without_nan(value):
 
 def print_tables(report: Report, console: Console) -> None:
     console.print(protocol_table(report))
-    for result in report.models[0].results[:1]:
-        console.print(keypoint_table(report, result))
+    console.print(keypoint_table(report, report.models[0].results[0]))
     for label, model in zip(labels(report), report.models, strict=True):
         if model.sweep:
-            console.print(sweep_table(model, label if len(report.models) > 1 else ""))
+            console.print(sweep_table(model, label if len(report.models) > 1 else "", report.data["refinement"]["method"]))
 
 
 def protocol_table(report: Report) -> Table:
@@ -144,8 +156,8 @@ def protocol_table(report: Report) -> Table:
         table.add_column(heading, justify="left" if heading in ("protocol", "unit") else "right")
     for label, model in zip(labels(report), report.models, strict=True):
         for result in model.results:
-            cells = [result.protocol.name, shown(result.score.value), shown(result.baseline.value), result.protocol.unit]
-            table.add_row(*([label] if several else []), *cells, shown(result.on_fit))
+            cells = [described(result), shown(result.score.value), shown(result.baseline.value), result.protocol.unit]
+            table.add_row(*([escape(label)] if several else []), *cells, shown(result.on_fit))
         table.add_section()
     if several:
         for result, (middle, spread) in zip(report.models[0].results, over_models(report), strict=True):
@@ -160,23 +172,34 @@ def protocol_table(report: Report) -> Table:
     return table
 
 
+def described(result: Result) -> str:
+    """The protocol's name, with what it chose or left out."""
+    details = result.fitted.details
+    if "penalty" in details:
+        return f"{result.protocol.name} (penalty {details['penalty']:.1g})"
+    compared, known = details.get("keypoints_compared"), int(np.isfinite(result.score.errors).any(0).size)
+    return (
+        f"{result.protocol.name} ({compared} of {known})" if compared is not None and compared < known else result.protocol.name
+    )
+
+
 def keypoint_table(report: Report, result: Result) -> Table:
     table = Table(title=f"{result.protocol.name} per keypoint ({result.protocol.unit})", title_justify="left")
     table.add_column("keypoint")
     table.add_column("mean pose", justify="right")
     for label in labels(report):
-        table.add_column("error" if len(report.models) == 1 else label, justify="right")
+        table.add_column("error" if len(report.models) == 1 else escape(label), justify="right")
     for k, name in enumerate(report.keypoint_names):
         values = [shown(model.results[0].score.per_keypoint[k]) for model in report.models]
-        table.add_row(name, shown(result.baseline.per_keypoint[k]), *values)
+        table.add_row(escape(name), shown(result.baseline.per_keypoint[k]), *values)
     return table
 
 
-def sweep_table(model: ModelReport, label: str) -> Table:
+def sweep_table(model: ModelReport, label: str, method: str) -> Table:
     sweep = model.sweep
     protocol = model.results[0].protocol
-    title = f"occluded images, {protocol.name} ({protocol.unit}); whole images {shown(sweep.whole)}"
-    table = Table(title=f"{label}: {title}" if label else title, title_justify="left")
+    title = f"occluded images, {protocol.name} ({protocol.unit}), method {method}; whole images {shown(sweep.whole)}"
+    table = Table(title=f"{escape(label)}: {title}" if label else title, title_justify="left")
     table.add_column("hidden")
     for iteration in range(sweep.values.shape[1]):
         table.add_column(f"it. {iteration}", justify="right")

@@ -53,21 +53,24 @@ def run_evaluation(
     protocols = choose_protocols(chosen.kind, choices)
     folder = choose_folder(out, sources, overwrite)
     say(f"{compute.reason}; data {chosen.kind}" + (f" in {chosen.path}" if chosen.path else ""))
+    judges = [Judge(checkpoint, chosen, compute, batch, strict) for checkpoint in checkpoints]
+    for protocol in protocols:
+        protocol.check(judges[0].test)
+    make_folder(folder)  # what can fail cheaply comes before the network runs
 
     report = Report({}, [], [])
     cases = None
-    for source, checkpoint in zip(sources, checkpoints, strict=True):
-        judge = Judge(checkpoint, chosen, compute, batch, strict)
+    for source, judge in zip(sources, judges, strict=True):
         model, samples = judge.report(source, protocols, levels, refinement, seed)
         report.models.append(model)
         report.notes += [note for note in judge.notes if note not in report.notes]
         if cases is None:
             cases = (judge.test, samples)
             report.keypoint_names = judge.test.keypoint_names
-            report.data = describe(chosen, judge, levels, refinement, seed)
+            report.data = describe(chosen, judge, model, levels, refinement, seed)
+    report.notes += differing_baselines(report)
     for note in report.notes:
         say(f"note: {note}")
-    make_folder(folder)
     write(folder, report, *cases)
     return report, folder
 
@@ -84,8 +87,8 @@ class Judge:
         self.size = config.model.image_size
         self.fit = list_part(self.data, "fit", config.seed, self.size)
         self.test = list_part(self.data, "test", config.seed, self.size)
-        check_splits(self.fit, self.test, str(data.path))
-        self.notes = list(dict.fromkeys([*self.fit.notes, *self.test.notes]))
+        overlap = check_splits(self.fit, self.test, str(data.path))
+        self.notes = list(dict.fromkeys([*self.fit.notes, *self.test.notes, *overlap]))
 
     def reader(self, listing: Listing, title: str) -> Reader:
         return Reader(listing, self.size, self.data.resize, self.batch, self.strict, title)
@@ -101,7 +104,12 @@ class Judge:
         results = [measure(protocol, fit, test) for protocol in protocols]
         for result in results:
             self.notes += [f"{result.protocol.name}: {line}" for line in result.fitted.warnings]
-        model = ModelReport(source, self.checkpoint.step, fit.found.shape[1], results)
+            if result.fitted.details.get("penalty_on_the_edge"):
+                self.notes.append(
+                    f"{result.protocol.name}: the smallest or largest penalty tried was chosen; if the images are frames of a "
+                    "video, neighbours are too alike for leave-one-out: try --penalty stretches"
+                )
+        model = ModelReport(source, self.checkpoint.step, fit.found.shape[1], results, len(fit), len(test), test.names)
         if levels:
             model.sweep = self.sweep(results[0], levels, refinement, seed)
         return model, test
@@ -128,23 +136,49 @@ def measure(protocol: Protocol, fit: Sample, test: Sample) -> Result:
     return Result(protocol, fitted, score, protocol.score(fitted.predict(fit.found), fit).value, baseline)
 
 
-def check_splits(fit: Listing, test: Listing, where: str) -> None:
-    if fit.keypoint_names != test.keypoint_names:
-        raise UsageError(
-            f"{where}: fit and test images are annotated with other keypoints: {', '.join(fit.keypoint_names)}; "
-            f"{', '.join(test.keypoint_names)}"
-        )
+def differing_baselines(report: Report) -> list[str]:
+    """Models that bring images to the square in different ways measure in different units."""
+    for number, result in enumerate(report.models[0].results):
+        values = [model.results[number].baseline.value for model in report.models]
+        if max(values) - min(values) > 0.01 * max(values):
+            return [
+                f"{result.protocol.name}: the mean pose errs {min(values):.2f} to {max(values):.2f} for these models: "
+                "they resize images in different ways, and their errors cannot be averaged"
+            ]
+    return []
+
+
+def check_splits(fit: Listing, test: Listing, where: str) -> list[str]:
+    """A note where some images are both fitted and measured on; UsageError where all are, or keypoints differ."""
+    both = set(fit.names) & set(test.names)
+    drawn = fit.keypoint_names and fit.names[0] == "figure 0"  # figures of other seeds have the same names
+    if both and not drawn:
+        if len(both) == len(test):
+            raise UsageError(f"{where}: the test images are the fit images; name another file with --test")
+        return [f"{len(both)} of {len(test)} test images are fit images too: the error is too small"]
+    if fit.keypoint_names == test.keypoint_names:
+        return []
+    raise UsageError(
+        f"{where}: fit and test images are annotated with other keypoints: {', '.join(fit.keypoint_names)}; "
+        f"{', '.join(test.keypoint_names)}"
+    )
 
 
 def check_annotated(fit: Sample, test: Sample, where: str) -> None:
     for sample, name in ((fit, "fit"), (test, "test")):
         if not np.isfinite(sample.truth).all(-1).any():
             raise UsageError(f"{where}: no keypoint of the {name} images is annotated")
+    fitted, measured = (np.isfinite(sample.truth).all(-1).any(0) for sample in (fit, test))
+    if not (fitted & measured).any():
+        raise UsageError(f"{where}: no keypoint is annotated both on fit and on test images")
 
 
-def describe(data: DataConfig, judge: Judge, levels: list[Occlusion], refinement: Options, seed: int) -> dict[str, object]:
-    content: dict[str, object] = {"kind": data.kind, "path": data.path, "fit": data.fit, "test": data.test}
-    content |= {"fit_images": len(judge.fit), "test_images": len(judge.test)}
+def describe(
+    data: DataConfig, judge: Judge, model: ModelReport, levels: list[Occlusion], refinement: Options, seed: int
+) -> dict[str, object]:
+    content: dict[str, object] = {"kind": data.kind, "path": data.path}
+    content |= {"fit": judge.fit.source, "test": judge.test.source}
+    content |= {"fit_images": model.fit_images, "test_images": model.test_images}
     if levels:
         content |= {"occlusion_seed": seed, "refinement": {"method": refinement.method, "pose": refinement.pose}}
     return content
@@ -167,7 +201,7 @@ def choose_folder(out: Path | None, sources: list[str], overwrite: bool) -> Path
 
 
 def write(folder: Path, report: Report, listing: Listing, sample: Sample) -> None:
-    """`listing` and `sample` are the first model's test images."""
+    """`listing` and `sample` are the first model's test images; what an earlier report left in the folder goes."""
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
     with replacing(folder / "eval.json") as temporary:

@@ -71,7 +71,8 @@ def refine(
     poses = images.new_full((options.iterations + 1, count, model.sizes.keypoints, 2), torch.nan)
     sure = poses[..., 0].clone()
     used, failed = torch.zeros(count, dtype=torch.long), torch.full((count,), -1)
-    rows, current = torch.arange(count), images  # those still going on, and their inputs
+    # Those still going on: their numbers, occluded images, what of them is visible, and their next input.
+    rows, occluded, shown, current = torch.arange(count), images, visible, images
     for iteration in range(options.iterations + 1):
         if iteration:
             poses[iteration], sure[iteration] = poses[iteration - 1], sure[iteration - 1]
@@ -84,20 +85,22 @@ def refine(
         poses[iteration, rows[fine]] = keypoints[fine]
         sure[iteration, rows[fine]] = confidence(estimate.attention.float())[fine]
         used[rows[fine]] = iteration
-        going = fine & unfinished(poses[: iteration + 1, rows], visible[rows], options)
-        if record is not None and not going.all():
-            record.append(Step(rows[~going], current[~going], keypoints[~going]))
-        rows, current, keypoints = rows[going], current[going], keypoints[going]
+        going = fine & unfinished(poses[: iteration + 1, rows], shown, options)
+        if not going.all():
+            if record is not None:
+                record.append(Step(rows[~going], current[~going], keypoints[~going]))
+            rows, occluded, shown = rows[going], occluded[going], shown[going]
+            current, keypoints = current[going], keypoints[going]
         if len(rows):
-            pose = pose_to_draw(estimator, keypoints, visible[rows], options.pose)
+            pose = pose_to_draw(estimator, keypoints, shown, options.pose)
             with estimator.compute.autocast():
                 skeleton = model.draw(pose)
-                reconstruction = model.reconstruct(images[rows], skeleton).float()
+                reconstruction = model.reconstruct(occluded, skeleton).float()
             if record is not None:
                 record.append(Step(rows, current, keypoints, skeleton.float(), reconstruction))
             current = reconstruction
             if options.method == "visible":
-                current = torch.where(visible[rows] > 0, images[rows], reconstruction.clamp(-1, 1))
+                current = torch.where(shown > 0, occluded, reconstruction.clamp(-1, 1))
     last = poses[-1]
     recalled = model.recall(last.nan_to_num()).keypoints.float()
     return Refinement(poses, sure, used, failed, (recalled - last).norm(dim=-1).mean(-1))

@@ -251,7 +251,7 @@ class KeypointsNpz(NpzColumns):
         self.add_row(name, keypoints_px=pose.keypoints_px, confidence=pose.confidence)
 
     def finish(self) -> None:
-        self.write_all(prior=self.prior.keypoints, links=self.prior.links)
+        self.write_all(prior=self.prior.points, links=self.prior.weights)
 
 
 class IterationsNpz(NpzColumns):

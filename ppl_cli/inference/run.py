@@ -89,14 +89,14 @@ def run_inference(
 
 
 def prior_of(estimator: Estimator) -> Prior:
-    return Prior(estimator.prior.cpu().numpy(), estimator.model.link_weights().detach().cpu().numpy())
+    return Prior.of(estimator.prior.cpu().numpy(), estimator.model.link_weights().detach().cpu().numpy())
 
 
 def write_poses(
     poses: Iterator[Pose], inputs: Inputs, results: Results, draw: bool, strict: bool, title: str, say: Callable[[str], None]
 ) -> None:
     """Write one pose after another as they come. PPLError if no image could be read, or with `strict` at the first."""
-    out, links = results.folder, results.prior.links
+    out, links = results.folder, results.prior.weights
     undrawn: list[str] = []
     with results:
         for pose in tqdm(poses, title, len(inputs.paths), unit="image", disable=None):

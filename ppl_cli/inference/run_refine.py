@@ -74,7 +74,7 @@ class Refiner:
         self.estimator, self.inputs, self.occluder = estimator, inputs, occluder
         self.options, self.pictures = options, pictures
         self.size, self.resize = checkpoint.config.model.image_size, checkpoint.config.data.resize
-        self.typical = checkpoint.recall_distance
+        self.typical = None if checkpoint.known is None else checkpoint.known.recall_distance
         self.small: list[str] = []
         self.unexplained = 0
         self.undrawn: list[str] = []
@@ -136,7 +136,7 @@ class Refiner:
 
     def draw(self, index: int, columns: list[Column]) -> None:
         """strips/NAME.png and gifs/NAME.gif. A picture that cannot be written must not cost the results."""
-        links = prior_of(self.estimator).links
+        links = prior_of(self.estimator).weights
         name = self.inputs.name(index)
         try:
             for folder, suffix, save in (("strips", "png", save_strip), ("gifs", "gif", save_gif)):

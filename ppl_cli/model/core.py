@@ -24,6 +24,7 @@ from ppl_cli.model.encoder import Encoder, Estimate
 from ppl_cli.model.memory import Memory, Recall
 from ppl_cli.model.skeleton import skeleton_map
 
+FAINTEST = 1e-6  # a link of weight 0 starts with this: softplus never reaches 0
 LINK_SCALE = 512.0  # w = softplus(512 * raw): acts as a learning rate of the links
 
 
@@ -39,6 +40,7 @@ class Sizes:
     dimension: int = 512  # of a vector
     thickness: float = 5e-4  # of a link, in squared normalised units: exp(-distance^2 / thickness)
     links_start: float = -4.0  # mean of 512 * raw link weights at the start
+    given_keypoints: bool = False  # the keypoint prior is a parameter of its own, not distilled from the memory
 
 
 class Output(NamedTuple):
@@ -57,10 +59,14 @@ class PosePriorLearner(nn.Module):
         self.decoder = Decoder(sizes.width)
         self.memory = Memory(n, sizes.banks, sizes.vectors, sizes.dimension)
         self.raw_links = nn.Parameter((torch.randn(n, n) + sizes.links_start) / LINK_SCALE)  # only i < j is read
+        if sizes.given_keypoints:
+            self.given_keypoints = nn.Parameter(torch.zeros(n, 2))
         self.alpha = nn.Parameter(torch.ones(()))  # strength of the reference image
 
     def distil_prior(self) -> torch.Tensor:
-        """The keypoint prior T, (N, 2), without gradient: the mean of every memory bank, decoded."""
+        """The keypoint prior T, (N, 2), without gradient: the mean of every memory bank, decoded; or the one given."""
+        if self.sizes.given_keypoints:
+            return self.given_keypoints.detach()
         with torch.autocast(self.raw_links.device.type, enabled=False):
             return self.memory.distil()
 
@@ -69,9 +75,18 @@ class PosePriorLearner(nn.Module):
         upper = F.softplus(LINK_SCALE * self.raw_links).triu(1)
         return upper + upper.T
 
+    @torch.no_grad()
+    def start_from(self, keypoints: torch.Tensor | None, links: torch.Tensor | None) -> None:
+        """Set the keypoint prior (N, 2), where it is a parameter, and the links (N, N) >= 0; None leaves one as it is."""
+        if keypoints is not None:
+            self.given_keypoints.copy_(keypoints)
+        if links is not None:
+            weights = links.clamp_min(FAINTEST).triu(1) + FAINTEST * torch.ones_like(links).tril()
+            self.raw_links.copy_((weights + torch.log(-torch.expm1(-weights))) / LINK_SCALE)  # softplus, inverted
+
     def estimate(self, images: torch.Tensor) -> Estimate:
         """images (B, 3, S, S) in [-1, 1] -> keypoints (B, N, 2), their affine transforms and attention."""
-        return self.encoder(images, self.distil_prior())
+        return self.encoder(images, self.given_keypoints if self.sizes.given_keypoints else self.distil_prior())
 
     def draw(self, keypoints: torch.Tensor, size: int | None = None) -> torch.Tensor:
         """keypoints (B, N, 2) -> skeleton map (B, 1, size, size); size defaults to the image size."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from ppl_cli import __version__
-from ppl_cli.checkpoint import build_model, load_training, save_model, save_training
+from ppl_cli.checkpoint import Known, build_model, load_training, save_model, save_training
 from ppl_cli.config import Config, to_yaml
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.warp import random_affine, warp_images
@@ -33,7 +33,7 @@ from ppl_cli.model.losses import (
     separation_loss,
 )
 from ppl_cli.prior import Prior, save_prior
-from ppl_cli.training.batches import Batch, generator, make_batch
+from ppl_cli.training.batches import Batch, generator, make_batch, to_unit
 from ppl_cli.training.metrics import MetricsFile, read_metrics
 from ppl_cli.training.progress import LOWER_RATE, Progress
 
@@ -58,14 +58,18 @@ def train(
     say: Callable[[str], None],
     resume: bool = False,
     strict: bool = False,
+    prior: Prior | None = None,
 ) -> Trained:
-    """Train on `images` and write `folder`; `say` prints a line of log.
+    """Train on `images` and write `folder`; `say` prints a line of log; `prior` is that of `prior.init`, where given.
 
     Raises InterruptedRunError after SIGINT or SIGTERM, with everything saved, and PPLError when a loss is no longer a number.
     """
     compute.place(reconstruction_loss)
     torch.manual_seed(config.seed)
-    model = compute.place(build_model(config))
+    model = build_model(config)
+    if prior is not None:
+        start_from_prior(model, config, prior)
+    model = compute.place(model)
     optimiser = make_optimiser(model, config)
     if resume:
         step, window = load_training(folder / "training.pt", model, optimiser, images.names)
@@ -120,6 +124,10 @@ def train(
 
 def make_optimiser(model: PosePriorLearner, config: Config) -> torch.optim.Optimizer:
     rate = config.train.learning_rate
+    if "links" in config.prior.freeze:
+        model.raw_links.requires_grad_(False)
+    if "keypoints" in config.prior.freeze:
+        model.given_keypoints.requires_grad_(False)
     others = [parameter for parameter in model.parameters() if parameter is not model.raw_links]
     return torch.optim.Adam([{"params": others}, {"params": [model.raw_links], "lr": rate * config.train.link_rate}], rate)
 
@@ -178,24 +186,24 @@ def save(
     window = progress.check_finite(step)
     check_weights(model, step)
     save_training(folder / "training.pt", model, optimiser, step, window, images.names)
-    save_model(folder / "model.safetensors", model, config, step, typical_recall_distance(model, images))
-    prior = Prior(model.distil_prior().cpu().numpy(), model.link_weights().detach().cpu().numpy())
-    save_prior(folder / "prior.json", prior)
+    save_model(folder / "model.safetensors", model, config, step, known_poses(model, images))
+    save_prior(folder / "prior.json", prior_of(model))
 
 
 @torch.no_grad()
-def typical_recall_distance(model: PosePriorLearner, images: ImageSet) -> float:
-    """How far 99 % of training poses are at the most from the pose that the memory recalls: mean over keypoints, normalised."""
+def known_poses(model: PosePriorLearner, images: ImageSet) -> Known:
+    """What the memory knows of training images, evenly chosen."""
     training, device = model.training, model.raw_links.device
     model.eval()
-    distances = []
+    tokens, distances = [], []
     chosen = torch.linspace(0, len(images) - 1, min(len(images), KNOWN_POSES)).long()
     for indices in chosen.split(32):
-        pixels = images.fetch(indices).to(device).float().div(127.5).sub(1)
-        keypoints = model.estimate(pixels).keypoints
-        distances.append((model.recall(keypoints).keypoints - keypoints).norm(dim=-1).mean(-1))
+        keypoints = model.estimate(to_unit(images.fetch(indices).to(device))).keypoints
+        recall = model.recall(keypoints)
+        tokens.append(recall.indices.cpu())
+        distances.append((recall.keypoints - keypoints).norm(dim=-1).mean(-1))
     model.train(training)
-    return float(torch.cat(distances).quantile(0.99))
+    return Known(torch.cat(tokens), float(torch.cat(distances).quantile(0.99)))
 
 
 def check_weights(model: PosePriorLearner, step: int) -> None:
@@ -206,6 +214,18 @@ def check_weights(model: PosePriorLearner, step: int) -> None:
 
 def draw_samples(folder: Path, model: PosePriorLearner, shown: Batch, step: int) -> None:
     save_sheet(folder / "samples" / f"step-{step:06d}.png", sample_sheet(model, shown.images, shown.references))
+    save_prior(folder / "samples" / f"prior-{step:06d}.json", prior_of(model))
+
+
+def prior_of(model: PosePriorLearner) -> Prior:
+    return Prior.of(model.distil_prior().cpu().numpy(), model.link_weights().detach().cpu().numpy())
+
+
+def start_from_prior(model: PosePriorLearner, config: Config, prior: Prior) -> None:
+    """`prior` is that of `prior.init`."""
+    chosen = config.prior
+    keypoints = torch.tensor(prior.points) if chosen.keypoints == "given" else None
+    model.start_from(keypoints, torch.tensor(prior.weights).float() if chosen.links == "given" else None)
 
 
 def write_config(path: Path, config: Config, compute: Compute) -> None:

@@ -11,6 +11,7 @@ from ppl_cli.data.listing import Listing
 from ppl_cli.device import Compute, choose_compute
 from ppl_cli.errors import UsageError
 from ppl_cli.files import make_folder
+from ppl_cli.prior import Prior, load_prior
 from ppl_cli.training.loop import Trained, train
 from ppl_cli.training.metrics import check_tensorboard
 from ppl_cli.training.reconstruction import reconstruction_loss
@@ -35,6 +36,7 @@ def run_training(
     config = load_config(source, overrides, **(settings or {}))
     compute = choose_compute(device, precision)
     listing = None if resume else training_images(config)
+    prior = None if resume else given_prior(config)
     folder = choose_run_folder(config.name, out, resume, overwrite)
     ours = False  # whether what lies in the folder was written by this call
     try:
@@ -56,7 +58,7 @@ def run_training(
             clear_run(folder)
         ours = not resume
         try:
-            trained = train(config, images, loss, folder, compute, say, resume, strict)
+            trained = train(config, images, loss, folder, compute, say, resume, strict, prior)
         finally:
             if (folder / "training.pt").is_file() and not resume:
                 write_skipped(folder, images.skipped)
@@ -69,6 +71,19 @@ def run_training(
 
 def training_images(config: Config) -> Listing:
     return list_part(config.data, "train", config.seed, config.model.image_size)
+
+
+def given_prior(config: Config) -> Prior | None:
+    """UsageError if it cannot be read or has another number of keypoints than the model."""
+    if config.prior.init is None:
+        return None
+    prior = load_prior(Path(config.prior.init))
+    count = len(prior.keypoints)
+    if count != config.model.keypoints:
+        raise UsageError(
+            f"{config.prior.init} has {count} keypoints, the model {config.model.keypoints}: add --set model.keypoints={count}"
+        )
+    return prior
 
 
 def check_videos(images: ImageSet, config: Config) -> None:

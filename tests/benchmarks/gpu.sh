@@ -27,7 +27,8 @@ for set in tiger hand; do
     python3 -m ppl_cli infer "$out/$set-$recipe" "$shared/data/$set" --out "$out/$set-$recipe-poses" --overwrite --overlay
     if [ $set = tiger ]; then
       echo "$set $recipe" | tee -a "$out/results.txt"
-      python3 -m tests.benchmarks.real_images "$out/$set-$recipe" "$shared/data/$set" | tee -a "$out/results.txt"
+      python3 -m ppl_cli eval "$out/$set-$recipe" --data "$shared/data/$set" --penalty stretches --out "$out/$set-$recipe-eval" \
+        --occlusion random center --overwrite | tee -a "$out/results.txt"
     fi
   done
 done

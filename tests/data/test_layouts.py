@@ -87,7 +87,7 @@ def test_cub_three_has_three_test_splits(tmp_path):
         (test,) = parts("h5", tmp_path, "test", test=split)
         kept = np.isfinite(test.keypoints)
         assert np.allclose(test.keypoints[kept], arrays[f"test{split[-3:]}_kp"][kept])
-    with pytest.raises(UsageError, match=r"birds\.h5 lacks test_img; it holds test001_img"):
+    with pytest.raises(UsageError, match=r"lacks test_img; it holds .*choose a split with --test 001, 002, 003"):
         parts("h5", tmp_path, "test")
 
 
@@ -125,6 +125,14 @@ def test_taichi_frames_by_number(tmp_path):
     table.to_pickle(tmp_path / "landmark" / "taichi_train_gt.pkl")
     (fit,) = parts("taichi", tmp_path, "fit")
     assert fit.names == ["train/b/0000002.png", "train/b/0000000.png"]
+
+
+def test_taichi_frames_one_folder_deeper(tmp_path):
+    layouts.taichi(tmp_path)
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "eval_images").rename(tmp_path / "deeper/taichi-256")
+    (tmp_path / "deeper").rename(tmp_path / "eval_images")
+    assert parts("taichi", tmp_path, "test")[0].names[1] == "eval_images/taichi-256/test/1.png"
 
 
 def test_taichi_wrong(tmp_path):
@@ -204,6 +212,27 @@ def test_coco_parts_and_what_lies_beside(tmp_path):
     assert len(named) == 40
     with pytest.raises(UsageError, match=r"no COCO file .*nothing\.json: name it with --test FILE"):
         parts("coco", tmp_path, "test", test="nothing.json")
+
+
+def test_coco_takes_the_largest_visible_object_and_its_category(tmp_path):
+    layouts.coco(tmp_path)
+    content = json.loads((tmp_path / "test.json").read_text())
+    real = content["annotations"][2]
+    content["annotations"] += [
+        {**real, "id": 900, "area": None, "keypoints": [1.0, 1.0, 2] * 11},
+        {**real, "id": 901, "area": 1e6, "keypoints": [1.0, 1.0, 0] * 11},
+    ]
+    real["area"] = 5
+    content["categories"].insert(0, {"id": 7, "keypoints": ["other"]})
+    (tmp_path / "test.json").write_text(json.dumps(content))
+    (test,) = parts("coco", tmp_path, "test")
+    assert np.allclose(test.keypoints[2, 5], real["keypoints"][15:17])
+    assert test.keypoint_names[3] == "joint3"
+    assert any("1 images hold several objects; the largest of each is taken" in note for note in test.notes)
+    content["annotations"][5]["category_id"] = 7
+    (tmp_path / "test.json").write_text(json.dumps(content))
+    with pytest.raises(UsageError, match=r"annotates several categories \(1, 7\)"):
+        parts("coco", tmp_path, "test")
 
 
 @pytest.mark.parametrize(

@@ -90,3 +90,15 @@ def test_a_singular_fit_is_named_and_stays_finite():
     constant = fit_linear(np.full((20, 4, 2), 0.5), TRUTH[:20])
     assert constant.singular == [0, 1, 2]
     assert np.allclose(constant(np.full((1, 4, 2), 0.5))[0], TRUTH[:20].mean(0))
+
+
+def test_directions_that_are_only_rounding_are_left_out():
+    """Found keypoints are float32: two that move as one differ by rounding, which must not be amplified."""
+    found = FOUND.copy()
+    found[:, 3] = (found[:, 0] * 0.7 + 0.1).astype(np.float32)
+    found = found.astype(np.float32)
+    linear = fit_linear(found[:45], TRUTH[:45])
+    assert linear.singular == [0, 1, 2]
+    assert np.abs(linear.weights).max() < 10
+    without = fit_linear(found[:45, :3], TRUTH[:45])
+    assert np.allclose(linear(found), without(found[:, :3]), atol=1e-4)

@@ -196,16 +196,16 @@ def test_bad_annotations_get_one_line(model_file, data, tmp_path, capsys):
     assert code == 2
     assert "test/002.png has 32x32 pixels, its annotation says 99x32" in line
 
-    edit(data / "test.json", lambda c: [a.update(keypoints=[1, 1, 0] * 11) for a in c["annotations"]])
     edit(data / "test.json", lambda c: c["images"][2].update(width=32))
-    code, line = said(capsys, *where)
-    assert code == 2
-    assert "no keypoint of the test images is annotated" in line
-
     edit(data / "test.json", lambda c: c["categories"][0].update(keypoints=[f"other{k}" for k in range(11)]))
     code, line = said(capsys, *where)
     assert code == 2
     assert "annotated with other keypoints" in line
+
+    edit(data / "test.json", lambda c: [a.update(keypoints=[1, 1, 0] * 11) for a in c["annotations"]])
+    code, line = said(capsys, *where)
+    assert code == 2
+    assert "test.json holds no keypoint annotations" in line
 
     (data / "test.json").unlink()
     code, line = said(capsys, *where, "--kind", "coco")
@@ -226,15 +226,78 @@ def test_a_singular_fit_is_said_and_ridge_goes_on(model_file, data, tmp_path, ca
     assert "annotations belong to images that it does not list" in err
 
 
+def test_fit_images_are_not_measured_on(model_file, data, tmp_path, capsys):
+    where = (model_file, "--data", data, "--out", tmp_path / "out", "--overwrite")
+    code, line = said(capsys, *where, "--fit", "test.json", "--test", "test.json")
+    assert code == 2
+    assert "the test images are the fit images" in line
+    content = json.loads((data / "train.json").read_text())
+    content["images"] = content["images"][:5]
+    content["annotations"] = content["annotations"][:5]
+    more = json.loads((data / "test.json").read_text())
+    for part in ("images", "annotations"):
+        for entry in more[part]:
+            entry["id"] += 100
+            entry["image_id"] = entry["id"]
+        content[part] += more[part]
+    (data / "mixed.json").write_text(json.dumps(content))
+    assert run(*where, "--test", "mixed.json") == 0
+    assert "5 of 17 test images are fit images too" in capsys.readouterr().err
+
+
+def test_keypoints_annotated_on_one_side_only_are_refused(model_file, data, tmp_path, capsys):
+    for part, kept in (("train", 0), ("test", 3)):
+
+        def keep(content, kept=kept):
+            for annotation in content["annotations"]:
+                for k in range(11):
+                    annotation["keypoints"][3 * k + 2] = 2 if k == kept else 0
+
+        edit(data / f"{part}.json", keep)
+    code, line = said(capsys, model_file, "--data", data, "--out", tmp_path / "out")
+    assert code == 2
+    assert "no keypoint is annotated both on fit and on test images" in line
+
+
+def test_names_cannot_break_tables_or_plots(model_file, data, tmp_path, capsys):
+    for part in ("train", "test"):
+        edit(data / f"{part}.json", lambda c: c["categories"][0]["keypoints"].__setitem__(0, "[/j0]"))
+    strange = tmp_path / "$\\foo$[red]"
+    strange.mkdir()
+    model_file.rename(strange / "model.safetensors")
+    assert run(strange, "--data", data, "--out", tmp_path / "out") == 0
+    assert "[/j0]" in capsys.readouterr().out
+
+
+def test_what_was_done_stands_in_the_report(model_file, data, tmp_path):
+    (data / "test" / "003.png").unlink()
+    out = tmp_path / "out"
+    assert run(model_file, "--data", data, "--out", out, "--protocol", "ridge,matching", "--occlusion", "random=0.1") == 0
+    content = json.loads((out / "eval.json").read_text())
+    assert content["data"]["fit"] == "train.json"
+    assert content["data"]["test"] == "test.json"
+    assert content["data"]["test_images"] == 11
+    assert content["data"]["refinement"] == {"method": "visible", "pose": "recalled"}
+    model = content["models"][0]
+    assert len(model["per_image"]) == 11
+    assert model["protocols"]["ridge"]["penalty_chosen_by"] == "loo"
+    assert model["protocols"]["matching"]["keypoints_compared"] == 5  # the model finds 5, 11 are annotated
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (("--threshold", "6px"), "--threshold belongs to the protocol pck"),
+        (("--protocol", "regression", "--penalty", "loo"), "--penalty belongs to the protocol ridge"),
+        (("--protocol", "pck", "--threshold", ","), "write shares of the image side"),
+        (("--occlusion", "center=nan"), "whole numbers of patches"),
+        (("--kind", "figures"), "needs no folder"),
         (("--protocol", "regresion"), "did you mean regression"),
         (("--kind", "coc"), "did you mean coco"),
         (("--protocol", "h36m"), "this data has 11 keypoints"),
         (("--protocol", "ridge", "--penalty", "-1"), "--penalty -1"),
         (("--protocol", "pck", "--threshold", "6mm"), "--threshold 6mm"),
-        (("--no-bias", "--origin", "middle"), "write corner or centre"),
+        (("--protocol", "regression", "--no-bias", "--origin", "middle"), "write corner or centre"),
         (("--swap-table", "x", "--protocol", "h36m"), "write corrected or published"),
         (("--occlusion", "random=1.5"), "shares between 0 and 1"),
         (("--data", "nowhere"), "no such folder"),

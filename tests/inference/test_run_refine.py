@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ppl_cli.checkpoint import load_model, save_model
+from ppl_cli.checkpoint import Known, load_model, save_model
 from ppl_cli.cli.app import main
 from ppl_cli.data.figures import figure
 from ppl_cli.data.frame import Frame
@@ -26,9 +26,13 @@ def run(*arguments) -> int:
     return stopped.value.code
 
 
+def known(config, distance: float) -> Known:
+    return Known(torch.zeros(1, config.model.banks), distance)
+
+
 @pytest.fixture
 def model_file(tmp_path, tiny):
-    save_model(tmp_path / "model.safetensors", lively_model(tiny), tiny, 7, recall_distance=100.0)
+    save_model(tmp_path / "model.safetensors", lively_model(tiny), tiny, 7, known(tiny, 100.0))
     return tmp_path / "model.safetensors"
 
 
@@ -152,7 +156,7 @@ def test_a_pose_that_the_memory_does_not_know_is_flagged(model_file, occluded, t
     assert run(model_file, images, "--masks", masks, "--out", out) == 0
     assert {row["explained"] for row in table(out / "keypoints.csv")} == {"yes"}
     checkpoint = load_model(model_file)
-    save_model(model_file, checkpoint.model, tiny, 7, recall_distance=1e-9)
+    save_model(model_file, checkpoint.model, tiny, 7, known(tiny, 1e-9))
     assert run(model_file, images, "--masks", masks, "--out", out, "--overwrite") == 0
     rows = table(out / "keypoints.csv")
     assert {row["explained"] for row in rows} == {"no"}
