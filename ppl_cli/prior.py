@@ -43,12 +43,13 @@ class Bank(Part):
 
     use: list[Share]
     moves: list[Annotated[float, Field(ge=0)]]
+    perplexity: Annotated[float, Field(ge=1)]  # how many vectors are used: 1 (one) to all alike
 
-    @property
-    def perplexity(self) -> float:
-        """How many vectors are used: 1 (one) to all alike."""
-        use = np.array([share for share in self.use if share > 0])
-        return float(np.exp(-(use * np.log(use)).sum())) if len(use) else 1.0
+    @classmethod
+    def of(cls, use: np.ndarray, moves: np.ndarray) -> "Bank":
+        some = use[use > 0]
+        perplexity = max(1.0, float(np.exp(-(some * np.log(some)).sum())))
+        return cls(use=use.tolist(), moves=moves.tolist(), perplexity=perplexity)
 
 
 class Prior(Part):

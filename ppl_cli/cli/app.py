@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from ppl_cli.cli.eval import evaluate
+from ppl_cli.cli.export_prior import export_prior
 from ppl_cli.cli.infer import infer
 from ppl_cli.cli.refine import refine
 from ppl_cli.cli.train import train
@@ -38,6 +39,7 @@ app.command()(train)
 app.command("eval")(evaluate)
 app.command()(infer)
 app.command()(refine)
+app.command("export-prior")(export_prior)
 
 
 def show_version(asked: bool) -> None:

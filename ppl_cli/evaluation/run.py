@@ -53,7 +53,7 @@ def run_evaluation(
     protocols = choose_protocols(chosen.kind, choices)
     folder = choose_folder(out, sources, overwrite)
     say(f"{compute.reason}; data {chosen.kind}" + (f" in {chosen.path}" if chosen.path else ""))
-    judges = [Judge(checkpoint, chosen, compute, batch, strict) for checkpoint in checkpoints]
+    judges = [Judge(checkpoint, chosen, compute, batch, strict, checkpoints[0].config.seed) for checkpoint in checkpoints]
     for protocol in protocols:
         protocol.check(judges[0].test)
     make_folder(folder)  # what can fail cheaply comes before the network runs
@@ -68,7 +68,7 @@ def run_evaluation(
             cases = (judge.test, samples)
             report.keypoint_names = judge.test.keypoint_names
             report.data = describe(chosen, judge, model, levels, refinement, seed)
-    report.notes += differing_baselines(report)
+    report.notes += differing_units(checkpoints)
     for note in report.notes:
         say(f"note: {note}")
     write(folder, report, *cases)
@@ -76,17 +76,17 @@ def run_evaluation(
 
 
 class Judge:
-    """One model on one data set."""
+    """One model on one data set. `seed` is that of drawn figures: the same ones for all models."""
 
-    def __init__(self, checkpoint: Checkpoint, data: DataConfig, compute: Compute, batch: int, strict: bool):
+    def __init__(self, checkpoint: Checkpoint, data: DataConfig, compute: Compute, batch: int, strict: bool, seed: int):
         self.checkpoint, self.batch, self.strict = checkpoint, batch, strict
         self.estimator = Estimator(checkpoint.model, compute)
         config = checkpoint.config
         # Images are brought to the square in the way that this model learned from.
         self.data = data.model_copy(update={"resize": config.data.resize, "figures": config.data.figures})
         self.size = config.model.image_size
-        self.fit = list_part(self.data, "fit", config.seed, self.size)
-        self.test = list_part(self.data, "test", config.seed, self.size)
+        self.fit = list_part(self.data, "fit", seed, self.size)
+        self.test = list_part(self.data, "test", seed, self.size)
         overlap = check_splits(self.fit, self.test, str(data.path))
         self.notes = list(dict.fromkeys([*self.fit.notes, *self.test.notes, *overlap]))
 
@@ -125,7 +125,7 @@ class Judge:
 def held_out(model: PosePriorLearner, config: Config, compute: Compute) -> Result:
     """A model trained on drawn figures, on figures that it has never seen."""
     checkpoint = Checkpoint(model, config, 0, Path())
-    judge = Judge(checkpoint, config.data, compute, batch=100, strict=False)
+    judge = Judge(checkpoint, config.data, compute, 100, False, config.seed)
     return judge.report("", [Regression()], [], Options(), 0)[0].results[0]
 
 
@@ -136,16 +136,14 @@ def measure(protocol: Protocol, fit: Sample, test: Sample) -> Result:
     return Result(protocol, fitted, score, protocol.score(fitted.predict(fit.found), fit).value, baseline)
 
 
-def differing_baselines(report: Report) -> list[str]:
-    """Models that bring images to the square in different ways measure in different units."""
-    for number, result in enumerate(report.models[0].results):
-        values = [model.results[number].baseline.value for model in report.models]
-        if max(values) - min(values) > 0.01 * max(values):
-            return [
-                f"{result.protocol.name}: the mean pose errs {min(values):.2f} to {max(values):.2f} for these models: "
-                "they resize images in different ways, and their errors cannot be averaged"
-            ]
-    return []
+def differing_units(checkpoints: list[Checkpoint]) -> list[str]:
+    resizes = {checkpoint.config.data.resize for checkpoint in checkpoints}
+    if len(resizes) == 1:
+        return []
+    return [
+        f"the models resize images in different ways ({', '.join(sorted(resizes))}): where images are not square, their "
+        "errors are in different units and must not be averaged"
+    ]
 
 
 def check_splits(fit: Listing, test: Listing, where: str) -> list[str]:

@@ -43,7 +43,7 @@ def drift(run: str, data: Path | None, penalty) -> list[float]:
     """Errors of the paper's iterations on whole images."""
     checkpoint = load_model(run)
     chosen = evaluation_data(checkpoint.config, data, None, None, None)
-    judge = Judge(checkpoint, chosen, choose_compute("auto", "fp32"), 32, False)
+    judge = Judge(checkpoint, chosen, choose_compute("auto", "fp32"), 32, False, checkpoint.config.seed)
     fit, test = (collect(judge.estimator, judge.reader(part, "")) for part in (judge.fit, judge.test))
     protocol = Regression(penalty=penalty or 0.0)
     fitted, values = protocol.fit(fit, test), []

@@ -1,0 +1,134 @@
+"""Pictures of a prior: skeleton (PNG, SVG), link strengths, prototypes, banks, and how it came to be (GIF)."""
+
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ppl_cli.data.frame import Frame
+from ppl_cli.drawing.overlay import draw_smoothly, keypoint_colours, overlay
+from ppl_cli.files import replacing
+from ppl_cli.prior import Prior
+
+SIDE, TILE, GAP, CAPTION = 640, 200, 6, 22
+DARK = (38, 42, 48)
+FAINTEST_LINK = 0.05  # of the strongest: weaker ones are not drawn
+
+
+def skeleton_picture(points: np.ndarray, weights: np.ndarray, side: int = SIDE, labels: bool = True) -> Image.Image:
+    """points (N, 2) in [-1, 1] over a plain ground."""
+    ground = Image.new("RGB", (side, side), DARK)
+    picture = overlay(ground, Frame(side, side, side).to_pixels(points), weights, labels)
+    return picture if picture.width == side else picture.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def save_png(path: Path, picture: Image.Image) -> None:
+    with replacing(path) as temporary:
+        picture.save(temporary, "PNG", optimize=True)
+
+
+def save_svg(path: Path, prior: Prior) -> None:
+    """Numbered keypoints, links by strength; names on hover."""
+    strongest = max(float(prior.weights.max()), 1e-12)
+    places = (prior.points + 1) / 2 * SIDE
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIDE} {SIDE}" font-family="sans-serif">']
+    parts.append(f'<rect width="{SIDE}" height="{SIDE}" fill="#262a30"/>')
+    pairs = [(prior.weights[i, j] / strongest, i, j) for i in range(len(places)) for j in range(i + 1, len(places))]
+    for strength, i, j in sorted(pairs):
+        if strength >= FAINTEST_LINK:
+            (x1, y1), (x2, y2) = places[i], places[j]
+            title = f"{escape(prior.names[i])} - {escape(prior.names[j])}: {prior.weights[i, j]:.3g}"
+            parts.append(
+                f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="white" stroke-linecap="round" '
+                f'stroke-width="{1 + 5 * strength:.1f}" stroke-opacity="{strength:.2f}"><title>{title}</title></line>'
+            )
+    for number, ((x, y), (r, g, b)) in enumerate(zip(places, keypoint_colours(len(places)), strict=True)):
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="9" fill="rgb({r},{g},{b})" stroke="#14161a" stroke-width="2">')
+        parts.append(f"<title>{escape(prior.names[number])}</title></circle>")
+        parts.append(f'<text x="{x + 11:.1f}" y="{y - 8:.1f}" fill="white" font-size="18">{number}</text>')
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join([*parts, "</svg>\n"]), encoding="utf-8")
+
+
+def save_links(path: Path, prior: Prior) -> None:
+    """The connectivity matrix."""
+    from matplotlib.figure import Figure
+
+    count = len(prior.names)
+    figure = Figure(figsize=(5.2, 4.4), layout="constrained")
+    axis = figure.subplots()
+    shown = axis.imshow(prior.weights, cmap="viridis", vmin=0)
+    ticks = range(count)
+    names = [name.replace("$", r"\$") for name in prior.names]
+    axis.set_xticks(ticks, names, rotation=90, fontsize=8)
+    axis.set_yticks(ticks, names, fontsize=8)
+    axis.set_title("link weights", fontsize=10)
+    figure.colorbar(shown, shrink=0.9)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def captioned(tile: Image.Image, text: str) -> Image.Image:
+    picture = Image.new("RGB", (tile.width, tile.height + CAPTION), "white")
+    picture.paste(tile, (0, CAPTION))
+    ImageDraw.Draw(picture).text((2, 3), text, fill=(20, 20, 20), font=ImageFont.load_default(size=13))
+    return picture
+
+
+def grid(tiles: list[Image.Image], columns: int) -> Image.Image:
+    width, height = tiles[0].size
+    rows = -(-len(tiles) // columns)
+    sheet = Image.new("RGB", (columns * (width + GAP) - GAP, rows * (height + GAP) - GAP), "white")
+    for number, tile in enumerate(tiles):
+        sheet.paste(tile, (number % columns * (width + GAP), number // columns * (height + GAP)))
+    return sheet
+
+
+def prototype_sheet(prior: Prior, images: list[Image.Image | None]) -> Image.Image:
+    """Each prototype, and beside it the square of the image nearest to it with the prototype over it."""
+    tiles = []
+    for number, (prototype, image) in enumerate(zip(prior.prototypes, images, strict=True)):
+        points = np.array(prototype.keypoints)
+        pose = skeleton_picture(points, prior.weights, TILE, labels=False)
+        pair = Image.new("RGB", (TILE * (1 if image is None else 2), TILE))
+        pair.paste(pose, (0, 0))
+        if image is not None:
+            square = image.resize((TILE, TILE), Image.Resampling.BICUBIC)
+            drawn = overlay(square, Frame(TILE, TILE, TILE).to_pixels(points), prior.weights, labels=False)
+            pair.paste(drawn.resize((TILE, TILE), Image.Resampling.LANCZOS), (TILE, 0))
+        tiles.append(captioned(pair, f"{number}: {100 * prototype.frequency:.0f} % of poses"))
+    return grid(tiles, 3)
+
+
+def bank_sheet(prior: Prior, poses: list[np.ndarray]) -> Image.Image:
+    """For each bank the usual pose with each of its used vectors in turn, `poses[b]` (V, N, 2), laid over each other.
+
+    Keypoints that the bank moves spread; the others stay one dot.
+    """
+    tiles = []
+    colours = keypoint_colours(len(prior.names))
+    for number, (bank, variants) in enumerate(zip(prior.banks, poses, strict=True)):
+        used = [pose for share, pose in zip(bank.use, variants, strict=True) if share > 0]
+        tile = skeleton_picture(variants[int(np.argmax(bank.use))], prior.weights, TILE, labels=False)
+
+        def paint(layer: ImageDraw.ImageDraw, used: list[np.ndarray] = used) -> None:
+            scale = layer.im.size[0]
+            for pose in used:
+                for (x, y), colour in zip((pose + 1) / 2 * scale, colours, strict=True):
+                    layer.ellipse((x - 9, y - 9, x + 9, y + 9), fill=(*colour, 200))
+
+        draw_smoothly(tile, paint)
+        tiles.append(captioned(tile, f"bank {number}: {bank.perplexity:.1f} vectors used"))
+    return grid(tiles, 4)
+
+
+def save_evolution(path: Path, history: list[tuple[int, Prior]]) -> None:
+    """(step, prior) in order, as an animation."""
+    frames = []
+    for step, prior in history:
+        frame = captioned(skeleton_picture(prior.points, prior.weights, 320, labels=False), f"step {step}")
+        frames.append(frame.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
+    durations = [500] * (len(frames) - 1) + [2500]
+    with replacing(path) as temporary:
+        frames[0].save(temporary, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)

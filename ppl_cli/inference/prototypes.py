@@ -1,0 +1,137 @@
+"""What the memory holds, in terms of poses: prototypes with their frequency, and what each bank moves.
+
+A pose is stored as one vector of every bank. Prototypes are medoids of the poses that training images (or those of
+`--data`) are recalled as, so each is a pose that the memory really produces.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ppl_cli.inference.estimate import Decoded, Estimator, decode_ahead, stack_squares
+from ppl_cli.prior import Bank, Prior, Prototype
+
+MOST = 1000  # poses that prototypes are chosen among
+ROUNDS = 50
+
+
+@dataclass
+class Recalled:
+    """Poses as the memory knows them: tokens (M, banks), keypoints (M, N, 2), and names of their images, if any."""
+
+    tokens: np.ndarray
+    keypoints: np.ndarray
+    names: list[str] | None = None
+
+
+@torch.inference_mode()
+def decode_tokens(estimator: Estimator, tokens: np.ndarray) -> np.ndarray:
+    """(M, banks) -> (M, N, 2): the pose that these vectors stand for."""
+    memory = estimator.model.memory
+    chosen = torch.as_tensor(tokens, dtype=torch.long, device=memory.vectors.device)
+    return memory.decode(memory.vectors[torch.arange(chosen.shape[1]), chosen]).float().cpu().numpy().astype(np.float64)
+
+
+@torch.inference_mode()
+def recall_images(
+    estimator: Estimator, decode_one: Callable[[int], Decoded], names: Sequence[str], batch: int
+) -> tuple[Recalled, list[str]]:
+    """Recalled poses of images, and what could not be read (name: reason)."""
+    tokens, kept, problems, first = [], [], [], 0
+    for held in decode_ahead(decode_one, len(names), batch):
+        readable = [row for row, decoded in enumerate(held) if decoded.frame is not None]
+        problems += [f"{names[first + row]}: {held[row].problem}" for row in range(len(held)) if row not in set(readable)]
+        if readable:
+            squares = stack_squares([held[row] for row in readable], estimator.model.sizes.image_size)
+            keypoints = estimator.estimate(estimator.to_images(squares)).keypoints.float()
+            tokens.append(estimator.model.recall(keypoints).indices.cpu().numpy())
+            kept += [names[first + row] for row in readable]
+        first += len(held)
+    stacked = np.concatenate(tokens) if tokens else np.zeros((0, estimator.model.sizes.banks), int)
+    return Recalled(stacked, decode_tokens(estimator, stacked), kept), problems
+
+
+def build_prior(estimator: Estimator, recalled: Recalled, count: int) -> Prior:
+    """Keypoints, links, `count` prototypes (fewer where the memory knows fewer poses) and banks."""
+    weights = estimator.model.link_weights().detach().cpu().numpy()
+    prototypes = choose_prototypes(recalled, count)
+    banks = describe_banks(estimator, recalled.tokens)
+    return Prior.of(estimator.prior.cpu().numpy(), weights, prototypes=prototypes, banks=banks)
+
+
+def choose_prototypes(recalled: Recalled, count: int) -> list[Prototype]:
+    """Most frequent first."""
+    among = np.unique(np.linspace(0, max(len(recalled.tokens) - 1, 0), min(len(recalled.tokens), MOST)).round().astype(int))
+    if not len(recalled.tokens) or not count:
+        return []
+    poses = recalled.keypoints[among]
+    medoids, nearest = k_medoids(pose_distances(poses, poses), count)
+    result = []
+    for number in np.argsort(-np.bincount(nearest, minlength=len(medoids)), kind="stable"):
+        index = among[medoids[number]]
+        result.append(
+            Prototype(
+                frequency=float((nearest == number).mean()),
+                keypoints=recalled.keypoints[index].tolist(),
+                tokens=recalled.tokens[index].tolist(),
+                nearest_image=None if recalled.names is None else recalled.names[index],
+            )
+        )
+    return result
+
+
+def pose_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(A, N, 2), (B, N, 2) -> (A, B) mean distance of keypoints."""
+    return np.stack([np.linalg.norm(second - pose, axis=-1).mean(-1) for pose in first])
+
+
+def k_medoids(distances: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(M, M) -> medoids (at most `count`) and for each of M the number of its medoid.
+
+    Greedy start (each new medoid lowers the total distance most), then assign and recentre until nothing changes.
+    """
+    medoids: list[int] = []
+    best = np.full(len(distances), np.inf)
+    while len(medoids) < count:
+        totals = np.minimum(best, distances).sum(1)
+        chosen = int(totals.argmin())
+        if medoids and totals[chosen] >= best.sum() - 1e-9:
+            break  # every pose is a medoid already
+        medoids.append(chosen)
+        best = np.minimum(best, distances[chosen])
+    current = np.array(medoids)
+    for _ in range(ROUNDS):
+        nearest = distances[current].argmin(0)
+        members = [np.flatnonzero(nearest == k) for k in range(len(current))]
+        better = np.array([own[distances[np.ix_(own, own)].sum(1).argmin()] for own in members])
+        if (better == current).all():
+            break
+        current = better
+    return current, distances[current].argmin(0)
+
+
+def describe_banks(estimator: Estimator, tokens: np.ndarray) -> list[Bank]:
+    """For each bank how its vectors are used, and how far swapping them moves each keypoint of the usual pose.
+
+    The usual pose has each bank's most used vector. Movements are weighted by use, so what is never chosen counts nothing.
+    """
+    if not len(tokens):
+        return []
+    vectors = estimator.model.sizes.vectors
+    use = np.stack([np.bincount(bank, minlength=vectors) for bank in tokens.T]) / len(tokens)
+    usual = use.argmax(1)
+    base = decode_tokens(estimator, usual[None])[0]
+    banks = []
+    for number, shares in enumerate(use):
+        moved = np.linalg.norm(decode_tokens(estimator, swapped(usual, number, vectors)) - base, axis=-1)
+        banks.append(Bank.of(shares, shares @ moved))
+    return banks
+
+
+def swapped(usual: np.ndarray, bank: int, vectors: int) -> np.ndarray:
+    """(vectors, banks): the usual tokens with each vector of one bank in turn."""
+    tokens = np.repeat(usual[None], vectors, 0)
+    tokens[:, bank] = np.arange(vectors)
+    return tokens

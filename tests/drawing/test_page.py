@@ -1,0 +1,114 @@
+"""prior.html in a real browser: no error, and the slider, the poses, the blend and hovering change what they should."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ppl_cli.drawing.page import save_page
+from ppl_cli.prior import Prior, Prototype
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+
+
+def example(prototypes: int = 3) -> Prior:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-0.7, 0.7, (5, 2))
+    links = np.triu(rng.random((5, 5)), 1)
+    poses = [Prototype(frequency=1 / 3, keypoints=(points * (k + 1) / 4).tolist()) for k in range(prototypes)]
+    return Prior.of(points, links + links.T, prototypes=poses)
+
+
+@pytest.fixture
+def open_page(tmp_path):
+    if not (BROWSER and DRIVER):
+        pytest.skip("chromium and chromedriver are not installed")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    quiet = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}", *quiet):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+
+    def open_with(prior: Prior, images, width=1100, dark=False):
+        save_page(tmp_path / "prior.html", prior, images)
+        mobile = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", mobile)
+        scheme = {"features": [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]}
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme)
+        driver.get(f"file://{tmp_path / 'prior.html'}")
+        return driver
+
+    yield open_with
+    errors = driver.get_log("browser")
+    driver.quit()
+    assert errors == []
+
+
+def drawing(page) -> list:
+    dots = "[...document.querySelectorAll('circle')].map(c => [+c.getAttribute('cx'), +c.getAttribute('cy')])"
+    return page.execute_script(f"return {dots}")
+
+
+def shown_links(page) -> int:
+    lines = "[...document.querySelectorAll('line:not(.far)')]"
+    return page.execute_script(f"return {lines}.filter(l => l.style.display !== 'none').length")
+
+
+def slide(page, name: str, value: int) -> None:
+    page.execute_script(
+        "const s = document.getElementById(arguments[0]); s.value = arguments[1]; s.dispatchEvent(new Event('input'))",
+        name,
+        value,
+    )
+
+
+def test_the_page_shows_the_prior_and_answers(open_page):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+
+    prior = example()
+    page = open_page(prior, [Image.new("RGB", (40, 40), "red"), None, None])
+    assert np.allclose(drawing(page), prior.points)
+
+    slide(page, "threshold", 0)
+    assert shown_links(page) == 10
+    slide(page, "threshold", 70)
+    strong = (np.triu(prior.weights, 1) >= 0.7 * prior.weights.max()).sum()
+    assert shown_links(page) == strong
+    slide(page, "threshold", 100)
+    assert shown_links(page) == 1
+
+    buttons = page.find_elements(By.CSS_SELECTOR, "#prototypes button")
+    assert len(buttons) == 4
+    assert len(page.find_elements(By.CSS_SELECTOR, "#prototypes img")) == 1
+    buttons[2].click()
+    assert np.allclose(drawing(page), prior.prototypes[1].keypoints)
+
+    slide(page, "blend", 50)  # between poses 0 and 1
+    between = (np.array(prior.prototypes[0].keypoints) + prior.prototypes[1].keypoints) / 2
+    assert np.allclose(drawing(page), between)
+
+    ActionChains(page).move_to_element(page.find_elements(By.CSS_SELECTOR, "circle")[3]).perform()
+    assert "keypoint k3" in page.find_element(By.ID, "about").text
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_it_is_readable_on_a_phone_and_in_the_dark(open_page, dark):
+    page = open_page(example(), [None] * 3, width=360, dark=dark)
+    assert page.execute_script("return document.documentElement.scrollWidth") <= 360
+    ground, ink = page.execute_script("const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]")
+    brightness = [sum(map(int, colour.strip("rgba()").split(",")[:3])) / 3 for colour in (ground, ink)]
+    assert (brightness[0] < brightness[1]) == dark
+    assert abs(brightness[0] - brightness[1]) > 150
+
+
+def test_without_prototypes_the_page_leaves_them_out(open_page):
+    page = open_page(example(0), [])
+    assert "5 keypoints" in page.find_element("id", "count").text
+    assert not page.find_elements("id", "poses")
