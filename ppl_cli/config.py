@@ -74,6 +74,7 @@ class PriorConfig(Section):
     keypoints: Literal["memory", "given"] = "memory"  # distilled from the memory, or a parameter that starts from `init`
     links: Literal["random", "given"] = "random"  # what the links start from
     freeze: list[Literal["keypoints", "links"]] = []  # what stays as it starts; `--freeze` sets it
+    names: list[str] = []  # of the keypoints, as `init` has them; for export
 
 
 class MemoryConfig(Section):
@@ -128,6 +129,8 @@ class Config(Section):
             raise ValueError("which prior? give --init-prior FILE")
         if "keypoints" in self.prior.freeze and self.prior.keypoints == "memory":
             raise ValueError("prior.freeze: only given keypoints can be frozen; give --init-prior FILE")
+        if self.prior.names and len(self.prior.names) != self.model.keypoints:
+            raise ValueError(f"prior.names has {len(self.prior.names)} names, the model {self.model.keypoints} keypoints")
         if self.data.kind == "figures" and self.data.path:
             raise ValueError("data.kind figures draws its own images; for yours write: ppl train folder --data FOLDER")
         if self.data.kind not in ("folder", "video_frames") and self.data.split != "auto":

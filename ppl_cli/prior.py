@@ -82,9 +82,11 @@ class Prior(Part):
         return self
 
     @classmethod
-    def of(cls, keypoints: np.ndarray, links: np.ndarray, **more) -> "Prior":
-        """keypoints (N, 2) (x, y) in [-1, 1]; links (N, N) symmetric, >= 0, zero on the diagonal."""
-        named = [{"name": f"k{i}", "x": x, "y": y} for i, (x, y) in enumerate(np.asarray(keypoints, float).tolist())]
+    def of(cls, keypoints: np.ndarray, links: np.ndarray, names: list[str] | None = None, **more) -> "Prior":
+        """keypoints (N, 2) (x, y) in [-1, 1]; links (N, N) symmetric, >= 0, zero on the diagonal; names, else k0, k1, ..."""
+        names = names or [f"k{i}" for i in range(len(keypoints))]
+        places = np.asarray(keypoints, float).tolist()
+        named = [{"name": name, "x": x, "y": y} for name, (x, y) in zip(names, places, strict=True)]
         return cls(keypoints=named, links=np.asarray(links, float).tolist(), **more)
 
     @property

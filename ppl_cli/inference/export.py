@@ -61,7 +61,7 @@ def run_export(
     say(compute.reason)
 
     recalled = known_or_recalled(estimator, checkpoint, names if open_image else None, open_image, say)
-    prior = build_prior(estimator, recalled, count)
+    prior = build_prior(estimator, recalled, count, checkpoint.config.prior.names)
     save_prior(out / "prior.json", prior)
     save_npz(out / "prior.npz", prior)
     save_skeletons(out, prior, formats)

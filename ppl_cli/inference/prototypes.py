@@ -53,12 +53,12 @@ def recall_images(
     return Recalled(stacked, decode_tokens(estimator, stacked), kept), problems
 
 
-def build_prior(estimator: Estimator, recalled: Recalled, count: int) -> Prior:
+def build_prior(estimator: Estimator, recalled: Recalled, count: int, names: list[str] | None = None) -> Prior:
     """Keypoints, links, `count` prototypes (fewer where the memory knows fewer poses) and banks."""
     weights = estimator.model.link_weights().detach().cpu().numpy()
     prototypes = choose_prototypes(recalled, count)
     banks = describe_banks(estimator, recalled.tokens)
-    return Prior.of(estimator.prior.cpu().numpy(), weights, prototypes=prototypes, banks=banks)
+    return Prior.of(estimator.prior.cpu().numpy(), weights, names, prototypes=prototypes, banks=banks)
 
 
 def choose_prototypes(recalled: Recalled, count: int) -> list[Prototype]:

@@ -81,7 +81,7 @@ def train(
     metrics = MetricsFile(folder / "metrics.csv", step, config.train.log_every, config.train.tensorboard)
     progress = Progress(config, step, window, compute.device, say)
     shown = make_batch(images, 0, config, compute.device, count=SAMPLES)
-    draw_samples(folder, model, shown, step)
+    draw_samples(folder, model, config, shown, step)
     if not resume:
         save(folder, model, optimiser, config, images, step, progress)  # from now on there is something to resume
     model.train()
@@ -109,7 +109,7 @@ def train(
             if last or step % config.train.save_every == 0:
                 save(folder, model, optimiser, config, images, step, progress)
             if last or step % config.train.sample_every == 0:
-                draw_samples(folder, model, shown, step)
+                draw_samples(folder, model, config, shown, step)
             if finished and not logged:
                 metrics.append(progress.row(step, model))
             if last and not finished:
@@ -187,7 +187,7 @@ def save(
     check_weights(model, step)
     save_training(folder / "training.pt", model, optimiser, step, window, images.names)
     save_model(folder / "model.safetensors", model, config, step, known_poses(model, images))
-    save_prior(folder / "prior.json", prior_of(model))
+    save_prior(folder / "prior.json", prior_of(model, config))
 
 
 @torch.no_grad()
@@ -212,13 +212,14 @@ def check_weights(model: PosePriorLearner, step: int) -> None:
         raise PPLError(f"step {step}: a weight is no longer a number; the last checkpoint before it is kept. {LOWER_RATE}")
 
 
-def draw_samples(folder: Path, model: PosePriorLearner, shown: Batch, step: int) -> None:
+def draw_samples(folder: Path, model: PosePriorLearner, config: Config, shown: Batch, step: int) -> None:
     save_sheet(folder / "samples" / f"step-{step:06d}.png", sample_sheet(model, shown.images, shown.references))
-    save_prior(folder / "samples" / f"prior-{step:06d}.json", prior_of(model))
+    save_prior(folder / "samples" / f"prior-{step:06d}.json", prior_of(model, config))
 
 
-def prior_of(model: PosePriorLearner) -> Prior:
-    return Prior.of(model.distil_prior().cpu().numpy(), model.link_weights().detach().cpu().numpy())
+def prior_of(model: PosePriorLearner, config: Config) -> Prior:
+    links = model.link_weights().detach().cpu().numpy()
+    return Prior.of(model.distil_prior().cpu().numpy(), links, config.prior.names)
 
 
 def start_from_prior(model: PosePriorLearner, config: Config, prior: Prior) -> None:

@@ -37,6 +37,8 @@ def run_training(
     compute = choose_compute(device, precision)
     listing = None if resume else training_images(config)
     prior = None if resume else given_prior(config)
+    if prior is not None:
+        config = config.model_copy(update={"prior": config.prior.model_copy(update={"names": prior.names})})
     folder = choose_run_folder(config.name, out, resume, overwrite)
     ours = False  # whether what lies in the folder was written by this call
     try:

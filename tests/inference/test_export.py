@@ -142,6 +142,9 @@ def test_a_prior_drawn_by_hand_starts_training(tmp_path, tiny_yaml):
     start = load_prior(tmp_path / "run/samples/prior-000000.json")
     assert np.allclose(start.weights, links, atol=2e-6)
     assert start.strong_links() == [(0, 1), (1, 2), (2, 3), (3, 4)]
+    assert ppl("export-prior", tmp_path / "run", "--out", tmp_path / "out") == 0
+    assert load_prior(tmp_path / "out/prior.json").names == names
+    assert json.loads((tmp_path / "out/categories.json").read_text())["categories"][0]["keypoints"] == names
 
 
 @pytest.mark.parametrize(
