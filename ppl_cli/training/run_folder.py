@@ -77,7 +77,8 @@ def flatten(values: dict, prefix: str = "") -> dict[str, object]:
 
 def clear_run(folder: Path) -> None:
     """Remove what an earlier run wrote, and nothing else."""
-    for file in [*(folder / name for name in FILES), *(folder / "samples").glob("step-*.png")]:
+    samples = [*(folder / "samples").glob("step-*.png"), *(folder / "samples").glob("prior-*.json")]
+    for file in [*(folder / name for name in FILES), *samples]:
         file.unlink(missing_ok=True)
     shutil.rmtree(folder / "tensorboard", ignore_errors=True)
 

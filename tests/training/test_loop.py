@@ -51,7 +51,8 @@ def test_writes_the_run_folder(tiny, tmp_path):
     trained = run(tiny, tmp_path / "run")
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {"config.yaml", "model.safetensors", "training.pt", "metrics.csv", "samples", "prior.json", "curves.png"}
-    assert {path.name for path in (tmp_path / "run" / "samples").iterdir()} == {"step-000000.png", "step-000006.png"}
+    samples = {f"{name}-{step}" for step in ("000000", "000006") for name in ("step", "prior")}
+    assert {path.stem for path in (tmp_path / "run" / "samples").iterdir()} == samples
     assert [row[0] for row in losses(tmp_path / "run")] == ["2", "4", "6"]
     assert trained.step == 6
     assert not trained.model.training
