@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ppl_cli.errors import UsageError
 from ppl_cli.files import replacing
 
 FORMAT_VERSION = 1
 COORDINATES = "(x, y) in [-1, 1]: centres of the first and last pixel of the square input"
+FAR = 3.0  # coordinates beyond it are no normalised ones
+HEAVIEST, FAINTEST = 1e4, 1e-5  # links; at or below the faintest they count as none
 SYMMETRY = 1e-5  # links may differ by so much from their mirror image: rounding
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -24,9 +26,23 @@ class Part(BaseModel):
 
 
 class Keypoint(Part):
-    name: str
+    name: Annotated[str, Field(min_length=1, max_length=200)]
     x: float
     y: float
+
+    @field_validator("name")
+    @classmethod
+    def can_be_shown(cls, name: str) -> str:
+        if not name.isprintable():
+            raise ValueError("a name must be printable text on one line")
+        return name
+
+    @field_validator("x", "y")
+    @classmethod
+    def is_normalised(cls, value: float) -> float:
+        if abs(value) > FAR:
+            raise ValueError(f"coordinates lie in [-1, 1], {value:g} looks like pixels")
+        return value
 
 
 class Prototype(Part):
@@ -56,7 +72,7 @@ class Prior(Part):
     format_version: Literal[1] = FORMAT_VERSION
     coordinates: str = COORDINATES
     keypoints: list[Keypoint] = Field(min_length=2)
-    links: list[list[Annotated[float, Field(ge=0)]]]
+    links: list[list[Annotated[float, Field(ge=0, le=HEAVIEST)]]]
     prototypes: list[Prototype] = []
     banks: list[Bank] = []
 
@@ -106,7 +122,7 @@ class Prior(Part):
     def strong_links(self, share: float = 0.5) -> list[tuple[int, int]]:
         """Pairs i < j whose weight is at least `share` of the strongest: the skeleton that is drawn and exported."""
         weights = self.weights
-        if weights.max(initial=0) <= 0:
+        if weights.max(initial=0) <= FAINTEST:
             return []
         i, j = np.nonzero(np.triu(weights, 1) >= share * weights.max())
         return list(zip(i.tolist(), j.tolist(), strict=True))
@@ -132,14 +148,14 @@ def to_text(content: dict) -> str:
 def load_prior(path: Path) -> Prior:
     """UsageError names the file, the place in it and what is wrong."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"cannot read the prior {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON: {' '.join(str(error).split())}") from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if not isinstance(version, int) or isinstance(version, bool):
-        raise UsageError(f"{path} is not a prior of ppl: it has no format_version")
+        raise UsageError(f"{path} is not a prior of ppl: format_version must be the number {FORMAT_VERSION}")
     if version != FORMAT_VERSION:
         raise UsageError(f"{path} has format version {version}, this ppl reads {FORMAT_VERSION}: update ppl or export it again")
     try:

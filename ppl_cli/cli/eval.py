@@ -66,7 +66,9 @@ def evaluate(
             rich_help_panel=HIDE,
         ),
     ] = None,
-    iterations: Annotated[int, typer.Option(min=0, help="Of refinement on occluded images.", rich_help_panel=HIDE)] = 4,
+    iterations: Annotated[
+        int, typer.Option(min=0, max=100, help="Of refinement on occluded images.", rich_help_panel=HIDE)
+    ] = 4,
     method: Method = "visible",
     pose: DrawnPose = "recalled",
     seed: Annotated[int, typer.Option(min=0, help="Of the hidden patches.", rich_help_panel=HIDE)] = 0,

@@ -40,7 +40,7 @@ def refine(
     occluder_color: Annotated[
         str | None, typer.Option(help="Colour of what hides the object: #ff0000, red or 255,0,0.", rich_help_panel=WHERE)
     ] = None,
-    iterations: Annotated[int, typer.Option(min=0, help="How often.", rich_help_panel=HOW)] = 4,
+    iterations: Annotated[int, typer.Option(min=0, max=100, help="How often.", rich_help_panel=HOW)] = 4,
     method: Method = None,
     pose: DrawnPose = "recalled",
     until_converged: Annotated[
@@ -79,7 +79,7 @@ def refine(
     formats = parse_formats(format_)
     if until_converged is not None and not until_converged > 0:
         raise UsageError(f"--until-converged {until_converged}: write a number of pixels above 0")
-    occluder = Occluder(masks, parse_colour(occluder_color) if occluder_color else None)
+    occluder = Occluder(masks, None if occluder_color is None else parse_colour(occluder_color))
     options = refine_options(iterations, method or ("visible" if occluder.known else "paper"), pose)
     run_refinement(
         model,

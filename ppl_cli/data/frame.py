@@ -41,6 +41,12 @@ class Frame:
         width, height = self.inner
         return (self.size - width) // 2, (self.size - height) // 2
 
+    @property
+    def picture(self) -> tuple[slice, slice]:
+        """(rows, columns) of the square that the picture takes; around it is padding."""
+        (left, top), (width, height) = self.corner, self.inner
+        return slice(top, top + height), slice(left, left + width)
+
     def apply_image(self, image: Image.Image) -> np.ndarray:
         """RGB image of (width, height) -> (size, size, 3) uint8."""
         resized = image.resize(self.inner, Image.Resampling.BILINEAR)
@@ -56,7 +62,6 @@ class Frame:
         Visible pixels of the square are mixed from visible ones alone, so the occluder's colour does not bleed into its
         surroundings; a pixel is hidden where more than half of what it shows is.
         """
-        (left, top), (width, height) = self.corner, self.inner
 
         def resized(values: np.ndarray) -> np.ndarray:
             return np.asarray(Image.fromarray(values.astype(np.float32)).resize(self.inner, Image.Resampling.BILINEAR))
@@ -66,9 +71,9 @@ class Frame:
         colours = np.stack([resized(pixels[..., channel]) for channel in range(3)], -1) / np.maximum(share, 1e-3)[..., None]
         inner = np.where((share < 0.5)[..., None], PADDING, np.clip(np.rint(colours), 0, 255))
         square = np.full((self.size, self.size, 3), PADDING, np.uint8)
-        square[top : top + height, left : left + width] = inner
+        square[self.picture] = inner
         covered = np.zeros((self.size, self.size), bool)
-        covered[top : top + height, left : left + width] = share < 0.5
+        covered[self.picture] = share < 0.5
         return square, covered
 
     def to_normalised(self, keypoints_px: np.ndarray) -> np.ndarray:

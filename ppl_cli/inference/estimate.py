@@ -42,7 +42,7 @@ class Refined:
     keypoints_px: np.ndarray  # (T + 1, N, 2)
     confidence: np.ndarray  # (T + 1, N)
     used: int  # iterations that the image took
-    visible: np.ndarray  # (T + 1, N) bool: the object is seen where the keypoint lies
+    visible: np.ndarray  # (T + 1, N) bool: within the picture and not where it is hidden
     moved_px: np.ndarray  # (N,) from the first pose to the last
     explained: bool | None  # whether the memory knows such a pose; None where the model does not say
 

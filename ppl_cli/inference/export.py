@@ -66,7 +66,7 @@ def run_export(
     save_npz(out / "prior.npz", prior)
     save_skeletons(out, prior, formats)
     squares = nearest_squares(prior, checkpoint, names, open_image) if open_image else [None] * len(prior.prototypes)
-    draw(out, prior, estimator, squares, checkpoint)
+    draw(out, prior, estimator, squares, checkpoint, history_of(checkpoint.path.parent, say))
     print(f"prior of {len(prior.names)} keypoints, {len(prior.prototypes)} prototypes: {out}; open {out / 'prior.html'}")
 
 
@@ -117,7 +117,14 @@ def nearest_squares(
     return [Image.fromarray(decode_square(open_image, index, size, config.data.resize).pixels) for index in found]
 
 
-def draw(out: Path, prior: Prior, estimator: Estimator, squares: list[Image.Image | None], checkpoint: Checkpoint) -> None:
+def draw(
+    out: Path,
+    prior: Prior,
+    estimator: Estimator,
+    squares: list[Image.Image | None],
+    checkpoint: Checkpoint,
+    history: list[tuple[int, Prior]],
+) -> None:
     save_png(out / "skeleton.png", skeleton_picture(prior.points, prior.weights))
     save_svg(out / "skeleton.svg", prior)
     save_links(out / "links.png", prior)
@@ -128,12 +135,18 @@ def draw(out: Path, prior: Prior, estimator: Estimator, squares: list[Image.Imag
         vectors = checkpoint.model.sizes.vectors
         variants = [decode_tokens(estimator, swapped(usual, bank, vectors)) for bank in range(len(prior.banks))]
         save_png(out / "banks.png", bank_sheet(prior, variants))
-    history = history_of(checkpoint.path.parent)
     if len(history) > 1:
         save_evolution(out / "evolution.gif", history)
 
 
-def history_of(run: Path) -> list[tuple[int, Prior]]:
-    """(step, prior) that training left in samples/, in order."""
-    steps = {int(re.sub(r"\D", "", file.stem)): file for file in (run / "samples").glob("prior-*.json")}
-    return [(step, load_prior(steps[step])) for step in sorted(steps)]
+def history_of(run: Path, say: Callable[[str], None]) -> list[tuple[int, Prior]]:
+    """(step, prior) that training left in samples/, in order; what cannot be read is left out."""
+    history = []
+    for file in (run / "samples").glob("prior-*.json"):
+        number = re.fullmatch(r"prior-(\d+)", file.stem)
+        if number:
+            try:
+                history.append((int(number[1]), load_prior(file)))
+            except UsageError as error:
+                say(f"note: left out of evolution.gif: {error}")
+    return sorted(history, key=lambda entry: entry[0])

@@ -9,6 +9,7 @@ from PIL import Image, ImageColor
 from ppl_cli.data.images import UnreadableImageError, decode, walk
 from ppl_cli.errors import UsageError
 
+MIDDLE = 128  # a mask is white, hidden, above it
 NEAR = 24  # how far a pixel may be from the occluder's colour, in each channel of 0..255: JPEG blurs colours
 
 
@@ -21,13 +22,15 @@ class Occluder:
 
     masks: Path | None = None
     colour: tuple[int, int, int] | None = None
-    files: dict[str, Path] = field(default_factory=dict)  # name without suffix -> mask
+    files: dict[str, list[Path]] = field(default_factory=dict)  # name without suffix -> masks
 
     def __post_init__(self) -> None:
         if self.masks is not None:
             if not self.masks.is_dir():
-                raise UsageError(f"--masks {self.masks}: no such folder; it must hold a mask for every image, by the same name")
-            self.files = {stem(path.relative_to(self.masks).as_posix()): path for path in walk(self.masks)}
+                what = "is a file" if self.masks.exists() else "no such folder"
+                raise UsageError(f"--masks {self.masks}: {what}; give a folder with a mask for every image, by the same name")
+            for path in walk(self.masks):
+                self.files.setdefault(stem(path.relative_to(self.masks).as_posix()), []).append(path)
             if not self.files:
                 raise UsageError(f"--masks {self.masks}: no images in this folder")
 
@@ -50,9 +53,7 @@ class Occluder:
         return hidden
 
     def read_mask(self, name: str, image: Image.Image) -> np.ndarray:
-        file = self.files.get(stem(name))
-        if file is None:
-            raise UnreadableImageError(f"no mask for it in {self.masks} (expected {stem(name)}.png)")
+        file = self.mask_of(name)
         try:
             mask = decode(file)
         except UnreadableImageError as error:
@@ -60,7 +61,20 @@ class Occluder:
         if mask.size != image.size:
             sizes = f"{mask.width}x{mask.height}, the image {image.width}x{image.height}"
             raise UnreadableImageError(f"its mask has {sizes} pixels")
-        return np.asarray(mask.convert("L")) > 128
+        values = np.asarray(mask.convert("L"))
+        if 0 < values.max() <= MIDDLE:
+            raise UnreadableImageError(f"its mask has no white: hidden is 255, its largest value is {values.max()}")
+        return values > MIDDLE
+
+    def mask_of(self, name: str) -> Path:
+        """The mask of that very name, else the one that differs in the suffix."""
+        fitting = self.files.get(stem(name), [])
+        exact = [file for file in fitting if file.relative_to(self.masks).as_posix() == name]
+        if not fitting:
+            raise UnreadableImageError(f"no mask for it in {self.masks} (expected {stem(name)}.png)")
+        if len(fitting) > 1 and not exact:
+            raise UnreadableImageError(f"several masks fit: {', '.join(file.name for file in fitting)}")
+        return (exact or fitting)[0]
 
 
 def stem(name: str) -> str:
@@ -70,6 +84,9 @@ def stem(name: str) -> str:
 def parse_colour(text: str) -> tuple[int, int, int]:
     """`#ff0000`, `red` or `255,0,0`."""
     try:
-        return ImageColor.getrgb(f"rgb({text})" if text[:1].isdigit() else text)[:3]
+        colour = ImageColor.getrgb(f"rgb({text})" if text[:1].isdigit() else text)[:3]
+        if max(colour) > 255:
+            raise ValueError
+        return colour
     except ValueError:
         raise UsageError(f"--occluder-color {text}: write a colour as #ff0000, red or 255,0,0") from None

@@ -19,11 +19,13 @@ ROUNDS = 50
 
 @dataclass
 class Recalled:
-    """Poses as the memory knows them: tokens (M, banks), keypoints (M, N, 2), and names of their images, if any."""
+    """Poses as the memory knows them: tokens (M, banks), keypoints (M, N, 2); of images also their names and what was
+    found in them, (M, N, 2)."""
 
     tokens: np.ndarray
     keypoints: np.ndarray
     names: list[str] | None = None
+    found: np.ndarray | None = None
 
 
 @torch.inference_mode()
@@ -39,7 +41,7 @@ def recall_images(
     estimator: Estimator, decode_one: Callable[[int], Decoded], names: Sequence[str], batch: int
 ) -> tuple[Recalled, list[str]]:
     """Recalled poses of images, and what could not be read (name: reason)."""
-    tokens, kept, problems, first = [], [], [], 0
+    tokens, found, kept, problems, first = [], [], [], [], 0
     for held in decode_ahead(decode_one, len(names), batch):
         readable = [row for row, decoded in enumerate(held) if decoded.frame is not None]
         problems += [f"{names[first + row]}: {held[row].problem}" for row in range(len(held)) if row not in set(readable)]
@@ -47,10 +49,12 @@ def recall_images(
             squares = stack_squares([held[row] for row in readable], estimator.model.sizes.image_size)
             keypoints = estimator.estimate(estimator.to_images(squares)).keypoints.float()
             tokens.append(estimator.model.recall(keypoints).indices.cpu().numpy())
+            found.append(keypoints.cpu().numpy())
             kept += [names[first + row] for row in readable]
         first += len(held)
     stacked = np.concatenate(tokens) if tokens else np.zeros((0, estimator.model.sizes.banks), int)
-    return Recalled(stacked, decode_tokens(estimator, stacked), kept), problems
+    poses = np.concatenate(found) if found else np.zeros((0, estimator.model.sizes.keypoints, 2))
+    return Recalled(stacked, decode_tokens(estimator, stacked), kept, poses), problems
 
 
 def build_prior(estimator: Estimator, recalled: Recalled, count: int, names: list[str] | None = None) -> Prior:
@@ -76,10 +80,17 @@ def choose_prototypes(recalled: Recalled, count: int) -> list[Prototype]:
                 frequency=float((nearest == number).mean()),
                 keypoints=recalled.keypoints[index].tolist(),
                 tokens=recalled.tokens[index].tolist(),
-                nearest_image=None if recalled.names is None else recalled.names[index],
+                nearest_image=nearest_image(recalled, recalled.keypoints[index]),
             )
         )
     return result
+
+
+def nearest_image(recalled: Recalled, pose: np.ndarray) -> str | None:
+    """The image whose found pose is nearest to `pose` (N, 2)."""
+    if recalled.names is None:
+        return None
+    return recalled.names[int(pose_distances(pose[None], recalled.found)[0].argmin())]
 
 
 def pose_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -98,6 +98,9 @@ def refine(
                 reconstruction = model.reconstruct(occluded, skeleton).float()
             if record is not None:
                 record.append(Step(rows, current, keypoints, skeleton.float(), reconstruction))
+            # What is not finite stays so, for the next look to find: clamping would hide an infinity.
+            finite = reconstruction.isfinite().all((1, 2, 3))
+            reconstruction = torch.where(finite[:, None, None, None], reconstruction, torch.nan)
             current = reconstruction
             if options.method == "visible":
                 current = torch.where(shown > 0, occluded, reconstruction.clamp(-1, 1))

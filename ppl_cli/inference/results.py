@@ -59,7 +59,7 @@ class Results:
 
     def writer(self, form: str, path: Path) -> "KeypointsCsv | KeypointsCoco | KeypointsNpz":
         if form == "csv":
-            return KeypointsCsv(path, self.iterations is not None, self.every)
+            return KeypointsCsv(path, self.prior.names, self.iterations is not None, self.every)
         return {"coco": KeypointsCoco, "npz": KeypointsNpz}[form](path, self.prior)
 
     def names(self) -> list[str]:
@@ -71,7 +71,7 @@ class Results:
         try:
             if pose.problem is not None:
                 self.skips.add(name, pose)
-                self.skipped += 1
+                self.skipped += pose.width is None  # others keep a pose
             for writer in self.writers:
                 writer.add(name, pose)
         except OSError as error:
@@ -117,10 +117,10 @@ class SkippedCsv:
 
 
 class KeypointsCsv:
-    def __init__(self, path: Path, refined: bool, every: bool):
+    def __init__(self, path: Path, names: list[str], refined: bool, every: bool):
         self.file = path.open("w", newline="", encoding="utf-8")
         self.rows = csv.writer(self.file)
-        self.refined, self.every = refined, every
+        self.names, self.refined, self.every = names, refined, every
         more = ("visible", "moved", "explained") if refined else ()
         self.rows.writerow((*COLUMNS, *more, *(("iteration",) if every else ())))
 
@@ -144,8 +144,8 @@ class KeypointsCsv:
             self.write(name, status, refined.keypoints_px[iteration], refined.confidence[iteration], more)
 
     def write(self, name: str, status: str, points: np.ndarray, confidence: np.ndarray, more: list[tuple]) -> None:
-        for k, ((x, y), sure, rest) in enumerate(zip(points, confidence, more, strict=True)):
-            self.rows.writerow((name, status, f"k{k}", number(x), number(y), number(sure), *rest))
+        for keypoint, (x, y), sure, rest in zip(self.names, points, confidence, more, strict=True):
+            self.rows.writerow((name, status, keypoint, number(x), number(y), number(sure), *rest))
 
     def finish(self) -> None:
         self.file.close()
@@ -157,10 +157,8 @@ class KeypointsCoco:
     def __init__(self, path: Path, prior: Prior):
         self.file = path.open("w", encoding="utf-8")
         self.annotations = spool(path.parent, "w+", encoding="utf-8")
-        count = len(prior.keypoints)
         skeleton = [[i + 1, j + 1] for i, j in prior.strong_links()]
-        names = [f"k{k}" for k in range(count)]
-        category = {"id": 1, "name": "object", "supercategory": "object", "keypoints": names, "skeleton": skeleton}
+        category = {"id": 1, "name": "object", "supercategory": "object", "keypoints": prior.names, "skeleton": skeleton}
         self.file.write(f'{{"categories": [{json.dumps(category)}],\n"images": [')
         self.count = 0
 

@@ -31,8 +31,8 @@ class Inputs:
         return Path(os.path.relpath(self.paths[index], self.roots[index])).as_posix()
 
 
-def gather_inputs(given: list[Path], out: Path) -> Inputs:
-    """Images of files and folders, in the order given; what lies in `out` is left out.
+def gather_inputs(given: list[Path], out: Path, masks: Path | None = None) -> Inputs:
+    """Images of files and folders, in the order given; what lies in `out` or in `masks` is left out.
 
     Names are relative to the folder given, or just the file's own. Where that would give two images one name, all
     names are relative to the folder that holds all inputs.
@@ -41,9 +41,12 @@ def gather_inputs(given: list[Path], out: Path) -> Inputs:
     for path in given:
         if path.is_dir():
             found = list_images(path)
-            results = Path(os.path.abspath(out))
-            if results.is_relative_to(os.path.abspath(path)):
-                found = [image for image in found if not Path(os.path.abspath(image)).is_relative_to(results)]
+            for other in filter(None, (out, masks)):
+                place = Path(os.path.abspath(other))
+                if place == Path(os.path.abspath(path)) and other is masks:
+                    raise UsageError(f"--masks {masks} is the folder of the images too: put the masks into one of their own")
+                if place.is_relative_to(os.path.abspath(path)):
+                    found = [image for image in found if not Path(os.path.abspath(image)).is_relative_to(place)]
             inputs.paths += found
             inputs.roots += [path] * len(found)
         elif path.exists() or path.is_symlink():
@@ -82,14 +85,16 @@ def run_inference(
     say(compute.reason)
 
     estimator = Estimator(checkpoint.model, compute)
+    names = checkpoint.config.prior.names
     resize = checkpoint.config.data.resize
     poses = estimate_poses(estimator, lambda index: decode(inputs.paths[index]), len(inputs.paths), resize, batch)
-    results = Results(out, formats, prior_of(estimator))
+    results = Results(out, formats, prior_of(estimator, names))
     write_poses(poses, inputs, results, draw, strict, "finding poses", say)
 
 
-def prior_of(estimator: Estimator) -> Prior:
-    return Prior.of(estimator.prior.cpu().numpy(), estimator.model.link_weights().detach().cpu().numpy())
+def prior_of(estimator: Estimator, names: list[str] | None = None) -> Prior:
+    """`names` of the keypoints where a given prior has them, else k0, k1, ..."""
+    return Prior.of(estimator.prior.cpu().numpy(), estimator.model.link_weights().detach().cpu().numpy(), names)
 
 
 def write_poses(

@@ -41,7 +41,7 @@ def run_refinement(
     """`until_px` is in pixels of the network's square input."""
     compute = choose_compute(device, precision)
     checkpoint = load_model(source)
-    inputs = gather_inputs(given, out)
+    inputs = gather_inputs(given, out, occluder.masks)
     prepare_out(out, formats, overwrite)
     say(f"{compute.reason}; method {options.method}")
     if not occluder.known:
@@ -53,7 +53,8 @@ def run_refinement(
     if until_px is not None:
         options = replace(options, until=2 * until_px / (checkpoint.model.sizes.image_size - 1))
     refiner = Refiner(estimator, checkpoint, inputs, occluder, options, out if animate else None)
-    results = Results(out, formats, prior_of(estimator), options.iterations, every)
+    names = checkpoint.config.prior.names
+    results = Results(out, formats, prior_of(estimator, names), options.iterations, every)
     write_poses(refiner.poses(batch), inputs, results, draw, strict, "refining poses", say)
     for note in refiner.notes():
         say(f"note: {note}")
@@ -76,6 +77,7 @@ class Refiner:
         self.size, self.resize = checkpoint.config.model.image_size, checkpoint.config.data.resize
         self.typical = None if checkpoint.known is None else checkpoint.known.recall_distance
         self.small: list[str] = []
+        self.whole: list[str] = []  # images of which nothing is hidden, though masks or a colour were given
         self.unexplained = 0
         self.undrawn: list[str] = []
 
@@ -95,8 +97,9 @@ class Refiner:
         if hidden is None:
             return Decoded(frame.apply_image(image), frame, None)
         pixels, covered = frame.apply_occluded(image, hidden)
-        problem = "everything is hidden" if covered.all() else None
-        return Decoded(pixels, frame, None, covered) if problem is None else Decoded(None, None, problem)
+        if covered[frame.picture].all():
+            return Decoded(None, None, f"nothing of it is visible at the network's {self.size} pixels")
+        return Decoded(pixels, frame, None, covered)
 
     def poses_of_batch(self, held: list[Decoded], first: int) -> Iterator[Pose]:
         images = self.estimator.to_images(stack_squares(held, self.size))
@@ -112,6 +115,7 @@ class Refiner:
             if decoded.frame is None:
                 yield no_pose(index, decoded.problem, self.estimator)
                 continue
+            self.whole += [self.inputs.name(index)] if decoded.hidden is not None and not decoded.hidden.any() else []
             if min(decoded.frame.inner) > min(decoded.frame.width, decoded.frame.height):
                 self.small.append(self.inputs.name(index))
             pose = self.pose(index, decoded.frame, refinement, row, under[:, row])
@@ -130,7 +134,8 @@ class Refiner:
             explained = float(refinement.recall_distance[row]) <= self.typical
             self.unexplained += not explained
         moved = np.linalg.norm(points[-1] - points[0], axis=-1)
-        refined = Refined(points, sure, used, visible, moved, explained)
+        inside = ((points >= -0.5) & (points < [frame.width - 0.5, frame.height - 0.5])).all(-1)
+        refined = Refined(points, sure, used, visible & inside, moved, explained)
         problem = f"not finite at iteration {failed}; the pose before it is kept" if failed > 0 else None
         return Pose(index, frame.width, frame.height, points[-1], sure[-1], problem, refined)
 
@@ -150,6 +155,8 @@ class Refiner:
         if self.small:
             count, first = len(self.small), self.small[0]
             yield f"{count} images are smaller than the network's {self.size} pixels and were enlarged ({first}, ...)"
+        if self.whole:
+            yield f"nothing is hidden in {len(self.whole)} of {len(self.inputs.paths)} images (the first: {self.whole[0]})"
         if self.unexplained:
             yield f"{self.unexplained} poses are further from every prototype than 99 % of training poses (`explained` is no)"
         if self.undrawn:

@@ -145,6 +145,9 @@ def test_a_prior_drawn_by_hand_starts_training(tmp_path, tiny_yaml):
     assert ppl("export-prior", tmp_path / "run", "--out", tmp_path / "out") == 0
     assert load_prior(tmp_path / "out/prior.json").names == names
     assert json.loads((tmp_path / "out/categories.json").read_text())["categories"][0]["keypoints"] == names
+    Image.new("RGB", (40, 40)).save(tmp_path / "x.png")
+    assert ppl("infer", tmp_path / "run", tmp_path / "x.png", "--out", tmp_path / "poses") == 0
+    assert (tmp_path / "poses/keypoints.csv").read_text().splitlines()[1].startswith("x.png,ok,head,")
 
 
 @pytest.mark.parametrize(
@@ -210,6 +213,23 @@ def test_the_page_needs_nothing_else_and_no_name_can_break_it(run, tmp_path):
     assert "</script><script>alert" not in page
     content = re.search(r'<script type="application/json" id="prior">(.*?)</script>', page, re.DOTALL)[1]
     assert json.loads(content)["keypoints"][0]["name"] == "</script><script>alert(1)</script>"
+
+
+def test_what_lies_in_samples_cannot_stop_an_export(run, tmp_path, capsys):
+    (run / "samples/prior-copy.json").write_text("{}")
+    (run / "samples/prior-000001.json").write_text("{")
+    assert ppl("export-prior", run, "--out", tmp_path / "out") == 0
+    assert "left out of evolution.gif" in capsys.readouterr().err
+    assert Image.open(tmp_path / "out/evolution.gif").n_frames == 2
+
+
+def test_links_of_zero_give_no_skeleton(run, tmp_path, tiny_yaml):
+    prior = load_prior(run / "prior.json")
+    prior.links = np.zeros((5, 5)).tolist()
+    save_prior(tmp_path / "none.json", prior)
+    out = tmp_path / "started"
+    assert ppl("train", tiny_yaml, "--init-prior", tmp_path / "none.json", "--freeze", "links", "--out", out) == 0
+    assert load_prior(out / "prior.json").strong_links() == []
 
 
 def test_an_export_is_not_written_over(run, tmp_path, capsys):

@@ -40,7 +40,7 @@ def test_k_medoids_is_near_the_best_of_all_choices():
 
 def test_fewer_poses_than_prototypes():
     poses = np.repeat(RNG.normal(size=(2, 3, 2)), 5, 0)
-    prototypes = choose_prototypes(Recalled(np.repeat([[0, 1], [1, 0]], 5, 0), poses, [str(i) for i in range(10)]), 6)
+    prototypes = choose_prototypes(Recalled(np.repeat([[0, 1], [1, 0]], 5, 0), poses), 6)
     assert [prototype.frequency for prototype in prototypes] == [0.5, 0.5]
     assert {tuple(prototype.tokens) for prototype in prototypes} == {(0, 1), (1, 0)}
     assert choose_prototypes(Recalled(np.zeros((0, 2), int), np.zeros((0, 3, 2))), 6) == []
@@ -48,9 +48,11 @@ def test_fewer_poses_than_prototypes():
 
 def test_frequencies_count_the_nearest_poses_most_frequent_first():
     poses = np.concatenate([np.zeros((6, 2, 2)), np.ones((3, 2, 2)), np.full((1, 2, 2), 5.0)])
-    prototypes = choose_prototypes(Recalled(np.arange(10)[:, None], poses, [f"{i}.png" for i in range(10)]), 3)
+    found = poses + np.linspace(0.3, 0.03, 10)[:, None, None]  # later images were found nearer to what is recalled
+    found[9] = 7.0
+    prototypes = choose_prototypes(Recalled(np.arange(10)[:, None], poses, [f"{i}.png" for i in range(10)], found), 3)
     assert [prototype.frequency for prototype in prototypes] == pytest.approx([0.6, 0.3, 0.1])
-    assert prototypes[2].nearest_image == "9.png"
+    assert [prototype.nearest_image for prototype in prototypes] == ["5.png", "8.png", "9.png"]
 
 
 @pytest.fixture

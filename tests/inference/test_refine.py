@@ -103,7 +103,9 @@ def test_converged_images_stop_and_keep_their_pose(estimator, images, visible):
     assert len(set(refined.used.tolist())) > 1
 
 
-def test_a_reconstruction_that_is_not_finite_costs_only_its_image(estimator, images, visible, monkeypatch):
+@pytest.mark.parametrize("method", ["visible", "paper"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_reconstruction_that_is_not_finite_costs_only_its_image(estimator, images, visible, monkeypatch, value, method):
     real = type(estimator.model).reconstruct
     calls = []
 
@@ -111,14 +113,15 @@ def test_a_reconstruction_that_is_not_finite_costs_only_its_image(estimator, ima
         calls.append(1)
         result = real(model, reference, skeleton)
         if len(calls) == 2:
-            result[1] = torch.nan
+            result[1, 0, 10, 10] = value
         return result
 
-    fine = refine(estimator, images, visible)
+    options = Options(4, method)
+    fine = refine(estimator, images, visible, options)
     monkeypatch.setattr(type(estimator.model), "reconstruct", broken)
-    refined = refine(estimator, images, visible)
+    refined = refine(estimator, images, visible, options)
     assert refined.failed.tolist() == [-1, 2, -1, -1]
-    assert refined.used.tolist() == [4, 1, 4, 0]
+    assert refined.used.tolist() == [4, 1, 4, 0 if method == "visible" else 4]
     assert torch.allclose(refined.keypoints[:, [0, 2, 3]], fine.keypoints[:, [0, 2, 3]], atol=1e-5)
     assert torch.equal(refined.keypoints[2:, 1], refined.keypoints[1, 1].expand(3, -1, -1))
 

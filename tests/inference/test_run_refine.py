@@ -132,7 +132,9 @@ def test_without_a_mask_the_paper_s_procedure_is_run_and_said(model_file, occlud
     err = capsys.readouterr().err
     assert "method paper" in err
     assert "nothing says what is hidden" in err
-    assert (np.load(tmp_path / "out/keypoints_iterations.npz")["visible"]).all()
+    every = np.load(tmp_path / "out/keypoints_iterations.npz")
+    points = every["keypoints_px"][:, -1]
+    assert np.array_equal(every["visible"], ((points >= -0.5) & (points < 63.5)).all(-1))
 
 
 def test_gifs_strips_and_overlays(model_file, occluded, tmp_path):
@@ -206,9 +208,69 @@ def test_bad_images_and_masks_cost_only_themselves(model_file, occluded, tmp_pat
     assert run(model_file, images, "--masks", masks, "--out", out, "--overwrite", "--strict") == 1
 
 
+def test_of_a_letterboxed_image_only_the_picture_counts(model_file, tmp_path):
+    """Its padding is never hidden, and never shows a keypoint."""
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    stripes = np.full((30, 90), 255, np.uint8)
+    stripes[::5] = 0  # a fifth of the rows is visible: too thin for the network to see
+    for name, mask in (
+        ("hidden", stripes),
+        ("half", np.where(np.arange(90) < 45, 255, 0).astype(np.uint8)[None].repeat(30, 0)),
+    ):
+        Image.fromarray(figure(0, 90)[0][:30]).save(tmp_path / f"images/{name}.png")
+        Image.fromarray(mask).save(tmp_path / f"masks/{name}.png")
+    out = tmp_path / "out"
+    assert run(model_file, tmp_path / "images", "--masks", tmp_path / "masks", "--out", out) == 0
+    assert {row["image"]: row["reason"] for row in table(out / "skipped.csv")} == {
+        "hidden.png": "nothing of it is visible at the network's 32 pixels"
+    }
+    beyond = 0
+    for row in table(out / "keypoints.csv"):
+        if row["image"] == "half.png" and not (-0.5 <= float(row["y"]) < 29.5 and -0.5 <= float(row["x"]) < 89.5):
+            assert row["visible"] == "no"
+            beyond += 1
+    assert beyond
+
+
+def test_which_mask_belongs_to_an_image(model_file, occluded, tmp_path, capsys):
+    images, masks = occluded
+    picture = Image.open(images / "a.png")
+    picture.save(images / "a.bmp")
+    picture.save(images / "d.png")
+    Image.new("L", (64, 64)).save(masks / "a.bmp")  # nothing hidden in this one
+    for suffix in ("bmp", "tif"):
+        Image.new("L", (64, 64)).save(masks / f"d.{suffix}")
+    Image.fromarray(np.eye(64, dtype=np.uint8)).save(masks / "b.png")  # 0 and 1
+    out = tmp_path / "out"
+    assert run(model_file, images, "--masks", masks, "--out", out) == 0
+    reasons = {row["image"]: row["reason"] for row in table(out / "skipped.csv")}
+    assert reasons == {
+        "d.png": "several masks fit: d.bmp, d.tif",
+        "b.png": "its mask has no white: hidden is 255, its largest value is 1",
+    }
+    every = np.load(out / "keypoints_iterations.npz")
+    used = dict(zip(every["images"].tolist(), every["iterations_used"].tolist(), strict=True))
+    assert (used["a.png"], used["a.bmp"]) == (4, 0)
+    assert "nothing is hidden in 1 of 5 images (the first: a.bmp)" in capsys.readouterr().err
+
+
+def test_masks_among_the_images_are_not_refined(model_file, occluded, tmp_path, capsys):
+    images, masks = occluded
+    masks.rename(images / "masks")
+    out = tmp_path / "out"
+    assert run(model_file, images, "--masks", images / "masks", "--out", out) == 0
+    assert set(np.load(out / "keypoints.npz")["images"]) == {"a.png", "b.png", "sub/c.png"}
+    assert run(model_file, images / "masks", "--masks", images / "masks", "--out", tmp_path / "x") == 2
+    assert "is the folder of the images too" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (("--occluder-color", "300,0,0"), "write a colour"),
+        (("--occluder-color", ""), "write a colour"),
+        (("--iterations", "1000000"), "--iterations"),
         (("--masks", "nowhere"), "--masks nowhere: no such folder"),
         (("--occluder-color", "blurple"), "--occluder-color blurple: write a colour"),
         (("--method", "best"), "write visible or paper"),
