@@ -80,6 +80,7 @@ class PosePriorLearner(nn.Module):
         """Set the keypoint prior (N, 2), where it is a parameter, and the links (N, N) >= 0; None leaves one as it is."""
         if keypoints is not None:
             self.given_keypoints.copy_(keypoints)
+            self.encoder.start_at_prior()
         if links is not None:
             weights = links.clamp_min(FAINTEST).triu(1) + FAINTEST * torch.ones_like(links).tril()
             self.raw_links.copy_((weights + torch.log(-torch.expm1(-weights))) / LINK_SCALE)  # softplus, inverted

@@ -11,6 +11,8 @@ from torch import nn
 
 from ppl_cli.model.blocks import ResidualDown, UpConv, conv3x3
 
+NEAR_IDENTITY = 0.1  # of the last weights' usual size, where poses are to begin at a given prior
+
 
 class Estimate(NamedTuple):
     keypoints: torch.Tensor  # (B, N, 2) (x, y), normalised; may leave [-1, 1]
@@ -43,6 +45,13 @@ class Encoder(nn.Module):
         self.attend = conv3x3(features, keypoints)
         self.embed_position = nn.Linear(2, features)
         self.regress = nn.Sequential(nn.Linear(3 * features, features), nn.LeakyReLU(0.01), nn.Linear(features, 6))
+
+    @torch.no_grad()
+    def start_at_prior(self) -> None:
+        """Begin with affine transforms near the identity, so that every pose begins near the keypoint prior."""
+        last = self.regress[-1]
+        last.weight.mul_(NEAR_IDENTITY)
+        last.bias.copy_(torch.tensor([1.0, 0, 0, 0, 1, 0]))
 
     def forward(self, images: torch.Tensor, prior: torch.Tensor) -> Estimate:
         """images (B, 3, S, S) in [-1, 1]; prior (N, 2) in [-1, 1]."""

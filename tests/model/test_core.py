@@ -88,3 +88,23 @@ def test_bfloat16_autocast_keeps_pose_and_memory_in_float32(model):
     assert output.reconstruction.dtype == torch.bfloat16
     assert output.estimate.keypoints.dtype == output.skeleton_map.dtype == torch.float32
     assert output.recall.keypoints.dtype == output.recall.tokens.dtype == torch.float32
+
+
+def test_poses_begin_at_a_given_prior():
+    from dataclasses import replace
+
+    sizes = Sizes(image_size=32, keypoints=6, width=4, banks=3, vectors=4, dimension=16, given_keypoints=True)
+    torch.manual_seed(0)
+    model, plain = PosePriorLearner(sizes).eval(), PosePriorLearner(replace(sizes, given_keypoints=False)).eval()
+    keypoints = torch.rand(6, 2) * 1.6 - 0.8
+    links = torch.rand(6, 6).triu(1)
+    links = links + links.T
+    model.start_from(keypoints, links)
+    images = torch.rand(4, 3, 32, 32) * 2 - 1
+    found = model.estimate(images).keypoints
+    assert (found - keypoints).norm(dim=-1).max() < 0.15
+    assert (plain.estimate(images).keypoints - plain.distil_prior()).norm(dim=-1).mean() > 0.2
+    assert torch.allclose(model.link_weights(), links, atol=1e-5)
+    assert torch.equal(model.distil_prior(), keypoints)
+    found.sum().backward()  # a given prior learns, where it is not frozen
+    assert model.given_keypoints.grad.abs().sum() > 0
