@@ -45,9 +45,13 @@ def run_refinement(
     prepare_out(out, formats, overwrite)
     say(f"{compute.reason}; method {options.method}")
     if not occluder.known:
+        effect = {
+            "paper": "the paper's procedure is run, which can make poses worse (README, Refinement)",
+            "visible": "method visible leaves every pose as it is found",
+        }
         say(
-            "note: nothing says what is hidden, so whole images are taken as visible and the paper's procedure is run; it can "
-            "make poses worse (README, Refinement). Give --masks or --occluder-color"
+            "note: nothing says what is hidden, so whole images are taken as visible: "
+            f"{effect[options.method]}. Give --masks or --occluder-color"
         )
     estimator = Estimator(checkpoint.model, compute)
     if until_px is not None:

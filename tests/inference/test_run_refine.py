@@ -135,6 +135,9 @@ def test_without_a_mask_the_paper_s_procedure_is_run_and_said(model_file, occlud
     every = np.load(tmp_path / "out/keypoints_iterations.npz")
     points = every["keypoints_px"][:, -1]
     assert np.array_equal(every["visible"], ((points >= -0.5) & (points < 63.5)).all(-1))
+    assert run(model_file, occluded[0], "--out", tmp_path / "same", "--method", "visible") == 0
+    assert "leaves every pose as it is found" in capsys.readouterr().err
+    assert np.load(tmp_path / "same/keypoints_iterations.npz")["moved_px"].max() == 0
 
 
 def test_gifs_strips_and_overlays(model_file, occluded, tmp_path):
