@@ -56,7 +56,7 @@ def open_h5(path: Path):
     try:
         import h5py
     except ImportError as error:
-        raise PPLError("reading .h5 files needs h5py: pip install 'ppl-cli[datasets]'") from error
+        raise PPLError("reading .h5 files needs h5py: pip install h5py") from error
     try:
         return h5py.File(path, "r")
     except OSError as error:

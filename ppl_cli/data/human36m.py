@@ -86,7 +86,7 @@ def read_landmarks(file: Path) -> np.ndarray:
     try:
         from scipy.io import loadmat
     except ImportError as error:
-        raise PPLError("reading .mat files needs scipy: pip install 'ppl-cli[datasets]'") from error
+        raise PPLError("reading .mat files needs scipy: pip install scipy") from error
     try:
         points = np.asarray(loadmat(file)["keypoints_2d"], np.float64)
     except Exception as error:  # damaged files raise anything

@@ -68,5 +68,5 @@ def assignment_solver() -> Callable:
     try:
         from scipy.optimize import linear_sum_assignment
     except ImportError as error:
-        raise PPLError("the matching protocol needs scipy: pip install 'ppl-cli[datasets]'") from error
+        raise PPLError("the matching protocol needs scipy: pip install scipy") from error
     return linear_sum_assignment
