@@ -99,7 +99,9 @@ class LossConfig(Section):
 
 class TrainConfig(Section):
     steps: Positive = 20_000
-    batch: Positive = 64
+    batch: Positive | Literal["auto"] = 64  # images per step, of each process; auto: as many as fit, up to 64
+    accumulate: Positive = 1  # pieces that a batch is computed in, one after the other: less memory, the same step
+    compile: bool | Literal["auto"] = "auto"  # torch.compile; auto: on a CUDA GPU
     learning_rate: float = Field(1e-4, gt=0)  # Adam
     link_rate: float = Field(1.0, ge=0)  # learning rate of the links, relative to learning_rate
     flip: bool = True  # random horizontal flips
@@ -135,6 +137,8 @@ class Config(Section):
             raise ValueError("data.kind figures draws its own images; for yours write: ppl train folder --data FOLDER")
         if self.data.kind not in ("folder", "video_frames") and self.data.split != "auto":
             raise ValueError(f"data.split has no meaning for data.kind {self.data.kind}")
+        if self.train.batch != "auto" and self.train.batch % self.train.accumulate:
+            raise ValueError(f"train.batch ({self.train.batch}) cannot be cut into train.accumulate ({self.train.accumulate})")
         if self.loss.kind == "multiscale" and self.loss.weights:
             raise ValueError("loss.kind multiscale needs no perceptual weights; leave out --perceptual-weights")
         if self.reference.kind == "video" and self.data.kind not in VIDEOS:

@@ -1,5 +1,6 @@
 """Which device and precision to compute with, and why."""
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -25,13 +26,20 @@ class Compute:
 
 
 def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
-    """`device`: auto, cpu, cuda, cuda:N, mps; `precision`: auto, fp32, bf16. UsageError if it is not there."""
+    """`device`: auto, cpu, cuda, cuda:N, mps; `precision`: auto, fp32, bf16. UsageError if it is not there.
+
+    Of several processes on one machine (torchrun's LOCAL_RANK) each takes the GPU of its number.
+    """
     if device == "auto":
         chosen = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         reason = {"cuda": "a CUDA GPU is there", "mps": "an Apple GPU is there", "cpu": "no GPU was found"}[chosen]
     else:
         chosen, reason = device, "as asked"
         check_device(device)
+    local = os.environ.get("LOCAL_RANK", "")
+    if chosen == "cuda" and local.isdecimal():
+        chosen = f"cuda:{local}"
+        check_device(chosen)
     where = torch.device(chosen)
     if precision == "auto":
         precision = "bf16" if where.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
@@ -52,3 +60,8 @@ def check_device(device: str) -> None:
             raise UsageError(f"--device {device}: this machine has {torch.cuda.device_count()} GPU(s), counted from 0")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: PyTorch sees no Apple GPU on this machine; use --device cpu")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether PyTorch, on any device, or Python could not get the memory it asked for."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory: you tried" in str(error)

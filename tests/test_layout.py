@@ -8,7 +8,7 @@ FLOORS = [
     {"cli", "__main__"},
     {"evaluation"},
     {"training", "inference"},
-    {"checkpoint", "drawing"},
+    {"checkpoint", "drawing", "distributed"},
     {"config", "reference", "data", "prior", "device", "files", "pickles"},
     {"model", "errors"},
 ]

@@ -69,10 +69,15 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character gets a question mark
+    follower = os.environ.get("RANK", "0") != "0"
+    if follower:  # of several processes the first one talks
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill cleans up as Ctrl-C does
     try:
         code = app(arguments, prog_name="ppl", standalone_mode=False)
     except BaseException as error:
+        if follower and type(error).__name__ != "UsageError":  # wrong usage is the same everywhere
+            sys.stderr = sys.__stderr__
         if debug and not isinstance(error, SystemExit):
             traceback.print_exc()
         sys.exit(report(error))

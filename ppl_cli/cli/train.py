@@ -68,7 +68,7 @@ def train(
     trained, chosen, folder, compute = run_training(
         config, out, say, tuple(set_), settings, resume, overwrite, strict, device, precision
     )
-    print(f"{trained.step} steps, {trained.seconds:.0f} s: {folder}")
+    print(f"{trained.step} steps, {trained.seconds:.0f} s, peak memory {trained.peak_memory_gib:.1f} GiB: {folder}")
     if chosen.data.kind == "figures":
         from ppl_cli.evaluation.run import held_out
 

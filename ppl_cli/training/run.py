@@ -4,14 +4,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import torch
+
 from ppl_cli.config import Config, load_config
 from ppl_cli.data.datasets import list_part, open_listing
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.listing import Listing
 from ppl_cli.device import Compute, choose_compute
+from ppl_cli.distributed import World, processes
 from ppl_cli.errors import UsageError
 from ppl_cli.files import make_folder
 from ppl_cli.prior import Prior, load_prior
+from ppl_cli.training.batch_size import largest_batch
 from ppl_cli.training.loop import Trained, train
 from ppl_cli.training.metrics import check_tensorboard
 from ppl_cli.training.reconstruction import reconstruction_loss
@@ -35,11 +39,36 @@ def run_training(
         raise UsageError("--resume and --overwrite exclude each other")
     config = load_config(source, overrides, **(settings or {}))
     compute = choose_compute(device, precision)
+    with processes(compute) as world:
+        trained, config, folder = run_in(
+            world, compute, config, source, out, say if world.leader else silent, overrides, settings, resume, overwrite, strict
+        )
+    return trained, config, folder, compute
+
+
+def silent(line: str) -> None:
+    """What processes other than the leader say."""
+
+
+def run_in(
+    world: World,
+    compute: Compute,
+    config: Config,
+    source: str,
+    out: Path | None,
+    say: Callable[[str], None],
+    overrides: tuple[str, ...],
+    settings: dict[str, str | None] | None,
+    resume: bool,
+    overwrite: bool,
+    strict: bool,
+) -> tuple[Trained, Config, Path]:
     listing = None if resume else training_images(config)
     prior = None if resume else given_prior(config)
     if prior is not None:
         config = config.model_copy(update={"prior": config.prior.model_copy(update={"names": prior.names})})
-    folder = choose_run_folder(config.name, out, resume, overwrite)
+    folder = choose_run_folder(config.name, out, resume, overwrite) if world.leader else Path()
+    folder = world.from_leader(folder)
     ours = False  # whether what lies in the folder was written by this call
     try:
         if resume:
@@ -56,19 +85,30 @@ def run_training(
         kept = "in memory" if images.cache is not None else "read again for every batch (data.cache_gib is too small)"
         say(f"{len(images)} images{skipped}, {kept}; run folder {folder}")
         make_folder(folder / "samples")
-        if overwrite:
+        if overwrite and world.leader:
             clear_run(folder)
         ours = not resume
+        config = fit_batch(config, loss, compute, world, say)
         try:
-            trained = train(config, images, loss, folder, compute, say, resume, strict, prior)
+            trained = train(config, images, loss, folder, compute, say, resume, strict, prior, world)
         finally:
-            if (folder / "training.pt").is_file() and not resume:
+            if (folder / "training.pt").is_file() and not resume and world.leader:
                 write_skipped(folder, images.skipped)
     except BaseException:
-        if not (folder / "training.pt").is_file():
+        if world.leader and not (folder / "training.pt").is_file():
             remove_what_never_began(folder, ours)
         raise
-    return trained, config, folder, compute
+    return trained, config, folder
+
+
+def fit_batch(config: Config, loss: torch.nn.Module, compute: Compute, world: World, say: Callable[[str], None]) -> Config:
+    """With a number for `train.batch: auto`."""
+    if config.train.batch != "auto":
+        return config
+    batch = world.from_leader(largest_batch(config, loss, compute) if world.leader else 0)
+    batch = max(batch, config.train.accumulate) // config.train.accumulate * config.train.accumulate
+    say(f"train.batch: {batch} (auto: what fits into the memory of {compute.device}, at most 64)")
+    return config.model_copy(update={"train": config.train.model_copy(update={"batch": batch})})
 
 
 def training_images(config: Config) -> Listing:

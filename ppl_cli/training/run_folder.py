@@ -13,7 +13,7 @@ FILES = ("config.yaml", "model.safetensors", "training.pt", "metrics.csv", "prio
 
 # What may differ when a run goes on; everything else would make it another run.
 FREE_TO_CHANGE = ("train.steps", "train.log_every", "train.save_every", "train.sample_every", "train.tensorboard")
-FREE_TO_CHANGE += ("data.path", "data.cache_gib", "loss.weights", "name")
+FREE_TO_CHANGE += ("data.path", "data.cache_gib", "loss.weights", "name", "train.compile")
 
 
 def choose_run_folder(name: str, out: Path | None, resume: bool, overwrite: bool) -> Path:

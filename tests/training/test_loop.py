@@ -18,6 +18,7 @@ from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
 from ppl_cli.training import loop
 from ppl_cli.training import run as training_run
 from ppl_cli.training.run import run_training
+from ppl_cli.training.step import TrainingStep, eased
 
 
 def quiet(line: str) -> None:
@@ -132,7 +133,7 @@ def test_a_run_can_be_resumed_from_its_first_moment(tiny, tmp_path, monkeypatch)
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "pose_losses", killed)
+        patched.setattr(TrainingStep, "forward", killed)
         with pytest.raises(Killed):
             run(tiny, tmp_path / "parts")
     run(tiny, tmp_path / "parts", resume=True)
@@ -149,7 +150,7 @@ def test_weights_that_are_no_numbers_are_never_saved(tiny, tmp_path, monkeypatch
         steps += 1
         return (keypoints.sum() * 0).sqrt() if steps == 6 else keypoints.sum() * 0
 
-    monkeypatch.setattr(loop, "boundary_loss", broken)
+    monkeypatch.setattr("ppl_cli.training.step.boundary_loss", broken)
     with pytest.raises(PPLError, match="step 6: a weight is no longer a number"):
         run(tiny, tmp_path / "run")
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
@@ -273,8 +274,8 @@ def test_bf16_keeps_to_the_losses_of_fp32(tiny, tmp_path):
 
 def test_leading_losses_fall_to_their_rest(tiny):
     config = tiny.model_copy(update={"loss": tiny.loss.model_copy(update={"ease_from": 10, "ease_to": 20, "eased": 0.1})})
-    assert [round(loop.eased(config, step), 3) for step in (0, 10, 15, 20, 1000)] == [1, 1, 0.55, 0.1, 0.1]
-    assert loop.eased(tiny, 10**6) == 1
+    assert [round(eased(config, step), 3) for step in (0, 10, 15, 20, 1000)] == [1, 1, 0.55, 0.1, 0.1]
+    assert eased(tiny, 10**6) == 1
 
 
 def test_tensorboard_gets_the_rows_of_metrics_or_says_how_to_install_it(tiny, tmp_path):
@@ -294,10 +295,10 @@ def test_a_second_signal_does_not_stop_the_saving(tiny, tmp_path, monkeypatch):
     def signalled(*arguments):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
-        return pose_losses(*arguments)
+        return forward(*arguments)
 
-    pose_losses = loop.pose_losses
-    monkeypatch.setattr(loop, "pose_losses", signalled)
+    forward = TrainingStep.forward
+    monkeypatch.setattr(TrainingStep, "forward", signalled)
     with pytest.raises(InterruptedRunError, match="stopped at step 1"):
         run(tiny, tmp_path / "run")
     assert torch.load(tmp_path / "run" / "training.pt", weights_only=True)["step"] == 1
