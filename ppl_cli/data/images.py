@@ -3,7 +3,8 @@
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,30 +14,66 @@ from ppl_cli.data.frame import PADDING
 from ppl_cli.errors import UsageError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+KINDS = " ".join(suffix[1:] for suffix in SUFFIXES)
+END = "\0\0"  # no file name holds it
 
 
 class UnreadableImageError(Exception):
     """An image that cannot be decoded; the message says why, without the file's name."""
 
 
-def natural_order(name: str) -> tuple:
-    """Sort key in which frame_2 comes before frame_10, whatever the case."""
-    return [(0, int(part)) if part.isdecimal() else (1, part.casefold()) for part in re.split(r"(\d+)", name)], name
+def natural_order(name: str) -> str:
+    """Sort key in which frame_2 comes before frame_10, whatever the case; a million names can afford it.
+
+    A number is preceded by its length, and the name itself comes last, after `END`.
+    """
+    return re.sub(r"\d+", sortable_number, name.casefold()) + END + name
 
 
-def walk(folder: Path) -> Iterator[Path]:
-    """Image files below `folder`, recursive, in natural order; hidden files and linked folders are skipped."""
+def sortable_number(digits: re.Match) -> str:
+    number = str(int(digits[0]))
+    return f"\0{chr(len(number))}{number}"
+
+
+def image_names(folder: Path, without: Collection[str] = (), others: Counter[str] | None = None) -> Iterator[str]:
+    """Image files below `folder`: their names relative to it, with "/" between, recursive, in natural order.
+
+    Hidden files, linked folders and the folders `without` (absolute paths) are skipped. Files of other types are counted
+    in `others` by their suffix.
+    """
+    if os.path.abspath(folder) in without:
+        return
+    open_folders = [("", sorted_entries(str(folder), others))]
+    while open_folders:
+        above, entries = open_folders[-1]
+        if not entries:
+            open_folders.pop()
+            continue
+        name = above + entries.pop().rpartition(END)[2]
+        if not name.endswith("/"):
+            yield name
+        elif os.path.abspath(place := os.path.join(folder, name)) not in without:
+            open_folders.append((name, sorted_entries(place, others)))
+
+
+def sorted_entries(folder: str, others: Counter[str] | None) -> list[str]:
+    """Images and, with "/" at the end, sub-folders of one folder as keys of their natural order, the first one last."""
+    keys = []
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: natural_order(entry.name))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    keys.append(natural_order(entry.name) + "/")
+                elif entry.name.lower().endswith(SUFFIXES) and not is_folder(entry):
+                    keys.append(natural_order(entry.name))
+                elif others is not None and not is_folder(entry):
+                    others[os.path.splitext(entry.name)[1].lower()[1:]] += 1
     except OSError as error:
         raise UsageError(f"cannot list the folder {folder}: {error.strerror}") from error
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from walk(Path(entry.path))
-        elif entry.name.lower().endswith(SUFFIXES) and not is_folder(entry):
-            yield Path(entry.path)
+    keys.sort(reverse=True)
+    return keys
 
 
 def is_folder(entry: os.DirEntry) -> bool:
@@ -47,21 +84,35 @@ def is_folder(entry: os.DirEntry) -> bool:
         return False
 
 
-def list_images(folder: Path) -> list[Path]:
-    """All images below a folder. UsageError if it is missing or holds none."""
+def note_others(others: Counter[str]) -> list[str]:
+    """One line for the user on the files of other types, or none."""
+    known = Counter({suffix: n for suffix, n in others.items() if re.fullmatch("[a-z0-9]{1,5}", suffix)})
+    types = [f"{n} {suffix}" for suffix, n in known.most_common(5)]
+    rest = others.total() - sum(n for _, n in known.most_common(5))
+    types += [f"{rest} of other types"] if rest else []
+    return [f"files that are no images to ppl are left out: {', '.join(types)} (it reads {KINDS})"] if types else []
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Image files below `folder`, as `image_names` lists them."""
+    return (folder / name for name in image_names(folder))
+
+
+def list_names(folder: Path, others: Counter[str] | None = None) -> list[str]:
+    """All `image_names` below a folder. UsageError if it is missing or holds none."""
     if not folder.exists():
         raise UsageError(f"no such folder: {folder}")
     if not folder.is_dir():
         raise UsageError(f"{folder} is a file; a folder of images is expected")
-    check_not_empty(folder)
-    return list(walk(folder))
+    names = list(image_names(folder, others=others))
+    if not names:
+        raise UsageError(f"no images in {folder} (looked for {KINDS}, also in its sub-folders)")
+    return names
 
 
-def check_not_empty(folder: Path) -> None:
-    """UsageError if there is no image below the folder; looks no further than the first."""
-    if next(walk(folder), None) is None:
-        kinds = " ".join(suffix[1:] for suffix in SUFFIXES)
-        raise UsageError(f"no images in {folder} (looked for {kinds}, also in its sub-folders)")
+def list_images(folder: Path) -> list[Path]:
+    """The same as paths, which take several times the memory."""
+    return [folder / name for name in list_names(folder)]
 
 
 def decode(path: Path) -> Image.Image:

@@ -24,8 +24,8 @@ from ppl_cli.drawing.prior import (
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.files import make_folder
 from ppl_cli.inference.estimate import Decoded, Estimator, decode_square
+from ppl_cli.inference.inputs import gather_inputs
 from ppl_cli.inference.prototypes import Recalled, build_prior, decode_tokens, recall_images, swapped
-from ppl_cli.inference.run import gather_inputs
 from ppl_cli.inference.skeletons import FILES as SKELETONS
 from ppl_cli.inference.skeletons import save_skeletons
 from ppl_cli.prior import Prior, load_prior, save_npz, save_prior

@@ -9,15 +9,16 @@ import torch
 
 from ppl_cli.checkpoint import Checkpoint, load_model
 from ppl_cli.data.frame import Frame
-from ppl_cli.data.images import UnreadableImageError, decode
+from ppl_cli.data.images import UnreadableImageError, decode, note_others
 from ppl_cli.device import choose_compute
 from ppl_cli.drawing.strips import Column, save_gif, save_strip
 from ppl_cli.errors import PPLError
 from ppl_cli.inference.estimate import Decoded, Estimator, Pose, Refined, decode_ahead, no_pose, stack_squares
+from ppl_cli.inference.inputs import Inputs, gather_inputs
 from ppl_cli.inference.occluder import Occluder
 from ppl_cli.inference.refine import Options, Refinement, Step, refine, seen
 from ppl_cli.inference.results import Results
-from ppl_cli.inference.run import Inputs, gather_inputs, prepare_out, prior_of, write_poses
+from ppl_cli.inference.run import prepare_out, prior_of, write_poses
 
 
 def run_refinement(
@@ -44,6 +45,8 @@ def run_refinement(
     inputs = gather_inputs(given, out, occluder.masks)
     prepare_out(out, formats, overwrite)
     say(f"{compute.reason}; method {options.method}")
+    for note in note_others(inputs.others):
+        say(f"note: {note}")
     if not occluder.known:
         effect = {
             "paper": "the paper's procedure is run, which can make poses worse (README, Refinement)",
