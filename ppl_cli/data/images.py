@@ -1,10 +1,13 @@
 """Image files: listing folders and decoding, whatever a folder may hold."""
 
+import ctypes
 import os
 import re
 import stat
+import warnings
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +15,15 @@ from PIL import Image, ImageOps
 
 from ppl_cli.data.frame import PADDING
 from ppl_cli.errors import UsageError
+from ppl_cli.names import on_screen
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 KINDS = " ".join(suffix[1:] for suffix in SUFFIXES)
+BLOCK = 1 << 20  # pixels scaled at a time
 END = "\0\0"  # no file name holds it
+
+# What Pillow may open: more of its formats run other programs (EPS) or read rarely tested code.
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 
 
 class UnreadableImageError(Exception):
@@ -124,9 +132,12 @@ def decode(path: Path) -> Image.Image:
         # A named pipe or a device would block for ever.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise UnreadableImageError("not a regular file")
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
+            if 0 in image.size:
+                raise UnreadableImageError("it has no pixels")
             image.load()
-            return to_rgb(ImageOps.exif_transpose(image))
+            turn_as_displayed(image)
+            return to_rgb(image)
     except UnreadableImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -138,7 +149,31 @@ def decode(path: Path) -> Image.Image:
     except MemoryError as error:
         raise UnreadableImageError("too large for this machine's memory") from error
     except Exception as error:  # damaged files raise anything from SyntaxError to struct.error
-        raise UnreadableImageError(" ".join(f"damaged: {error}".split())) from error
+        if isinstance(error, OSError) and error.strerror:
+            raise UnreadableImageError(f"cannot be read: {error.strerror}") from error
+        raise UnreadableImageError(on_screen(" ".join(f"damaged: {error}".split()))[:200]) from error
+
+
+def turn_as_displayed(image: Image.Image) -> None:
+    """In place: a copy of a large photograph takes as much memory again. EXIF may hold anything, and the pixels be sound."""
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except MemoryError:
+        raise
+    except Exception:
+        pass
+
+
+def quiet_decoders() -> None:
+    """What is wrong with an image reaches the user once, in skipped.csv, and not as a flood of warnings."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    with suppress(AttributeError, OSError):  # where Pillow's libtiff can be reached
+        library = ctypes.CDLL(Image.core.__file__)
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
+
+
+quiet_decoders()
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -159,12 +194,16 @@ def grey_to_8_bits(values: np.ndarray, mode: str) -> np.ndarray:
 
     Mode I (32 bits) does not say which range a file uses, so its largest value decides.
     """
-    values = np.nan_to_num(values.astype(np.float64))
-    low, high = float(values.min()), float(values.max())
     if mode == "F":
+        finite = values[np.isfinite(values)]
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
         low, high = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
-    elif mode.startswith("I;16"):
-        low, high = 0.0, 65535.0
     else:
-        low, high = 0.0, 255.0 if high <= 255 else 65535.0 if high <= 65535 else high
-    return np.rint(np.clip((values - low) / max(high - low, 1e-12), 0, 1) * 255).astype(np.uint8)
+        highest = 65535.0 if mode.startswith("I;16") else float(values.max())
+        low, high = 0.0, 255.0 if highest <= 255 else max(highest, 65535.0)
+    grey = np.empty(values.size, np.uint8)
+    for at in range(0, values.size, BLOCK):  # or a large image would take eight times its memory
+        with np.errstate(invalid="ignore"):  # NaN
+            share = (values.reshape(-1)[at : at + BLOCK].astype(np.float64) - low) / max(high - low, 1e-12)
+        grey[at : at + BLOCK] = np.rint(np.nan_to_num(share, posinf=1).clip(0, 1) * 255)
+    return grey.reshape(values.shape)

@@ -12,7 +12,7 @@ from ppl_cli.data.images import UnreadableImageError, decode, note_others
 from ppl_cli.device import choose_compute
 from ppl_cli.drawing.overlay import overlay
 from ppl_cli.errors import PPLError, UsageError
-from ppl_cli.files import make_folder, replacing
+from ppl_cli.files import folder_below, make_folder, replacing
 from ppl_cli.inference.estimate import Estimator, Pose, estimate_poses
 from ppl_cli.inference.inputs import Inputs, gather_inputs
 from ppl_cli.inference.results import FILES, ITERATIONS_FILE, Results
@@ -66,7 +66,7 @@ def write_poses(
                 raise PPLError(f"{inputs.paths[pose.index]}: {pose.problem} (--strict stops at the first such image)")
             results.add(name, pose)
             if draw and pose.width is not None:
-                problem = draw_overlay(out / "overlay", name, inputs.paths[pose.index], pose, links)
+                problem = draw_overlay(out, name, inputs.paths[pose.index], pose, links)
                 undrawn, first = undrawn + bool(problem), first or problem
     read = results.images - results.skipped
     if undrawn:
@@ -88,18 +88,20 @@ def prepare_out(out: Path, formats: list[str], overwrite: bool) -> None:
             (out / name).unlink(missing_ok=True)
     (out / ITERATIONS_FILE).unlink(missing_ok=True)
     for folder in folders:
-        if (out / folder).is_dir():
+        if (out / folder).is_symlink():
+            (out / folder).unlink()
+        elif (out / folder).is_dir():
             shutil.rmtree(out / folder)
 
 
-def draw_overlay(folder: Path, name: str, path: Path, pose: Pose, links: np.ndarray) -> str:
+def draw_overlay(out: Path, name: str, path: Path, pose: Pose, links: np.ndarray) -> str:
     """overlay/NAME.png, in the sub-folders of the input. The image's own suffix stays, so a.jpg and a.png both fit.
 
     Returns what went wrong, or "": a picture that cannot be written must not cost the results.
     """
-    place = folder / f"{name}.png"
+    place = out / "overlay" / f"{name}.png"
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        folder_below(out, place)
         picture = overlay(decode(path), pose.keypoints_px, links)
         with replacing(place) as temporary:
             picture.save(temporary, "PNG")

@@ -13,6 +13,7 @@ from ppl_cli.data.images import UnreadableImageError, decode, note_others
 from ppl_cli.device import choose_compute
 from ppl_cli.drawing.strips import Column, save_gif, save_strip
 from ppl_cli.errors import PPLError
+from ppl_cli.files import folder_below
 from ppl_cli.inference.estimate import Decoded, Estimator, Pose, Refined, decode_ahead, no_pose, stack_squares
 from ppl_cli.inference.inputs import Inputs, gather_inputs
 from ppl_cli.inference.occluder import Occluder
@@ -153,7 +154,7 @@ class Refiner:
         try:
             for folder, suffix, save in (("strips", "png", save_strip), ("gifs", "gif", save_gif)):
                 place = self.pictures / folder / f"{name}.{suffix}"
-                place.parent.mkdir(parents=True, exist_ok=True)
+                folder_below(self.pictures, place)
                 save(place, columns, links)
         except (OSError, PPLError) as error:
             self.undrawn.append(" ".join(str(error).split()))
