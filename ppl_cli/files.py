@@ -33,6 +33,13 @@ def replacing(path: Path) -> Iterator[Path]:
                 temporary.unlink()
 
 
+def folder_below(folder: Path, place: Path) -> None:
+    """Create the folder of `place`. PPLError if it does not lie in `folder`: a link may lead elsewhere."""
+    if not place.parent.resolve().is_relative_to(folder.resolve()):
+        raise PPLError(f"{place} lies outside {folder}: a link or .. leads there; nothing is written")
+    place.parent.mkdir(parents=True, exist_ok=True)
+
+
 def current_umask() -> int:
     umask = os.umask(0)
     os.umask(umask)

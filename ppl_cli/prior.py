@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ppl_cli.errors import UsageError
 from ppl_cli.files import replacing
+from ppl_cli.names import FORMULA
 
 FORMAT_VERSION = 1
 COORDINATES = "(x, y) in [-1, 1]: centres of the first and last pixel of the square input"
@@ -35,6 +36,8 @@ class Keypoint(Part):
     def can_be_shown(cls, name: str) -> str:
         if not name.isprintable():
             raise ValueError("a name must be printable text on one line")
+        if FORMULA.match(name):
+            raise ValueError(f"the name {name} begins as a formula does in a spreadsheet: choose another")
         return name
 
     @field_validator("x", "y")

@@ -10,7 +10,7 @@ FLOORS = [
     {"training", "inference"},
     {"checkpoint", "drawing", "distributed"},
     {"config", "reference", "data", "prior", "device", "files", "pickles"},
-    {"model", "errors"},
+    {"model", "errors", "names"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 

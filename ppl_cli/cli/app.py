@@ -17,6 +17,7 @@ from ppl_cli.cli.infer import infer
 from ppl_cli.cli.refine import refine
 from ppl_cli.cli.train import train
 from ppl_cli.errors import PPLError
+from ppl_cli.names import on_screen
 
 HELP = """Learn where the keypoints of a category are, how they link and which poses are typical, from nothing but a
 folder of unlabelled images; then find poses with it.
@@ -126,5 +127,5 @@ def report(error: BaseException) -> int:
     else:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         line, code = f"internal error: {text[:500]} (add --debug for the traceback)", 1
-    print(f"ppl: {line}", file=sys.stderr)
+    print(f"ppl: {on_screen(line)}", file=sys.stderr)
     return code

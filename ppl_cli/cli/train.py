@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ppl_cli.names import on_screen
+
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel="Machine")]
 PRIOR = "Starting from a prior"
 Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16; auto takes bf16 on a GPU.", rich_help_panel="Machine")]
@@ -94,4 +96,4 @@ def starting_prior(file: Path | None, freeze: str | None, given: list[str]) -> l
 
 
 def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(on_screen(line), file=sys.stderr, flush=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ppl_cli.config import DataConfig
-from ppl_cli.data.folders import number_folders
-from ppl_cli.data.images import SUFFIXES, list_images, natural_order
+from ppl_cli.data.folders import of_videos
+from ppl_cli.data.images import SUFFIXES, list_names
 from ppl_cli.data.listing import Listing, Part, names_of, of_files
 from ppl_cli.errors import UsageError
 from ppl_cli.pickles import read_table
@@ -28,8 +28,7 @@ def taichi_videos(config: DataConfig, part: Part, seed: int, size: int) -> Listi
     if part == "train":
         if not (root / "train").is_dir():
             raise UsageError(f"{root}: expected {root / 'train' / 'VIDEO' / 'FRAME.png'} (and so on)")
-        paths = sorted(list_images(root / "train"), key=lambda path: natural_order(str(path.parent)))
-        return of_files(root, paths, groups=number_folders(paths))
+        return of_videos(root, [f"train/{name}" for name in list_names(root / "train")])
     split = "train" if part == "fit" else "test"
     file = landmark_file(root, split)
     table = read_table(file)

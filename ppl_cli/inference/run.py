@@ -1,68 +1,22 @@
 """A whole `ppl infer`: inputs, model, results, overlay pictures."""
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from ppl_cli.checkpoint import load_model
-from ppl_cli.data.images import UnreadableImageError, decode, list_images
+from ppl_cli.data.images import UnreadableImageError, decode, note_others
 from ppl_cli.device import choose_compute
 from ppl_cli.drawing.overlay import overlay
 from ppl_cli.errors import PPLError, UsageError
-from ppl_cli.files import make_folder, replacing
+from ppl_cli.files import folder_below, make_folder, replacing
 from ppl_cli.inference.estimate import Estimator, Pose, estimate_poses
+from ppl_cli.inference.inputs import Inputs, gather_inputs
 from ppl_cli.inference.results import FILES, ITERATIONS_FILE, Results
 from ppl_cli.prior import Prior
-
-
-@dataclass
-class Inputs:
-    """`paths` and, for each, the folder that its name in the results is relative to."""
-
-    paths: list[Path]
-    roots: list[Path]
-
-    def name(self, index: int) -> str:
-        return Path(os.path.relpath(self.paths[index], self.roots[index])).as_posix()
-
-
-def gather_inputs(given: list[Path], out: Path, masks: Path | None = None) -> Inputs:
-    """Images of files and folders, in the order given; what lies in `out` or in `masks` is left out.
-
-    Names are relative to the folder given, or just the file's own. Where that would give two images one name, all
-    names are relative to the folder that holds all inputs.
-    """
-    inputs = Inputs([], [])
-    for path in given:
-        if path.is_dir():
-            found = list_images(path)
-            for other in filter(None, (out, masks)):
-                place = Path(os.path.abspath(other))
-                if place == Path(os.path.abspath(path)) and other is masks:
-                    raise UsageError(f"--masks {masks} is the folder of the images too: put the masks into one of their own")
-                if place.is_relative_to(os.path.abspath(path)):
-                    found = [image for image in found if not Path(os.path.abspath(image)).is_relative_to(place)]
-            inputs.paths += found
-            inputs.roots += [path] * len(found)
-        elif path.exists() or path.is_symlink():
-            inputs.paths.append(path)
-            inputs.roots.append(path.parent)
-        else:
-            raise UsageError(f"no such image or folder: {path}")
-    if not inputs.paths:
-        raise UsageError(f"no images but those in {out}, the folder for the results")
-    if len(given) > 1:
-        once = {Path(os.path.abspath(p)): Path(os.path.abspath(r)) for p, r in zip(inputs.paths, inputs.roots, strict=True)}
-        inputs = Inputs(list(once), list(once.values()))
-        if len({inputs.name(i) for i in range(len(inputs.paths))}) < len(inputs.paths):
-            common = Path(os.path.commonpath([path.parent for path in inputs.paths]))
-            inputs.roots = [common] * len(inputs.paths)
-    return inputs
 
 
 def run_inference(
@@ -83,6 +37,8 @@ def run_inference(
     inputs = gather_inputs(given, out)
     prepare_out(out, formats, overwrite)
     say(compute.reason)
+    for note in note_others(inputs.others):
+        say(f"note: {note}")
 
     estimator = Estimator(checkpoint.model, compute)
     names = checkpoint.config.prior.names
@@ -102,7 +58,7 @@ def write_poses(
 ) -> None:
     """Write one pose after another as they come. PPLError if no image could be read, or with `strict` at the first."""
     out, links = results.folder, results.prior.weights
-    undrawn: list[str] = []
+    undrawn, first = 0, ""
     with results:
         for pose in tqdm(poses, title, len(inputs.paths), unit="image", disable=None):
             name = inputs.name(pose.index)
@@ -110,10 +66,11 @@ def write_poses(
                 raise PPLError(f"{inputs.paths[pose.index]}: {pose.problem} (--strict stops at the first such image)")
             results.add(name, pose)
             if draw and pose.width is not None:
-                undrawn += draw_overlay(out / "overlay", name, inputs.paths[pose.index], pose, links)
+                problem = draw_overlay(out, name, inputs.paths[pose.index], pose, links)
+                undrawn, first = undrawn + bool(problem), first or problem
     read = results.images - results.skipped
     if undrawn:
-        say(f"{len(undrawn)} overlays could not be written; the first: {undrawn[0]}")
+        say(f"{undrawn} overlays could not be written; the first: {first}")
     if not read:
         raise PPLError(f"none of the {results.images} images could be used; {out / 'skipped.csv'} says why")
     print(f"{read} poses in {out}" + (f"; {results.skipped} images left out, see skipped.csv" if results.skipped else ""))
@@ -131,21 +88,23 @@ def prepare_out(out: Path, formats: list[str], overwrite: bool) -> None:
             (out / name).unlink(missing_ok=True)
     (out / ITERATIONS_FILE).unlink(missing_ok=True)
     for folder in folders:
-        if (out / folder).is_dir():
+        if (out / folder).is_symlink():
+            (out / folder).unlink()
+        elif (out / folder).is_dir():
             shutil.rmtree(out / folder)
 
 
-def draw_overlay(folder: Path, name: str, path: Path, pose: Pose, links: np.ndarray) -> list[str]:
+def draw_overlay(out: Path, name: str, path: Path, pose: Pose, links: np.ndarray) -> str:
     """overlay/NAME.png, in the sub-folders of the input. The image's own suffix stays, so a.jpg and a.png both fit.
 
-    Returns what went wrong: a picture that cannot be written must not cost the results.
+    Returns what went wrong, or "": a picture that cannot be written must not cost the results.
     """
-    place = folder / f"{name}.png"
+    place = out / "overlay" / f"{name}.png"
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        folder_below(out, place)
         picture = overlay(decode(path), pose.keypoints_px, links)
         with replacing(place) as temporary:
             picture.save(temporary, "PNG")
     except (OSError, PPLError, UnreadableImageError) as error:
-        return [" ".join(str(error).split())]
-    return []
+        return " ".join(str(error).split())
+    return ""

@@ -9,15 +9,17 @@ import torch
 
 from ppl_cli.checkpoint import Checkpoint, load_model
 from ppl_cli.data.frame import Frame
-from ppl_cli.data.images import UnreadableImageError, decode
+from ppl_cli.data.images import UnreadableImageError, decode, note_others
 from ppl_cli.device import choose_compute
 from ppl_cli.drawing.strips import Column, save_gif, save_strip
 from ppl_cli.errors import PPLError
+from ppl_cli.files import folder_below
 from ppl_cli.inference.estimate import Decoded, Estimator, Pose, Refined, decode_ahead, no_pose, stack_squares
+from ppl_cli.inference.inputs import Inputs, gather_inputs
 from ppl_cli.inference.occluder import Occluder
 from ppl_cli.inference.refine import Options, Refinement, Step, refine, seen
 from ppl_cli.inference.results import Results
-from ppl_cli.inference.run import Inputs, gather_inputs, prepare_out, prior_of, write_poses
+from ppl_cli.inference.run import prepare_out, prior_of, write_poses
 
 
 def run_refinement(
@@ -44,6 +46,8 @@ def run_refinement(
     inputs = gather_inputs(given, out, occluder.masks)
     prepare_out(out, formats, overwrite)
     say(f"{compute.reason}; method {options.method}")
+    for note in note_others(inputs.others):
+        say(f"note: {note}")
     if not occluder.known:
         effect = {
             "paper": "the paper's procedure is run, which can make poses worse (README, Refinement)",
@@ -150,7 +154,7 @@ class Refiner:
         try:
             for folder, suffix, save in (("strips", "png", save_strip), ("gifs", "gif", save_gif)):
                 place = self.pictures / folder / f"{name}.{suffix}"
-                place.parent.mkdir(parents=True, exist_ok=True)
+                folder_below(self.pictures, place)
                 save(place, columns, links)
         except (OSError, PPLError) as error:
             self.undrawn.append(" ".join(str(error).split()))

@@ -8,6 +8,7 @@ from pathlib import Path
 from ppl_cli.config import Config, load_config
 from ppl_cli.errors import UsageError
 from ppl_cli.files import make_folder, replacing
+from ppl_cli.names import in_csv
 
 FILES = ("config.yaml", "model.safetensors", "training.pt", "metrics.csv", "prior.json", "curves.png", "skipped.csv")
 
@@ -86,4 +87,4 @@ def clear_run(folder: Path) -> None:
 def write_skipped(folder: Path, skipped: list[tuple[str, str]]) -> None:
     if skipped:
         with replacing(folder / "skipped.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("image", "reason"), *skipped])
+            csv.writer(file).writerows([("image", "reason"), *((in_csv(name), reason) for name, reason in skipped)])
