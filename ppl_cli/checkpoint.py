@@ -6,6 +6,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -122,11 +123,12 @@ def save_training(
             raise PPLError(f"cannot write {path}: {str(error).splitlines()[0]}; what was there before is intact") from error
 
 
-def fingerprint(names: list[str]) -> str:
-    digest = hashlib.blake2b(digest_size=8)
+def fingerprint(names: Iterable[str]) -> str:
+    digest, count = hashlib.blake2b(digest_size=8), 0
     for name in names:
         digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
-    return f"{len(names)} images, {digest.hexdigest()}"
+        count += 1
+    return f"{count} images, {digest.hexdigest()}"
 
 
 def load_training(

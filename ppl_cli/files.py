@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ppl_cli.errors import PPLError, UsageError
 
+LEFTOVER = (".writing-", ".tmp")  # how names of temporary files begin and end
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -17,7 +19,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=".tmp")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=LEFTOVER[0], suffix=LEFTOVER[1])
         temporary = Path(name)
         os.fchmod(handle, 0o666 & ~current_umask())
         os.close(handle)
@@ -38,6 +40,14 @@ def folder_below(folder: Path, place: Path) -> None:
     if not place.parent.resolve().is_relative_to(folder.resolve()):
         raise PPLError(f"{place} lies outside {folder}: a link or .. leads there; nothing is written")
     place.parent.mkdir(parents=True, exist_ok=True)
+
+
+def remove_leftovers(folder: Path, below: bool = False) -> None:
+    """Temporary files of `replacing` that a kill left in `folder`, or also below; nobody else may be writing there."""
+    pattern = "*".join(LEFTOVER)
+    for file in folder.rglob(pattern) if below else folder.glob(pattern):
+        with suppress(OSError):
+            file.unlink()
 
 
 def current_umask() -> int:

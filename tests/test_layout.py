@@ -9,8 +9,7 @@ FLOORS = [
     {"evaluation"},
     {"training", "inference"},
     {"checkpoint", "drawing", "distributed"},
-    {"config", "reference", "data", "prior", "device", "files", "pickles"},
-    {"model", "errors", "names"},
+    {"config", "reference", "data", "prior", "device", "files", "lock", "names", "pickles"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 

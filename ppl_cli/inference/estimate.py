@@ -45,6 +45,7 @@ class Refined:
     visible: np.ndarray  # (T + 1, N) bool: within the picture and not where it is hidden
     moved_px: np.ndarray  # (N,) from the first pose to the last
     explained: bool | None  # whether the memory knows such a pose; None where the model does not say
+    whole: bool = False  # nothing of the image is hidden, though it was said where things are
 
 
 @dataclass
@@ -119,11 +120,11 @@ class Estimator:
 
 
 def estimate_poses(
-    estimator: Estimator, open_image: Callable[[int], Image.Image], count: int, resize: str, batch: int
+    estimator: Estimator, open_image: Callable[[int], Image.Image], count: int, resize: str, batch: int, first: int = 0
 ) -> Iterator[Pose]:
-    """One `Pose` for each image 0 ... count - 1, in order. `open_image(i)` gives RGB or raises UnreadableImageError."""
-    first, size = 0, estimator.model.sizes.image_size
-    for held in decode_ahead(lambda index: decode_square(open_image, index, size, resize), count, batch):
+    """One `Pose` for each image first ... count - 1, in order. `open_image(i)` gives RGB or raises UnreadableImageError."""
+    start, size = first, estimator.model.sizes.image_size
+    for held in decode_ahead(lambda index: decode_square(open_image, start + index, size, resize), count - start, batch):
         yield from poses_of_batch(estimator, held, first)
         first += len(held)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
+from ppl_cli.checkpoint import fingerprint
 from ppl_cli.data.images import image_names, list_names
 from ppl_cli.errors import UsageError
 
@@ -43,9 +44,15 @@ class Inputs:
     paths: Paths = field(default_factory=Paths)
     others: Counter[str] = field(default_factory=Counter)
 
+    def __len__(self) -> int:
+        return len(self.paths)
+
     def name(self, index: int) -> str:
         """With "/" between its parts, unique."""
         return self.paths.names[index]
+
+    def fingerprint(self) -> str:
+        return fingerprint(self.paths.names)
 
 
 def gather_inputs(given: list[Path], out: Path, masks: Path | None = None) -> Inputs:

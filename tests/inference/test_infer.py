@@ -109,7 +109,7 @@ def test_unreadable_images_keep_their_rows_and_are_listed(model_file, pictures, 
 def test_strict_stops_and_leaves_no_result(model_file, pictures, tmp_path):
     (pictures / "text.jpg").write_text("hello")
     with pytest.raises(PPLError, match=r"text\.jpg: not an image"):
-        infer(model_file, [pictures], tmp_path / "out", strict=True)
+        infer(model_file, [pictures], tmp_path / "out", strict=True, batch=16)
     assert not list((tmp_path / "out").iterdir())
 
 
