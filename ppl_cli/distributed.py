@@ -46,9 +46,13 @@ class World:
         dist.all_reduce(raised, dist.ReduceOp.MAX)
         return bool(raised)
 
-    def wait(self) -> None:
-        if self.size > 1:
-            dist.barrier()
+    def from_all(self, value: T) -> list[T]:
+        """What every process passes in, in their order."""
+        if self.size == 1:
+            return [value]
+        held: list[Any] = [None] * self.size
+        dist.all_gather_object(held, value)
+        return held
 
     def share(self, count: int) -> range:
         """This process's piece of 0 ... count - 1: pieces follow each other and differ by one at most."""

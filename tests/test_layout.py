@@ -10,6 +10,7 @@ FLOORS = [
     {"training", "inference"},
     {"checkpoint", "drawing", "distributed"},
     {"config", "reference", "data", "prior", "device", "files", "lock", "names", "pickles"},
+    {"model", "errors"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 

@@ -60,6 +60,7 @@ def train(
 
       ppl train folder --data photos --out runs/mine --resume
     """
+    from ppl_cli.distributed import launched
     from ppl_cli.training.run import run_training
 
     set_ = [*starting_prior(init_prior, freeze, set_ or []), *(set_ or [])]
@@ -71,7 +72,7 @@ def train(
         config, out, say, tuple(set_), settings, resume, overwrite, strict, device, precision
     )
     print(f"{trained.step} steps, {trained.seconds:.0f} s, peak memory {trained.peak_memory_gib:.1f} GiB: {folder}")
-    if chosen.data.kind == "figures":
+    if chosen.data.kind == "figures" and launched()[0] == 0:
         from ppl_cli.evaluation.run import held_out
 
         score = held_out(trained.model, chosen, compute)
