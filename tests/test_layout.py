@@ -9,7 +9,7 @@ FLOORS = [
     {"evaluation"},
     {"training", "inference"},
     {"checkpoint", "drawing"},
-    {"config", "reference", "data", "prior", "device", "files", "pickles"},
+    {"config", "reference", "data", "prior", "device", "files", "pickles", "torch_zip", "reference_checkpoint"},
     {"model", "errors"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

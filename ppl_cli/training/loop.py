@@ -59,14 +59,19 @@ def train(
     resume: bool = False,
     strict: bool = False,
     prior: Prior | None = None,
+    weights: PosePriorLearner | None = None,
 ) -> Trained:
-    """Train on `images` and write `folder`; `say` prints a line of log; `prior` is that of `prior.init`, where given.
+    """Train on `images` and write `folder`; `say` prints a line of log.
+
+    `prior` is that of `prior.init` and `weights` those of `train.init`, where given; the prior is set upon the weights.
 
     Raises InterruptedRunError after SIGINT or SIGTERM, with everything saved, and PPLError when a loss is no longer a number.
     """
     compute.place(reconstruction_loss)
     torch.manual_seed(config.seed)
     model = build_model(config)
+    if weights is not None:
+        model.load_state_dict(weights.state_dict(), strict=False)  # a given keypoint prior may come from `prior` alone
     if prior is not None:
         start_from_prior(model, config, prior)
     model = compute.place(model)
