@@ -185,7 +185,7 @@ def fill(target: dict, pairs) -> None:
     # Other keys could be made to collide, or, as nested tuples, to be hashed for ever or until the stack overflows.
     for key, value in pairs:
         if type(key) is not str and not (type(key) is int and 0 <= key < LARGEST_KEY):
-            raise UnreadablePickleError(f"a dictionary has a {type(key).__name__} as a key")
+            raise UnreadablePickleError(f"a dictionary has a key of the type {type(key).__name__}")
         target[key] = value
 
 

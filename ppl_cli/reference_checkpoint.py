@@ -58,7 +58,7 @@ class ReferenceCheckpoint:
         if not isinstance(top, Node) or (top.module, top.name) != TOP or top.args is None:
             found = top.name if isinstance(top, Node) else type(top).__name__
             raise UsageError(
-                f"{path} holds a {found}, not a whole model of the reference implementation ({TOP[1]}); for a run of "
+                f"{path} holds {found}, not a whole model of the reference implementation ({TOP[1]}); for a run of "
                 "ppl train give its folder or its model.safetensors"
             )
         try:

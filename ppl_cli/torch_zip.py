@@ -22,6 +22,7 @@ from ppl_cli.pickles import Machine, Node, UnreadablePickleError, printable
 NEWEST_VERSION = 10  # of torch's format: what torch itself reads at most
 MOST_PICKLE = 4 << 20  # bytes of data.pkl; that of a model has some 100 KiB
 MOST_AT_ONCE = 16 << 20  # bytes of the zip's table of contents
+MOST_MEMBERS = 10_000
 MOST_DIMENSIONS = 8
 MAGIC = b"PK\x03\x04"
 DTYPES = {"FloatStorage": torch.float32, "LongStorage": torch.int64}
@@ -95,6 +96,8 @@ class TorchZip:
     def check_members(self) -> str:
         """The folder in the zip that everything lies in."""
         listed = self.archive.infolist()
+        if len(listed) > MOST_MEMBERS:
+            raise self.refuse(f"it has {len(listed)} members, more than {MOST_MEMBERS}")
         if len(self.members) < len(listed):
             raise self.refuse("two of its members have the same name")
         for member in listed:
@@ -106,7 +109,7 @@ class TorchZip:
             if member.filename.startswith("/") or "\\" in member.filename or ".." in member.filename.split("/"):
                 raise self.refuse(f"its member {shown} points outside")
         if sum(member.file_size for member in listed) > os.fstat(self.file.fileno()).st_size:
-            raise self.refuse("its members overlap")
+            raise self.refuse("its members overlap, or are said to be larger than the file")
         roots = [name.removesuffix("data.pkl") for name in self.members if name.endswith("/data.pkl")]
         if len(roots) != 1 or not all(name.startswith(roots[0]) for name in self.members):
             raise UsageError(f"{self.path} is a zip file, but not one that torch.save wrote")

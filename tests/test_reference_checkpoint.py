@@ -227,7 +227,7 @@ def test_what_else_torch_saves_is_named(tmp_path):
         with pytest.raises(UsageError, match=words):
             load_model(tmp_path / "other.pth")
 
-    refused({"model": torch.zeros(2)}, "holds a dict, not a whole model of the reference implementation")
-    refused(torch.zeros(2), "holds a _rebuild_tensor_v2, not a whole model")
-    refused(torch.nn.Linear(2, 2), "holds a Linear, not a whole model")
+    refused({"model": torch.zeros(2)}, "holds dict, not a whole model of the reference implementation")
+    refused(torch.zeros(2), "holds _rebuild_tensor_v2, not a whole model")
+    refused(torch.nn.Linear(2, 2), "holds Linear, not a whole model")
     refused([1], "format of torch before 1.6", _use_new_zipfile_serialization=False)

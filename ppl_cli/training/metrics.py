@@ -58,7 +58,7 @@ def format_number(value: float) -> str:
 
 def complete_lines(path: Path) -> list[tuple[int, str]]:
     """(step, line) of every row but one that a kill has cut short at the end. UsageError if it is no such table."""
-    if not path.is_file():
+    if not path.exists():
         return []
     header, *lines = read_limited(path, LARGEST_FILE).decode("utf-8", "replace").split("\n")
     if header.rstrip("\r") != ",".join(COLUMNS):
