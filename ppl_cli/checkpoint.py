@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
+from torch.overrides import TorchFunctionMode
 
 from ppl_cli.config import Config, parse_config
 from ppl_cli.errors import PPLError, UsageError
@@ -127,6 +128,19 @@ def load_reference(path: Path) -> Checkpoint:
     return Checkpoint(model, reference.config, 0, path)
 
 
+class ShapesOnly(TorchFunctionMode):
+    """Tensors are made and keep whatever values they have: on the meta device, they have none.
+
+    Without it the result is the same, but torch then imports its compiler (seconds) to draw random numbers there.
+    """
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function.__name__ in ("kaiming_uniform_", "uniform_", "normal_", "add", "div"):
+            return args[0] if args else kwargs["tensor"]
+        return torch.empty(*args, **kwargs) if function is torch.randn else function(*args, **kwargs)
+
+
 def check_version(version: object) -> int:
     if type(version) is not int or version < 1:
         raise ValueError("format_version")
@@ -144,7 +158,7 @@ def check_tensors(
     `named`: our name of a tensor -> the file's. UsageError names the first tensor that does not fit.
     """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), ShapesOnly():
             wanted = {named(name): tensor for name, tensor in build_model(config).state_dict().items()}
     except RuntimeError as error:  # more elements than can be counted
         raise UsageError(f"{path}: its tensors do not fit its own configuration, which asks for too large a model") from error

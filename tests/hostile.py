@@ -358,7 +358,12 @@ def main(folder: Path) -> None:
         return None, said.getvalue()
 
     good = folder / "good.pth"
-    print(json.dumps({"kind": "good", "code": infer(good)[0]}))  # everything is imported from here on
+    # Everything is imported from here on; torch's compiler, which takes seconds, is not among it.
+    print(
+        json.dumps(
+            {"kind": "good", "code": infer(good)[0], "compiler": "torch._inductor" in sys.modules or "sympy" in sys.modules}
+        )
+    )
     events: list[str] = []
     running = False
     watched = {"os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "exec", "compile", "import"}

@@ -22,6 +22,7 @@ from ppl_cli.data.images import list_images, walk
 from ppl_cli.data.listing import Listing, Part, of_files
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited
+from ppl_cli.pickles import printable
 
 FOLDER = "labeled-data"
 LARGEST_FILE = 256 << 20  # bytes
@@ -90,7 +91,7 @@ def read_table(file: Path) -> tuple[list[str], list[str], np.ndarray]:
     try:
         rows = list(csv.reader(io.StringIO(read_limited(file, LARGEST_FILE).decode("utf-8-sig"), newline="")))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"cannot read {file}: {error}") from error
+        raise UsageError(f"cannot read {file}: {printable(str(error))}") from error
     header = {}
     while rows and rows[0] and rows[0][0].strip() in ("scorer", "individuals", "bodyparts", "coords"):
         row = rows.pop(0)
@@ -129,7 +130,7 @@ def numbers(cells: list[str], count: int, file: Path, row: int) -> list[float]:
     try:
         values = [float(cell) if cell.strip() else np.nan for cell in cells]
     except ValueError as error:
-        raise UsageError(f"{file}, line {row}: {error}") from error
+        raise UsageError(f"{file}, line {row}: {printable(str(error))}") from error
     if len(values) != count or np.isinf(values).any():
         raise UsageError(f"{file}, line {row}: expected {count} finite numbers, found {len(values)} cells")
     return values

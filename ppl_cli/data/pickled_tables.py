@@ -19,7 +19,7 @@ TABLES = ARRAYS | frozenset(
     + [("pandas", "__pyx_unpickle_NDArrayBacked"), ("builtins", "slice"), ("__builtin__", "slice")]
 )
 DTYPES = frozenset(["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "O", "O8"])
-MOST_COLUMNS, MOST_CELLS = 1000, 10_000_000  # parts of a pickle may be one object: its own size bounds neither
+MOST_COLUMNS, MOST_CELLS = 1000, 2_000_000  # parts of a pickle may be one object: its own size bounds neither
 
 
 def read_table(path: Path) -> dict[str, list]:
