@@ -239,8 +239,11 @@ def load_training(
     path: Path, model: PosePriorLearner, optimiser: torch.optim.Optimizer, names: list[str]
 ) -> tuple[int, torch.Tensor]:
     """Fill model and optimiser in place; returns the step reached and the window. UsageError if the file does not fit."""
-    with TorchZip(path) as archive:
-        archive.tree(REBUILT)  # compressed storages and nests without end are refused before torch meets them
+    try:
+        with TorchZip(path) as archive:
+            archive.tree(REBUILT)  # compressed storages and nests without end are refused before torch meets them
+    except UsageError as error:
+        raise UsageError(f"{error}; start anew with --overwrite") from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         if check_version(state["format_version"]) > FORMAT_VERSION:

@@ -75,12 +75,16 @@ class ReferenceCheckpoint:
         told = number(attributes, "num_parts", keypoints)
         if told != keypoints:
             raise UnreadablePickleError(f"its attribute num_parts is {told:g}, its links join {keypoints} keypoints")
-        cells = number(attributes, "block", 16)
+        size = self.image_size()
+        # Only training uses these two; what cannot be meant as ours is left at the paper's.
+        cells, share = attributes.get("block"), attributes.get("missing")
+        cells = cells if type(cells) is int and 1 <= cells <= size else 16
+        share = share if type(share) in (int, float) and 0 <= share <= 1 else 0.8
         values = {
             "name": "reference",
             "data": {"resize": "squash"},
             "model": {
-                "image_size": self.image_size(),
+                "image_size": size,
                 "keypoints": keypoints,
                 "width": width,
                 "banks": banks,
@@ -88,7 +92,7 @@ class ReferenceCheckpoint:
                 "dimension": dimension,
                 "thickness": number(attributes, "thick"),
             },
-            "reference": {"cells": int(cells), "missing": number(attributes, "missing", 0.8)},
+            "reference": {"cells": cells, "missing": share},
             "loss": {"network": "vgg16"},
         }
         return parse_config(values, str(self.path))

@@ -81,7 +81,7 @@ class TorchZip:
             self.file.close()
             if isinstance(error, UsageError | KeyboardInterrupt):
                 raise
-            raise UsageError(f"{path} is not a readable zip file ({type(error).__name__}); is it whole?") from error
+            raise UsageError(f"{path} is damaged, or no zip file of torch.save ({type(error).__name__})") from error
 
     def __enter__(self) -> "TorchZip":
         return self

@@ -101,8 +101,8 @@ def test_other_sizes_and_missing_attributes(tmp_path):
     file = tmp_path / "small.pth"
 
     def prune(model):
-        del model.num_parts, model.block, model.missing, model.aug, model.vgg_loss, model.regressor.coord
-        model.sklr = 256.0
+        del model.num_parts, model.aug, model.vgg_loss, model.regressor.coord
+        model.sklr, model.block, model.missing = 256.0, "8x8", None
 
     lookalike.save(file, **{**lookalike.TINY, "keypoints": 7, "image_size": 64}, change=prune)
     loaded = load_model(file)
@@ -115,6 +115,7 @@ def test_other_sizes_and_missing_attributes(tmp_path):
         16,
         128,
     )
+    assert (loaded.config.reference.cells, loaded.config.reference.missing) == (16, 0.8)
     raw = parity.formula("skeleton_scalar", (7, 7))
     weights = torch.nn.functional.softplus(256 * raw).triu(1)
     assert torch.allclose(loaded.model.link_weights(), weights + weights.T)
