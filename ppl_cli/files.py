@@ -1,6 +1,8 @@
-"""Writing files so that a kill or a full disk at any moment leaves the old file or the new one, never half of one."""
+"""Writing files so that a kill or a full disk at any moment leaves the old file or the new one, never half of one; and
+reading files whole, up to a size."""
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -48,6 +50,21 @@ def remove_leftovers(folder: Path, below: bool = False) -> None:
     for file in folder.rglob(pattern) if below else folder.glob(pattern):
         with suppress(OSError):
             file.unlink()
+
+
+def read_limited(path: Path, most: int) -> bytes:
+    """The whole file. UsageError if it cannot be read, is no plain file or has more than `most` bytes."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise UsageError(f"{path} is not a file")
+        if found.st_size > most:
+            raise UsageError(f"{path} has {found.st_size >> 20} MiB; ppl reads up to {max(most >> 20, 1)} MiB of such a file")
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL in the name
+        raise UsageError(f"cannot read {str(path)!r}: {error}") from error
 
 
 def current_umask() -> int:

@@ -9,7 +9,19 @@ FLOORS = [
     {"evaluation"},
     {"training", "inference"},
     {"checkpoint", "drawing", "distributed"},
-    {"config", "reference", "data", "prior", "device", "files", "lock", "names", "pickles"},
+    {
+        "config",
+        "reference",
+        "data",
+        "prior",
+        "device",
+        "files",
+        "lock",
+        "names",
+        "pickles",
+        "torch_zip",
+        "reference_checkpoint",
+    },
     {"model", "errors"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

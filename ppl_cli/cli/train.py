@@ -26,6 +26,13 @@ def train(
         Path | None,
         typer.Option(help="VGG weights with torchvision's keys (safetensors or pth) instead of a download."),
     ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Weights to start from: a run folder, a model.safetensors, or a .pth of the reference implementation.",
+        ),
+    ] = None,
     init_prior: Annotated[
         Path | None,
         typer.Option(
@@ -67,6 +74,7 @@ def train(
     settings = {
         "data__path": str(data.absolute()) if data else None,
         "loss__weights": str(perceptual_weights) if perceptual_weights else None,
+        "train__init": str(Path(init).absolute()) if init is not None else None,
     }
     trained, chosen, folder, compute = run_training(
         config, out, say, tuple(set_), settings, resume, overwrite, strict, device, precision

@@ -54,14 +54,17 @@ def train(
     strict: bool = False,
     prior: Prior | None = None,
     world: World = ALONE,
+    weights: PosePriorLearner | None = None,
 ) -> Trained:
-    """Train on `images` and write `folder`; `say` prints a line of log; `prior` is that of `prior.init`, where given.
+    """Train on `images` and write `folder`; `say` prints a line of log.
+
+    `prior` is that of `prior.init` and `weights` those of `train.init`, where given; the prior is set upon the weights.
 
     Of several processes (`world`) each learns from its own `train.batch` images; the leader alone writes.
     Raises InterruptedRunError after SIGINT or SIGTERM, with everything saved, and PPLError when a loss is no longer a number.
     """
     device = compute.device
-    model = prepare_model(config, compute, world, prior)
+    model = prepare_model(config, compute, world, prior, weights)
     optimiser = make_optimiser(model, config)
     step, window = 0, None
     if resume:

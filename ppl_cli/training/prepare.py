@@ -14,10 +14,17 @@ from ppl_cli.prior import Prior
 from ppl_cli.training.step import TrainingStep
 
 
-def prepare_model(config: Config, compute: Compute, world: World, prior: Prior | None) -> PosePriorLearner:
-    """A new model on the device, the same in every process; `prior` is that of `prior.init`, where given."""
+def prepare_model(
+    config: Config, compute: Compute, world: World, prior: Prior | None = None, weights: PosePriorLearner | None = None
+) -> PosePriorLearner:
+    """A new model on the device, the same in every process.
+
+    `prior` is that of `prior.init` and `weights` those of `train.init`, where given; the prior is set upon the weights.
+    """
     torch.manual_seed(config.seed)
     model = build_model(config)
+    if weights is not None:
+        model.load_state_dict(weights.state_dict(), strict=False)  # a given keypoint prior may come from `prior` alone
     if prior is not None:
         keypoints = torch.tensor(prior.points) if config.prior.keypoints == "given" else None
         links = torch.tensor(prior.weights).float() if config.prior.links == "given" else None

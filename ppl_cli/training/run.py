@@ -14,8 +14,8 @@ from ppl_cli.device import Compute, choose_compute
 from ppl_cli.distributed import World, processes
 from ppl_cli.errors import UsageError
 from ppl_cli.files import make_folder
-from ppl_cli.prior import Prior, load_prior
 from ppl_cli.training.batch_size import largest_batch
+from ppl_cli.training.given import given_prior, given_weights
 from ppl_cli.training.loop import Trained, train
 from ppl_cli.training.metrics import check_tensorboard
 from ppl_cli.training.reconstruction import reconstruction_loss
@@ -37,6 +37,8 @@ def run_training(
     """`source`, `overrides` and `settings` as in `load_config`; a resumed run keeps its own configuration otherwise."""
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other")
+    if resume and (settings or {}).get("train__init"):
+        raise UsageError("--init: a resumed run goes on from its own weights; leave it out, or start another run")
     config = load_config(source, overrides, **(settings or {}))
     compute = choose_compute(device, precision)
     with processes(compute) as world:
@@ -65,6 +67,7 @@ def run_in(
 ) -> tuple[Trained, Config, Path]:
     listing = None if resume else training_images(config)
     prior = None if resume else given_prior(config)
+    weights = None if resume else given_weights(config)
     if prior is not None:
         config = config.model_copy(update={"prior": config.prior.model_copy(update={"names": prior.names})})
     folder = choose_run_folder(config.name, out, resume, overwrite) if world.leader else Path()
@@ -90,7 +93,7 @@ def run_in(
         ours = not resume
         config = fit_batch(config, loss, compute, world, say)
         try:
-            trained = train(config, images, loss, folder, compute, say, resume, strict, prior, world)
+            trained = train(config, images, loss, folder, compute, say, resume, strict, prior, world, weights)
         finally:
             if (folder / "training.pt").is_file() and not resume and world.leader:
                 write_skipped(folder, images.skipped)
@@ -113,19 +116,6 @@ def fit_batch(config: Config, loss: torch.nn.Module, compute: Compute, world: Wo
 
 def training_images(config: Config) -> Listing:
     return list_part(config.data, "train", config.seed, config.model.image_size)
-
-
-def given_prior(config: Config) -> Prior | None:
-    """UsageError if it cannot be read or has another number of keypoints than the model."""
-    if config.prior.init is None:
-        return None
-    prior = load_prior(Path(config.prior.init))
-    count = len(prior.keypoints)
-    if count != config.model.keypoints:
-        raise UsageError(
-            f"{config.prior.init} has {count} keypoints, the model {config.model.keypoints}: add --set model.keypoints={count}"
-        )
-    return prior
 
 
 def check_videos(images: ImageSet, config: Config) -> None:
