@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 from ppl_cli.checkpoint import fingerprint, load_model
 from ppl_cli.data.images import UnreadableImageError, decode, list_images
-from ppl_cli.device import choose_compute
+from ppl_cli.device import batch_that_fits, choose_compute
 from ppl_cli.drawing.overlay import overlay
-from ppl_cli.errors import PPLError, UsageError
+from ppl_cli.errors import DiskFullError, PPLError, UsageError
 from ppl_cli.files import replacing
 from ppl_cli.inference.estimate import Estimator, Pose, estimate_poses
 from ppl_cli.inference.journal import Journal
@@ -105,7 +105,7 @@ def run_inference(
             resize = checkpoint.config.data.resize
             return estimate_poses(estimator, lambda index: decode(inputs.paths[index]), len(inputs), resize, batch, first)
 
-        with Journal(kept / JOURNAL, estimator.model.sizes.keypoints) as journal:
+        with batch_that_fits(batch), Journal(kept / JOURNAL, estimator.model.sizes.keypoints) as journal:
             write_poses(find, journal, batch, inputs, results, draw, strict, "finding poses", say)
     summarise(results)
 
@@ -172,14 +172,21 @@ def summarise(results: Results) -> None:
 def draw_overlay(folder: Path, name: str, path: Path, pose: Pose, links: np.ndarray) -> str:
     """overlay/NAME.png, in the sub-folders of the input. The image's own suffix stays, so a.jpg and a.png both fit.
 
-    Returns what went wrong: a picture that cannot be written must not cost the results.
+    Returns what went wrong: a picture that cannot be written must not cost the results. DiskFullError if it is that.
     """
     place = folder / f"{name}.png"
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        picture = overlay(decode(path), pose.keypoints_px, links)
+        image = decode(path)
+        if image.size != (pose.width, pose.height):
+            return f"{path} was {pose.width}x{pose.height} pixels, and has been changed to {image.width}x{image.height} since"
+        picture = overlay(image, pose.keypoints_px, links)
         with replacing(place) as temporary:
             picture.save(temporary, "PNG")
-    except (OSError, PPLError, UnreadableImageError) as error:
+    except DiskFullError:
+        raise
+    except UnreadableImageError as error:
+        return f"{path}: {error}"
+    except (OSError, PPLError) as error:
         return " ".join(str(error).split())
     return ""

@@ -11,9 +11,9 @@ import torch
 from ppl_cli.checkpoint import Checkpoint, load_model
 from ppl_cli.data.frame import Frame
 from ppl_cli.data.images import UnreadableImageError, decode
-from ppl_cli.device import choose_compute
+from ppl_cli.device import batch_that_fits, choose_compute
 from ppl_cli.drawing.strips import Column, save_gif, save_strip
-from ppl_cli.errors import PPLError
+from ppl_cli.errors import DiskFullError, PPLError
 from ppl_cli.inference.estimate import Decoded, Estimator, Pose, Refined, decode_ahead, no_pose, stack_squares
 from ppl_cli.inference.journal import Journal
 from ppl_cli.inference.occluder import Occluder
@@ -67,7 +67,7 @@ def run_refinement(
         results = Results(out, formats, prior_of(estimator, checkpoint.config.prior.names), options.iterations, every)
         tally = Tally(inputs, checkpoint)
         find = partial(refiner.poses, batch)
-        with Journal(kept / JOURNAL, checkpoint.model.sizes.keypoints, options.iterations) as journal:
+        with batch_that_fits(batch), Journal(kept / JOURNAL, checkpoint.model.sizes.keypoints, options.iterations) as journal:
             write_poses(find, journal, batch, inputs, results, draw, strict, "refining poses", say, tally.look)
     for note in (*tally.notes(), *refiner.notes()):
         say(f"note: {note}")
@@ -157,6 +157,8 @@ class Refiner:
                 place = self.pictures / folder / f"{name}.{suffix}"
                 place.parent.mkdir(parents=True, exist_ok=True)
                 save(place, columns, links)
+        except DiskFullError:
+            raise
         except (OSError, PPLError) as error:
             self.undrawn, self.first_undrawn = self.undrawn + 1, self.first_undrawn or " ".join(str(error).split())
 

@@ -36,6 +36,7 @@ from ppl_cli.prior import Prior, save_prior
 from ppl_cli.training.batches import Batch, generator, make_batch, to_unit
 from ppl_cli.training.metrics import MetricsFile, read_metrics
 from ppl_cli.training.progress import LOWER_RATE, Progress
+from ppl_cli.training.run_folder import write_skipped
 
 SAMPLES = 8  # images in a picture of samples/
 KNOWN_POSES = 256  # training images that say how near the memory is to typical poses
@@ -82,8 +83,8 @@ def train(
     progress = Progress(config, step, window, compute.device, say)
     shown = make_batch(images, 0, config, compute.device, count=SAMPLES)
     draw_samples(folder, model, config, shown, step)
-    if not resume:
-        save(folder, model, optimiser, config, images, step, progress)  # from now on there is something to resume
+    # From now on there is something to resume; a resumed run may have been killed between the files of a save.
+    save(folder, model, optimiser, config, images, step, progress)
     model.train()
 
     with stop_signals() as stopped:
@@ -110,13 +111,13 @@ def train(
                 save(folder, model, optimiser, config, images, step, progress)
             if last or step % config.train.sample_every == 0:
                 draw_samples(folder, model, config, shown, step)
-            if finished and not logged:
-                metrics.append(progress.row(step, model))
             if last and not finished:
                 progress.close()
                 save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
                 again = shlex.join(["ppl", "train", str(folder / "config.yaml"), "--out", str(folder), "--resume"])
                 raise InterruptedRunError(f"stopped at step {step}, everything is saved; go on with: {again}")
+    if progress.collected:  # steps after the last row
+        metrics.append(progress.row(step, model))
     progress.close()
     save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
     return Trained(model.eval(), step, progress.seconds)
@@ -186,6 +187,7 @@ def save(
     window = progress.check_finite(step)
     check_weights(model, step)
     save_training(folder / "training.pt", model, optimiser, step, window, images.names)
+    write_skipped(folder, images.skipped)
     save_model(folder / "model.safetensors", model, config, step, known_poses(model, images))
     save_prior(folder / "prior.json", prior_of(model, config))
 
