@@ -155,11 +155,14 @@ def kill_trainings(config: Path, work: Path, kills: int, save_every: int, seed: 
 
 
 def wait_for_a_moment(server: Server, run: Path, rng: random.Random, lasting: float) -> None:
-    """Wait for the moment of a kill: one in six at the start, the others some steps later, half of these inside a save."""
-    if rng.random() < 1 / 6:
-        time.sleep(rng.uniform(0, lasting / 10))
-        return
+    """Wait for the moment of a kill: before the first checkpoint, and else once in six times, at the start; the others some
+    steps later, half of these inside a save."""
     deadline = time.monotonic() + lasting
+    if not (run / "training.pt").exists() or rng.random() < 1 / 6:
+        while not run.exists() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, lasting / 30))
+        return
     steps, inside = rng.randint(1, 5), rng.random() < 1 / 2
     while server.begun() < steps and time.monotonic() < deadline:
         time.sleep(0.002)

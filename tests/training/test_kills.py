@@ -27,7 +27,7 @@ def test_a_training_survives_every_kill(tiny, pictures, tmp_path):
     config = tiny.model_copy(update={"train": tiny.train.model_copy(update=settings), "data": data})
     (tmp_path / "tiny.yaml").write_text(to_yaml(config, {}))
     outcome = kill_trainings(tmp_path / "tiny.yaml", tmp_path, KILLS, SAVE_EVERY)
-    print(outcome)
+    print(f"{outcome.kills} kills, {outcome.inside_a_save} inside a save, {outcome.before_the_first} before the first")
     assert outcome.kills == KILLS
     assert outcome.inside_a_save >= KILLS // 6
     assert max(outcome.repeated) <= SAVE_EVERY
