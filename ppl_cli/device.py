@@ -1,12 +1,13 @@
 """Which device and precision to compute with, and why."""
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 
-from ppl_cli.errors import UsageError
+from ppl_cli.errors import PPLError, UsageError
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,18 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
     elif precision not in ("fp32", "bf16"):
         raise UsageError(f"--precision {precision}: write auto, fp32 or bf16")
     return Compute(where, precision, f"device {chosen} ({reason}), precision {precision}")
+
+
+@contextmanager
+def batch_that_fits(batch: int) -> Iterator[None]:
+    """PPLError with what to set if a batch of that many images does not fit into memory."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        advice = f"try --batch {batch // 2}" if batch > 1 else "the model or an image is too large for this machine"
+        raise PPLError(f"out of memory with {batch} image{'s' * (batch > 1)} at once (--batch): {advice}") from error
 
 
 def check_device(device: str) -> None:

@@ -1,6 +1,7 @@
 """Writing files so that a kill or a full disk at any moment leaves the old file or the new one, never half of one; and
 reading files whole, up to a size."""
 
+import errno
 import os
 import stat
 import tempfile
@@ -8,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ppl_cli.errors import PPLError, UsageError
+from ppl_cli.errors import DiskFullError, PPLError, UsageError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of the disk, of one's share of it, of one file
 LEFTOVER = (".writing-", ".tmp")  # how names of temporary files begin and end
 
 
@@ -30,7 +32,8 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise PPLError(f"cannot write {path}: {error.strerror or error}; what was there before is intact") from error
+        kind = DiskFullError if error.errno in FULL else PPLError
+        raise kind(f"cannot write {path}: {error.strerror or error}; what was there before is intact") from error
     finally:
         if temporary is not None:
             with suppress(OSError):
@@ -42,6 +45,10 @@ def folder_below(folder: Path, place: Path) -> None:
     if not place.parent.resolve().is_relative_to(folder.resolve()):
         raise PPLError(f"{place} lies outside {folder}: a link or .. leads there; nothing is written")
     place.parent.mkdir(parents=True, exist_ok=True)
+
+
+def is_leftover(name: str) -> bool:
+    return name.startswith(LEFTOVER[0]) and name.endswith(LEFTOVER[1])
 
 
 def remove_leftovers(folder: Path, below: bool = False) -> None:

@@ -11,7 +11,7 @@ from ppl_cli.config import Config, DataConfig
 from ppl_cli.data.datasets import list_part
 from ppl_cli.data.listing import Listing
 from ppl_cli.data.occlusion import Occlusion, parse_occlusions
-from ppl_cli.device import Compute, choose_compute
+from ppl_cli.device import Compute, batch_that_fits, choose_compute
 from ppl_cli.distributed import ALONE, World, processes
 from ppl_cli.drawing.evaluation import save_cases, save_distribution, save_sweep
 from ppl_cli.errors import UsageError
@@ -83,7 +83,8 @@ def judge_all(
     report = Report({}, [], [])
     cases, chosen = None, judges[0].data
     for source, judge in zip(sources, judges, strict=True):
-        model, samples = judge.report(source, protocols, levels, refinement, seed)
+        with batch_that_fits(judge.batch):
+            model, samples = judge.report(source, protocols, levels, refinement, seed)
         report.models.append(model)
         report.notes += [note for note in judge.notes if note not in report.notes]
         if cases is None:

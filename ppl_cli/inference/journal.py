@@ -11,6 +11,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,8 @@ class Journal:
         return self
 
     def __exit__(self, *error) -> None:
-        self.file.close()
+        with suppress(OSError):  # it tries again to write what `append` has failed with
+            self.file.close()
 
     def append(self, poses: list[Pose]) -> None:
         """A batch is in the journal whole or not at all. PPLError if the disk is full."""

@@ -9,10 +9,10 @@ from tqdm import tqdm
 
 from ppl_cli.checkpoint import load_model
 from ppl_cli.data.images import UnreadableImageError, decode, note_others
-from ppl_cli.device import choose_compute
+from ppl_cli.device import batch_that_fits, choose_compute
 from ppl_cli.distributed import World, processes
 from ppl_cli.drawing.overlay import overlay
-from ppl_cli.errors import PPLError
+from ppl_cli.errors import DiskFullError, PPLError
 from ppl_cli.files import folder_below, replacing
 from ppl_cli.inference.estimate import Decoded, Estimator, Pose, estimate_poses
 from ppl_cli.inference.inputs import Inputs, gather_inputs
@@ -58,7 +58,8 @@ def run_inference(
                 return None
             return decode_jpeg_square(inputs.paths[index], size, resize, compute.device)
 
-        write_poses(find, kept, world, batch, inputs, results, draw, strict, "finding poses", say)
+        with batch_that_fits(batch):
+            write_poses(find, kept, world, batch, inputs, results, draw, strict, "finding poses", say)
         if world.leader:
             summarise(results)
 
@@ -149,14 +150,21 @@ def summarise(results: Results) -> None:
 def draw_overlay(out: Path, name: str, path: Path, pose: Pose, links: np.ndarray) -> str:
     """overlay/NAME.png, in the sub-folders of the input. The image's own suffix stays, so a.jpg and a.png both fit.
 
-    Returns what went wrong, or "": a picture that cannot be written must not cost the results.
+    Returns what went wrong, or "": a picture that cannot be written must not cost the results. DiskFullError if it is that.
     """
     place = out / "overlay" / f"{name}.png"
     try:
         folder_below(out, place)
-        picture = overlay(decode(path), pose.keypoints_px, links)
+        image = decode(path)
+        if image.size != (pose.width, pose.height):
+            return f"{path} was {pose.width}x{pose.height} pixels, and has been changed to {image.width}x{image.height} since"
+        picture = overlay(image, pose.keypoints_px, links)
         with replacing(place) as temporary:
             picture.save(temporary, "PNG")
-    except (OSError, PPLError, UnreadableImageError) as error:
+    except DiskFullError:
+        raise
+    except UnreadableImageError as error:
+        return f"{path}: {error}"
+    except (OSError, PPLError) as error:
         return " ".join(str(error).split())
     return ""

@@ -11,10 +11,10 @@ import torch
 from ppl_cli.checkpoint import Checkpoint, load_model
 from ppl_cli.data.frame import Frame
 from ppl_cli.data.images import UnreadableImageError, decode, note_others
-from ppl_cli.device import choose_compute
+from ppl_cli.device import batch_that_fits, choose_compute
 from ppl_cli.distributed import processes
 from ppl_cli.drawing.strips import Column, save_gif, save_strip
-from ppl_cli.errors import PPLError
+from ppl_cli.errors import DiskFullError, PPLError
 from ppl_cli.files import folder_below
 from ppl_cli.inference.estimate import Decoded, Estimator, Pose, Refined, decode_ahead, no_pose, stack_squares
 from ppl_cli.inference.inputs import Inputs, gather_inputs
@@ -71,7 +71,8 @@ def run_refinement(
         results = Results(out, formats, prior_of(estimator, checkpoint.config.prior.names), options.iterations, every)
         tally = Tally(inputs, checkpoint)
         find = partial(refiner.poses, batch)
-        write_poses(find, kept, world, batch, inputs, results, draw, strict, "refining poses", say, tally.look)
+        with batch_that_fits(batch):
+            write_poses(find, kept, world, batch, inputs, results, draw, strict, "refining poses", say, tally.look)
         if world.leader:
             for note in (*tally.notes(), *refiner.notes()):
                 say(f"note: {note}")
@@ -160,6 +161,8 @@ class Refiner:
                 place = self.pictures / folder / f"{name}.{suffix}"
                 folder_below(self.pictures, place)
                 save(place, columns, links)
+        except DiskFullError:
+            raise
         except (OSError, PPLError) as error:
             self.undrawn, self.first_undrawn = self.undrawn + 1, self.first_undrawn or " ".join(str(error).split())
 

@@ -80,10 +80,11 @@ def train(
         write_config(folder / "config.yaml", config, compute)
         metrics = MetricsFile(folder / "metrics.csv", step, config.train.log_every, config.train.tensorboard)
         draw_samples(folder, model, config, shown, step)
-        if not resume:
-            save(folder, model, optimiser, config, images, step, progress)  # from now on there is something to resume
+        # From now on there is something to resume; a resumed run may have been killed between the files of a save.
+        save(folder, model, optimiser, config, images, step, progress)
     model.train()
 
+    finished = step == config.train.steps
     with stop_signals() as stopped, advice_on_memory(config, device):
         while step < config.train.steps:
             optimiser.zero_grad(set_to_none=True)
@@ -111,13 +112,13 @@ def train(
                     save(folder, model, optimiser, config, images, step, progress)
                 if last or step % config.train.sample_every == 0:
                     draw_samples(folder, model, config, shown, step)
-                if finished and not logged:
-                    metrics.append(progress.row(step, model))
-                if last:
-                    progress.close()
-                    save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
             if last:
                 break
+    if world.leader:
+        if finished and progress.collected:  # steps after the last row
+            metrics.append(progress.row(step, model))
+        progress.close()
+        save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
     if not finished:
         again = shlex.join(["ppl", "train", str(folder / "config.yaml"), "--out", str(folder), "--resume"])
         raise InterruptedRunError(f"stopped at step {step}, everything is saved; go on with: {again}")

@@ -16,6 +16,7 @@ from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.prior import Prior, save_prior
 from ppl_cli.training.batches import Batch, to_unit
 from ppl_cli.training.progress import LOWER_RATE, Progress
+from ppl_cli.training.run_folder import write_skipped
 
 KNOWN_POSES = 256  # training images that say how near the memory is to typical poses
 
@@ -33,6 +34,7 @@ def save(
     window = progress.check_finite(step)
     check_weights(model, step)
     save_training(folder / "training.pt", model, optimiser, step, window, images.names)
+    write_skipped(folder, images.skipped)
     save_model(folder / "model.safetensors", model, config, step, known_poses(model, images))
     save_prior(folder / "prior.json", prior_of(model, config))
 

@@ -262,9 +262,8 @@ def main() -> None:
             if "parts" in ours:
                 parts = ", ".join(f"{part} {gflop:.3g}" for part, gflop in ours["parts"].items())
                 print(f"<!-- forward GFLOP an image: {parts}; whole step {ours['flops'] / 1e9:.0f} GFLOP -->", flush=True)
-        print(
-            f"\n`ppl infer` on one file, start-up included: {latency(files['model'], work / 'images' / '0.jpg', work / 'out'):.1f} s"
-        )
+        seconds = latency(files["model"], work / "images" / "0.jpg", work / "out")
+        print(f"\n`ppl infer` on one file, start-up included: {seconds:.1f} s")
 
 
 if __name__ == "__main__":

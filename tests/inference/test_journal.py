@@ -138,6 +138,10 @@ def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
             self.file.flush()
             raise OSError(28, "No space left on device")
 
+        def close(self):
+            self.file.close()
+            raise OSError(28, "No space left on device")
+
         def __getattr__(self, name):
             return getattr(self.file, name)
 

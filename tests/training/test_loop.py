@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -309,6 +310,68 @@ def test_a_run_that_never_began_leaves_nothing(tiny, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(tiny, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+class Killed(BaseException):
+    """Nothing in the package handles it."""
+
+
+@pytest.mark.parametrize(("where", "steps"), [("save_model", 7), ("save_curves", 6)])
+def test_killed_within_its_last_save_a_run_still_comes_to_its_end(tiny, tmp_path, monkeypatch, where, steps):
+    """training.pt has the last step, what is written after it does not; 7 steps end between two rows of metrics.csv."""
+    config = with_train(tiny, steps=steps)
+    run(config, tmp_path / "whole")
+    function = getattr(loop, where)
+
+    def killed(path, *arguments):
+        file = tmp_path / "parts" / "training.pt"
+        if path.parent == file.parent and file.exists() and torch.load(file, weights_only=True)["step"] == steps:
+            raise Killed
+        function(path, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, where, killed)
+        with pytest.raises(Killed):
+            run(config, tmp_path / "parts")
+    run(config, tmp_path / "parts", resume=True)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+    assert (tmp_path / "parts" / "prior.json").read_bytes() == (tmp_path / "whole" / "prior.json").read_bytes()
+    assert (tmp_path / "parts" / "curves.png").exists()
+
+
+@pytest.mark.parametrize("left", [(), (".lock",), ("samples/",), ("samples/", "config.yaml", "metrics.csv", ".writing-x.tmp")])
+def test_killed_before_its_first_checkpoint_a_run_begins_again(tiny, tmp_path, left):
+    folder = tmp_path / "parts"
+    short = with_train(tiny, steps=2)
+    for option in ("resume", "overwrite"):
+        for name in left:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            if name.endswith("/"):
+                (folder / name).mkdir(parents=True)
+            else:
+                (folder / name).write_text(to_yaml(short, {"ppl": "0"}))
+        folder.mkdir(exist_ok=True)
+        assert run(short, folder, **{option: True}).step == 2
+        assert not list(folder.glob(".*"))
+        shutil.rmtree(folder)
+
+
+def test_overwriting_takes_the_reports_of_the_old_run_along(tiny, tmp_path):
+    from ppl_cli.evaluation.run import FILES
+    from ppl_cli.training.run_folder import EVALUATION
+
+    assert FILES == EVALUATION
+    short = with_train(tiny, steps=1)
+    run(short, tmp_path / "run")
+    for folder in ("eval-1", "eval-12", "eval-mine"):
+        (tmp_path / "run" / folder).mkdir()
+        (tmp_path / "run" / folder / "eval.json").write_text("{}")
+    (tmp_path / "run" / "eval-12" / "notes.txt").write_text("mine")
+    run(short, tmp_path / "run", overwrite=True)
+    left = {path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").glob("eval-*/*")}
+    assert left == {"eval-12/notes.txt", "eval-mine/eval.json"}
+    assert not (tmp_path / "run" / "eval-1").exists()
 
 
 def test_resuming_needs_no_data_and_refuses_another_configuration(tiny, tmp_path, pictures):
