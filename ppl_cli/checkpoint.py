@@ -21,6 +21,7 @@ from ppl_cli.config import Config, parse_config
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.files import replacing
 from ppl_cli.model.core import PosePriorLearner, Sizes
+from ppl_cli.model.processes import world_size
 from ppl_cli.pickles import printable
 from ppl_cli.reference import reference_name
 from ppl_cli.reference_checkpoint import GRID, ReferenceCheckpoint
@@ -220,6 +221,7 @@ def save_training(
         "optimiser": optimiser.state_dict(),
         "window": window,
         "images": fingerprint(names),
+        "processes": world_size(),
     }
     with replacing(path) as temporary:
         try:
@@ -254,6 +256,11 @@ def load_training(
         if state["images"] != fingerprint(names):
             raise UsageError(
                 f"{path}: the images are not those of this run (it had {state['images']}, now {fingerprint(names)})"
+            )
+        if state.get("processes", 1) != world_size():
+            raise UsageError(
+                f"{path}: the run was one of {state.get('processes', 1)} processes, now there are {world_size()}: its batches would "
+                "be others; start as many (torchrun --nproc-per-node)"
             )
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])

@@ -4,7 +4,6 @@ torchrun sets RANK, WORLD_SIZE and LOCAL_RANK. Without them a command is one pro
 waits for anybody. Only the leader writes files of the run and talks to the user.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +14,12 @@ import torch
 import torch.distributed as dist
 
 from ppl_cli.device import Compute
-from ppl_cli.errors import UsageError
+from ppl_cli.errors import PPLError, UsageError
+from ppl_cli.launched import launched
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=2)  # one process may read a large folder or write pictures while the others wait
+LOST = ("Connection closed by peer", "Connection reset by peer", "ncclRemoteError", "Broken pipe")
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,6 @@ class World:
 ALONE = World()
 
 
-def launched() -> tuple[int, int]:
-    """(rank, number of processes) as torchrun says; (0, 1) without it."""
-    try:
-        rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    except ValueError:
-        return 0, 1
-    return (rank, size) if 0 <= rank < size else (0, 1)
-
-
 @contextmanager
 def processes(compute: Compute) -> Iterator[World]:
     """Joins the other processes of this command for as long as the block runs."""
@@ -81,9 +73,14 @@ def processes(compute: Compute) -> Iterator[World]:
     if compute.device.type == "cuda":
         torch.cuda.set_device(compute.device)
     elif compute.device.type != "cpu":
-        raise UsageError(f"several processes work on CPUs and CUDA GPUs, not on {compute.device.type}")
-    dist.init_process_group("nccl" if compute.device.type == "cuda" else "gloo", timeout=PATIENCE)
+        raise UsageError(f"several processes work on CPUs and CUDA GPUs, not on {compute.device.type}: add --device cpu")
     try:
+        dist.init_process_group("nccl" if compute.device.type == "cuda" else "gloo", timeout=PATIENCE)
         yield World(rank, size)
+    except RuntimeError as error:
+        if any(sign in str(error) for sign in LOST):
+            raise PPLError("another process of this command has ended; it says why, or torchrun does") from error
+        raise
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()

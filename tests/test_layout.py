@@ -22,7 +22,7 @@ FLOORS = [
         "torch_zip",
         "reference_checkpoint",
     },
-    {"model", "errors"},
+    {"model", "errors", "launched"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 

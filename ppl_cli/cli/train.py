@@ -67,7 +67,7 @@ def train(
 
       ppl train folder --data photos --out runs/mine --resume
     """
-    from ppl_cli.distributed import launched
+    from ppl_cli.launched import launched
     from ppl_cli.training.run import run_training
 
     set_ = [*starting_prior(init_prior, freeze, set_ or []), *(set_ or [])]

@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,8 @@ from ppl_cli.device import Compute
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.encoder import Estimate
 
-DECODERS = min(8, os.cpu_count() or 1)
+CORES = os.cpu_count() or 1
+DECODERS = max(1, min(8, CORES - CORES // 2))
 
 
 @dataclass
@@ -93,6 +95,20 @@ def decode_ahead(decode_one: Callable[[int], Decoded], wanted: range, batch: int
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+@contextmanager
+def half_of_the_cores() -> Iterator[None]:
+    """Decoding an image takes about as long as the network needs for it: on a CPU each gets half of the cores.
+
+    Measured on 2 cores: 1,061 images a second; 807 where both take both (README, Speed).
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // 2))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class Estimator:
     """A trained model on its device. The keypoint prior is distilled once, not for every batch."""
 
@@ -136,9 +152,10 @@ def estimate_poses(
     def decode_one(index: int) -> Decoded:
         return decode_fast(index, size, resize) or decode_square(open_image, index, size, resize)
 
-    for held in decode_ahead(decode_one, wanted, batch):
-        yield from poses_of_batch(estimator, held, first)
-        first += len(held)
+    with half_of_the_cores():
+        for held in decode_ahead(decode_one, wanted, batch):
+            yield from poses_of_batch(estimator, held, first)
+            first += len(held)
 
 
 def stack_squares(held: list[Decoded], size: int) -> np.ndarray | torch.Tensor:

@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 from ppl_cli.checkpoint import fingerprint
@@ -52,7 +52,8 @@ class Inputs:
         return self.paths.names[index]
 
     def fingerprint(self) -> str:
-        return fingerprint(self.paths.names)
+        """Of the names and of the folders that they are in: frames of many videos are called alike."""
+        return fingerprint(chain(map(os.path.abspath, self.paths.roots), self.paths.names))
 
 
 def gather_inputs(given: list[Path], out: Path, masks: Path | None = None) -> Inputs:

@@ -23,6 +23,8 @@ def has_gpu_decoder(device: torch.device) -> bool:
     """Whether torchvision was built with nvJPEG and the GPU runs it: tried out on a picture of 16 x 16 pixels."""
     if device.type != "cuda":
         return False
+    # torchvision announces that this will move elsewhere; where it is gone, Pillow decodes.
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module="torchvision.io")
     try:
         from torchvision.io import decode_jpeg, encode_jpeg
 
@@ -39,15 +41,13 @@ def decode_jpeg_square(path: Path, size: int, resize: str, device: torch.device)
     try:
         if not path.is_file():
             return None
-        with Image.open(path) as image:  # reads the header alone
-            plain = image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(ORIENTATION, 1) == 1
+        with Image.open(path, formats=("JPEG",)) as image:  # reads the header alone
+            plain = image.mode == "RGB" and image.getexif().get(ORIENTATION, 1) == 1
             width, height = image.size
         if not plain:
             return None
         content = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
-        with warnings.catch_warnings():  # torchvision announces that this will move elsewhere; Pillow stays
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pixels = decode_jpeg(content, ImageReadMode.RGB, device)
+        pixels = decode_jpeg(content, ImageReadMode.RGB, device)
     except Exception:  # whatever is wrong, Pillow has the word for it
         return None
     frame = Frame(width, height, size, resize)

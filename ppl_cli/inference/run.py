@@ -60,8 +60,8 @@ def run_inference(
 
         with batch_that_fits(batch):
             write_poses(find, kept, world, batch, inputs, results, draw, strict, "finding poses", say)
-        if world.leader:
-            summarise(results)
+    if world.leader:
+        summarise(results)
 
 
 def prior_of(estimator: Estimator, names: list[str] | None = None) -> Prior:

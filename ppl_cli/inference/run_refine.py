@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -73,10 +74,11 @@ def run_refinement(
         find = partial(refiner.poses, batch)
         with batch_that_fits(batch):
             write_poses(find, kept, world, batch, inputs, results, draw, strict, "refining poses", say, tally.look)
-        if world.leader:
-            for note in (*tally.notes(), *refiner.notes()):
-                say(f"note: {note}")
-            summarise(results)
+        drawn = chain.from_iterable(world.from_all(list(refiner.notes())))
+    if world.leader:
+        for note in (*tally.notes(), *drawn):
+            say(f"note: {note}")
+        summarise(results)
 
 
 class Refiner:

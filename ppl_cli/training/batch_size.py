@@ -1,6 +1,7 @@
 """`train.batch: auto`: the largest batch whose training step fits into the memory of the device."""
 
 import math
+import os
 from pathlib import Path
 
 import torch
@@ -59,8 +60,9 @@ def free_memory(device: torch.device) -> int:
     """Bytes that can be had: of the GPU, or of the machine."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # processes that share this machine
     lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").is_file() else []
     for line in lines:
         if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 4 * 2**30  # not Linux: what any laptop has to spare
+            return int(line.split()[1]) * 1024 // here
+    return 4 * 2**30 // here  # not Linux: what any laptop has to spare

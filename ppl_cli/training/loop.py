@@ -31,7 +31,7 @@ from ppl_cli.training.progress import Progress, peak_memory_gib
 from ppl_cli.training.writer import draw_samples, save, write_config
 
 SAMPLES = 8  # images in a picture of samples/
-ASK_EVERY = 10  # steps between questions to other processes whether they were told to stop
+ASK_EVERY = {"cuda": 10, "cpu": 1}  # steps between questions to other processes whether they were told to stop
 PATIENCE = 20  # seconds after a signal in which the step ends and is saved; a signal after that stops at once
 
 
@@ -103,7 +103,7 @@ def train(
             progress.collect(outcomes)
             finished = step == config.train.steps
             # Processes agree now and then: asking costs a wait for the device.
-            last = finished or ((world.size == 1 or step % ASK_EVERY == 0) and world.any(stopped.is_set(), device))
+            last = finished or ((world.size == 1 or step % ASK_EVERY[device.type] == 0) and world.any(stopped.is_set(), device))
             if world.leader:
                 logged = step % config.train.log_every == 0
                 if logged:
@@ -120,7 +120,8 @@ def train(
         progress.close()
         save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
     if not finished:
-        again = shlex.join(["ppl", "train", str(folder / "config.yaml"), "--out", str(folder), "--resume"])
+        start = ["ppl"] if world.size == 1 else ["torchrun", "--nproc-per-node", str(world.size), "-m", "ppl_cli"]
+        again = shlex.join([*start, "train", str(folder / "config.yaml"), "--out", str(folder), "--resume"])
         raise InterruptedRunError(f"stopped at step {step}, everything is saved; go on with: {again}")
     return Trained(model.eval(), step, progress.seconds, peak_memory_gib(device))
 
@@ -143,7 +144,7 @@ def advice_on_memory(config: Config, device: torch.device) -> Iterator[None]:
         advice = f"--set train.accumulate={smaller} (the same batch in smaller pieces), " if smaller else ""
         raise PPLError(
             f"out of memory on {device} with {batch // pieces} images at a time (peak {peak_memory_gib(device):.1f} GiB): "
-            f"{advice}--set train.batch={max(batch // 2, 1)} or --set train.batch=auto"
+            f"{advice}--set train.batch={max(batch // 2 // pieces, 1) * pieces} or --set train.batch=auto"
         ) from error
 
 

@@ -75,13 +75,13 @@ def run_training(
                 check_tensorboard(config.train.tensorboard)
                 loss = reconstruction_loss(config.loss)
                 images = open_images(listing, config, folder, strict, say)
+                config = fit_batch(config, loss, compute, world, say)
                 if world.leader:
                     make_folder(folder / "samples")
-                    if overwrite:
+                    if overwrite:  # not before all that can fail
                         clear_run(folder)
                     clean(folder)
                     ours = not resume
-                config = fit_batch(config, loss, compute, world, say)
                 trained = train(config, images, loss, folder, compute, say, resume, strict, prior, world, weights)
             except BaseException:
                 if ours and not (folder / "training.pt").is_file():
@@ -107,7 +107,7 @@ def fit_batch(config: Config, loss: torch.nn.Module, compute: Compute, world: Wo
     """With a number for `train.batch: auto`."""
     if config.train.batch != "auto":
         return config
-    batch = world.from_leader(largest_batch(config, loss, compute) if world.leader else 0)
+    batch = min(world.from_all(largest_batch(config, loss, compute)))
     batch = max(batch, config.train.accumulate) // config.train.accumulate * config.train.accumulate
     say(f"train.batch: {batch} (auto: what fits into the memory of {compute.device}, at most 64)")
     return config.model_copy(update={"train": config.train.model_copy(update={"batch": batch})})

@@ -19,7 +19,7 @@ EVALUATION = ("eval.json", "distribution.png", "cases.png", "occlusion.png")  # 
 
 # What may differ when a run goes on; everything else would make it another run.
 FREE_TO_CHANGE = ("train.steps", "train.log_every", "train.save_every", "train.sample_every", "train.tensorboard")
-FREE_TO_CHANGE += ("data.path", "data.cache_gib", "loss.weights", "name", "train.compile")
+FREE_TO_CHANGE += ("data.path", "data.cache_gib", "loss.weights", "name", "train.compile", "train.accumulate")
 
 
 def choose_run_folder(name: str, out: Path | None, resume: bool, overwrite: bool) -> Path:
@@ -77,6 +77,7 @@ def resumed_config(folder: Path, name: str, overrides: tuple[str, ...], settings
     UsageError if that is another one, or names a field that may not change.
     """
     own = str(folder / "config.yaml")
+    overrides = tuple(text for text in overrides if text.replace(" ", "") != "train.batch=auto")  # it has its number by now
     before, after = load_config(own), load_config(own, overrides, **settings)
     if name not in (before.name, after.name):
         raise UsageError(f"--resume: {folder} is a run of {before.name}, not of {name}")

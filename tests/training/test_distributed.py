@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from ppl_cli.config import Config, to_yaml
-from ppl_cli.distributed import ALONE, World, launched
+from ppl_cli.distributed import ALONE, World
+from ppl_cli.launched import launched
 from tests.training.one_step import one_step
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -68,15 +69,24 @@ def test_torchrun_trains_with_one_writer(tiny, tmp_path):
     assert [row["step"] for row in rows[1]] == ["2", "4", "6"]
     for one, two in zip(*rows, strict=True):
         assert float(one["total"]) == pytest.approx(float(two["total"]), rel=1e-3)
-    resumed = launch([*train, "--out", "two", "--resume", "--set", "train.steps=8"], 2, tmp_path)
+    more = ["--out", "two", "--resume", "--set", "train.steps=8"]
+    fewer = subprocess.run([sys.executable, *train, *more], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert "the run was one of 2 processes, now there are 1" in fewer.stderr
+    resumed = launch([*train, *more], 2, tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "two" / "model.safetensors").values())
 
 
-def test_a_wrong_argument_is_said_once(tmp_path):
+def test_what_is_wrong_everywhere_is_said_once_and_what_is_wrong_in_one_process_too(tiny, tmp_path):
     done = launch(["-m", "ppl_cli", "train", "nowhere.yaml", "--device", "cpu"], 2, tmp_path)
     assert done.returncode != 0
     assert done.stderr.count("no configuration 'nowhere.yaml'") == 1
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine.txt").touch()
+    (tmp_path / "tiny.yaml").write_text(to_yaml(tiny, {}))
+    done = launch(["-m", "ppl_cli", "train", "tiny.yaml", "--device", "cpu", "--out", "taken"], 2, tmp_path)
+    assert done.stderr.count("taken is not empty") == 1
+    assert "internal error" not in done.stderr
 
 
 def test_pieces_of_a_batch_are_the_same_step_but_for_batch_statistics(tiny, monkeypatch):
