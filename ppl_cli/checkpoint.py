@@ -259,8 +259,8 @@ def load_training(
             )
         if state.get("processes", 1) != world_size():
             raise UsageError(
-                f"{path}: the run was one of {state.get('processes', 1)} processes, now there are {world_size()}: its batches would "
-                "be others; start as many (torchrun --nproc-per-node)"
+                f"{path}: the run was one of {state.get('processes', 1)} processes, now there are {world_size()}: "
+                "its batches would be others; start as many (torchrun --nproc-per-node)"
             )
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
