@@ -1,7 +1,9 @@
-"""Writing files so that a kill or a full disk at any moment leaves the old file or the new one, never half of one."""
+"""Writing files so that a kill or a full disk at any moment leaves the old file or the new one, never half of one; and
+reading files whole, up to a size."""
 
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -38,6 +40,13 @@ def replacing(path: Path) -> Iterator[Path]:
                 temporary.unlink()
 
 
+def folder_below(folder: Path, place: Path) -> None:
+    """Create the folder of `place`. PPLError if it does not lie in `folder`: a link may lead elsewhere."""
+    if not place.parent.resolve().is_relative_to(folder.resolve()):
+        raise PPLError(f"{place} lies outside {folder}: a link or .. leads there; nothing is written")
+    place.parent.mkdir(parents=True, exist_ok=True)
+
+
 def is_leftover(name: str) -> bool:
     return name.startswith(LEFTOVER[0]) and name.endswith(LEFTOVER[1])
 
@@ -48,6 +57,21 @@ def remove_leftovers(folder: Path, below: bool = False) -> None:
     for file in folder.rglob(pattern) if below else folder.glob(pattern):
         with suppress(OSError):
             file.unlink()
+
+
+def read_limited(path: Path, most: int) -> bytes:
+    """The whole file. UsageError if it cannot be read, is no plain file or has more than `most` bytes."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise UsageError(f"{path} is not a file")
+        if found.st_size > most:
+            raise UsageError(f"{path} has {found.st_size >> 20} MiB; ppl reads up to {max(most >> 20, 1)} MiB of such a file")
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL in the name
+        raise UsageError(f"cannot read {str(path)!r}: {error}") from error
 
 
 def current_umask() -> int:

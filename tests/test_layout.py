@@ -8,8 +8,20 @@ FLOORS = [
     {"cli", "__main__"},
     {"evaluation"},
     {"training", "inference"},
-    {"checkpoint", "drawing"},
-    {"config", "reference", "data", "prior", "device", "files", "lock", "pickles"},
+    {"checkpoint", "drawing", "distributed"},
+    {
+        "config",
+        "reference",
+        "data",
+        "prior",
+        "device",
+        "files",
+        "lock",
+        "names",
+        "pickles",
+        "torch_zip",
+        "reference_checkpoint",
+    },
     {"model", "errors"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

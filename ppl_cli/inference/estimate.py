@@ -75,16 +75,16 @@ def decode_square(open_image: Callable[[int], Image.Image], index: int, size: in
     return Decoded(frame.apply_image(image), frame, None)
 
 
-def decode_ahead(decode_one: Callable[[int], Decoded], count: int, batch: int) -> Iterator[list[Decoded]]:
-    """Batches of decoded images 0 ... count - 1, in order; at most two batches wait."""
+def decode_ahead(decode_one: Callable[[int], Decoded], wanted: range, batch: int) -> Iterator[list[Decoded]]:
+    """Batches of the decoded images `wanted`, in order; at most two batches wait."""
     with ThreadPoolExecutor(DECODERS) as pool:
         waiting: deque[Future[Decoded]] = deque()
         held: list[Decoded] = []
         try:
-            for index in range(count + 2 * batch):
-                if index < count:
+            for index in range(wanted.start, wanted.stop + 2 * batch):
+                if index < wanted.stop:
                     waiting.append(pool.submit(decode_one, index))
-                if waiting and (len(waiting) > 2 * batch or index >= count):
+                if waiting and (len(waiting) > 2 * batch or index >= wanted.stop):
                     held.append(waiting.popleft().result())
                 if len(held) == batch or (held and not waiting):
                     yield held
@@ -120,11 +120,11 @@ class Estimator:
 
 
 def estimate_poses(
-    estimator: Estimator, open_image: Callable[[int], Image.Image], count: int, resize: str, batch: int, first: int = 0
+    estimator: Estimator, open_image: Callable[[int], Image.Image], wanted: range, resize: str, batch: int
 ) -> Iterator[Pose]:
-    """One `Pose` for each image first ... count - 1, in order. `open_image(i)` gives RGB or raises UnreadableImageError."""
-    start, size = first, estimator.model.sizes.image_size
-    for held in decode_ahead(lambda index: decode_square(open_image, start + index, size, resize), count - start, batch):
+    """One `Pose` for each of the images `wanted`, in order. `open_image(i)` gives RGB or raises UnreadableImageError."""
+    first, size = wanted.start, estimator.model.sizes.image_size
+    for held in decode_ahead(lambda index: decode_square(open_image, index, size, resize), wanted, batch):
         yield from poses_of_batch(estimator, held, first)
         first += len(held)
 

@@ -1,80 +1,25 @@
 """A whole `ppl infer`: inputs, model, results, overlay pictures."""
 
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from ppl_cli.checkpoint import fingerprint, load_model
-from ppl_cli.data.images import UnreadableImageError, decode, list_images
+from ppl_cli.checkpoint import load_model
+from ppl_cli.data.images import UnreadableImageError, decode, note_others
 from ppl_cli.device import batch_that_fits, choose_compute
+from ppl_cli.distributed import World, processes
 from ppl_cli.drawing.overlay import overlay
-from ppl_cli.errors import DiskFullError, PPLError, UsageError
-from ppl_cli.files import replacing
+from ppl_cli.errors import DiskFullError, PPLError
+from ppl_cli.files import folder_below, replacing
 from ppl_cli.inference.estimate import Estimator, Pose, estimate_poses
+from ppl_cli.inference.inputs import Inputs, gather_inputs
 from ppl_cli.inference.journal import Journal
 from ppl_cli.inference.results import Results
 from ppl_cli.inference.unfinished import identify, results_folder
 from ppl_cli.prior import Prior
-
-JOURNAL = "poses.journal"
-
-
-@dataclass
-class Inputs:
-    """`paths` and, for each, the folder that its name in the results is relative to."""
-
-    paths: list[Path]
-    roots: list[Path]
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def name(self, index: int) -> str:
-        path, root = str(self.paths[index]), str(self.roots[index]) + os.sep
-        if path.startswith(root):  # as for nearly all: asking the file system rules takes ten times as long
-            return path[len(root) :].replace(os.sep, "/")
-        return Path(os.path.relpath(path, root)).as_posix()
-
-    def fingerprint(self) -> str:
-        return fingerprint(self.name(index) for index in range(len(self)))
-
-
-def gather_inputs(given: list[Path], out: Path, masks: Path | None = None) -> Inputs:
-    """Images of files and folders, in the order given; what lies in `out` or in `masks` is left out.
-
-    Names are relative to the folder given, or just the file's own. Where that would give two images one name, all
-    names are relative to the folder that holds all inputs.
-    """
-    inputs = Inputs([], [])
-    for path in given:
-        if path.is_dir():
-            found = list_images(path)
-            for other in filter(None, (out, masks)):
-                place = Path(os.path.abspath(other))
-                if place == Path(os.path.abspath(path)) and other is masks:
-                    raise UsageError(f"--masks {masks} is the folder of the images too: put the masks into one of their own")
-                if place.is_relative_to(os.path.abspath(path)):
-                    found = [image for image in found if not Path(os.path.abspath(image)).is_relative_to(place)]
-            inputs.paths += found
-            inputs.roots += [path] * len(found)
-        elif path.exists() or path.is_symlink():
-            inputs.paths.append(path)
-            inputs.roots.append(path.parent)
-        else:
-            raise UsageError(f"no such image or folder: {path}")
-    if not inputs.paths:
-        raise UsageError(f"no images but those in {out}, the folder for the results")
-    if len(given) > 1:
-        once = {Path(os.path.abspath(p)): Path(os.path.abspath(r)) for p, r in zip(inputs.paths, inputs.roots, strict=True)}
-        inputs = Inputs(list(once), list(once.values()))
-        if len({inputs.name(i) for i in range(len(inputs.paths))}) < len(inputs.paths):
-            common = Path(os.path.commonpath([path.parent for path in inputs.paths]))
-            inputs.roots = [common] * len(inputs.paths)
-    return inputs
 
 
 def run_inference(
@@ -96,18 +41,21 @@ def run_inference(
     inputs = gather_inputs(given, out)
     what = {"model": checkpoint.path, "images": inputs.fingerprint(), "device": compute.device.type}
     identity = identify("infer", **what, precision=compute.precision, formats=formats, overlay=draw)
-    with results_folder(out, identity, formats, resume, overwrite, say) as kept:
+    with processes(compute) as world, results_folder(out, identity, formats, resume, overwrite, say, world) as kept:
         say(compute.reason)
+        for note in note_others(inputs.others):
+            say(f"note: {note}")
         estimator = Estimator(checkpoint.model, compute)
         results = Results(out, formats, prior_of(estimator, checkpoint.config.prior.names))
 
-        def find(first: int) -> Iterator[Pose]:
+        def find(wanted: range) -> Iterator[Pose]:
             resize = checkpoint.config.data.resize
-            return estimate_poses(estimator, lambda index: decode(inputs.paths[index]), len(inputs), resize, batch, first)
+            return estimate_poses(estimator, lambda index: decode(inputs.paths[index]), wanted, resize, batch)
 
-        with batch_that_fits(batch), Journal(kept / JOURNAL, estimator.model.sizes.keypoints) as journal:
-            write_poses(find, journal, batch, inputs, results, draw, strict, "finding poses", say)
-    summarise(results)
+        with batch_that_fits(batch):
+            write_poses(find, kept, world, batch, inputs, results, draw, strict, "finding poses", say)
+        if world.leader:
+            summarise(results)
 
 
 def prior_of(estimator: Estimator, names: list[str] | None = None) -> Prior:
@@ -116,8 +64,9 @@ def prior_of(estimator: Estimator, names: list[str] | None = None) -> Prior:
 
 
 def write_poses(
-    find: Callable[[int], Iterator[Pose]],
-    journal: Journal,
+    find: Callable[[range], Iterator[Pose]],
+    kept: Path,
+    world: World,
     batch: int,
     inputs: Inputs,
     results: Results,
@@ -127,38 +76,61 @@ def write_poses(
     say: Callable[[str], None],
     look: Callable[[Pose], None] = lambda pose: None,
 ) -> None:
-    """Write the poses in the journal, then those of `find(first)`, the images from `first` on, as they come; `look` at each.
+    """Write the poses in the journal of the folder `kept`, then those that `find` finds, as they come; `look` at each.
 
-    A batch enters the journal when its pictures are drawn. PPLError with `strict` at the first image that could not be read.
+    Each process finds those of its share, and the leader writes them all when everyone is done. A batch enters the journal
+    when its pictures are drawn. PPLError with `strict` at the first image that could not be read.
     """
-    out, links = results.folder, results.prior.weights
+    share = world.share(len(inputs))
     undrawn, first_undrawn = 0, ""
-    with results, tqdm(desc=title, total=len(inputs), unit="image", disable=None) as bar:
 
-        def write(pose: Pose) -> str:
-            name = inputs.name(pose.index)
-            if pose.problem and strict:
-                raise PPLError(f"{inputs.paths[pose.index]}: {pose.problem} (--strict stops at the first such image)")
-            results.add(name, pose)
-            look(pose)
-            bar.update()
-            return name
+    def check(pose: Pose) -> Pose:
+        if pose.problem and strict:
+            raise PPLError(f"{inputs.paths[pose.index]}: {pose.problem} (--strict stops at the first such image)")
+        return pose
 
-        for held in journal.batches():
-            for pose in held:
-                write(pose)
+    def found(journal: Journal) -> Iterator[Pose]:
+        nonlocal undrawn, first_undrawn
         held = []
-        for pose in find(journal.images):
-            name = write(pose)
+        for pose in find(range(share.start + journal.images, share.stop)):
+            yield check(pose)
             if draw and pose.width is not None:
-                problem = draw_overlay(out / "overlay", name, inputs.paths[pose.index], pose, links)
+                name, path = inputs.name(pose.index), inputs.paths[pose.index]
+                problem = draw_overlay(results.folder, name, path, pose, results.prior.weights)
                 undrawn, first_undrawn = undrawn + bool(problem), first_undrawn or problem
             held.append(pose)
-            if len(held) == batch or pose.index == len(inputs) - 1:
+            if len(held) == batch or pose.index == share.stop - 1:
                 journal.append(held)
                 held = []
-    if undrawn:
-        say(f"{undrawn} overlays could not be written; the first: {first_undrawn}")
+
+    def write(poses: Iterable[Pose], bar: tqdm) -> None:
+        for pose in poses:
+            results.add(inputs.name(pose.index), pose)
+            look(pose)
+            bar.update()
+
+    with tqdm(desc=title, total=len(share), unit="image", disable=None) as bar:
+        if world.size == 1:
+            with results, open_journal(kept, world.rank, results) as journal:
+                write(map(check, chain.from_iterable(journal.batches())), bar)
+                write(found(journal), bar)
+        else:
+            with open_journal(kept, world.rank, results) as journal:
+                bar.update(journal.images)
+                for _ in found(journal):
+                    bar.update()
+    problems = world.from_all((undrawn, first_undrawn))
+    if world.size > 1 and world.leader:
+        with results, tqdm(desc="writing results", total=len(inputs), unit="image", disable=None) as bar:
+            for rank in range(world.size):
+                with open_journal(kept, rank, results) as journal:
+                    write(map(check, chain.from_iterable(journal.batches())), bar)
+    if undrawn := sum(count for count, _ in problems):
+        say(f"{undrawn} overlays could not be written; the first: {next(first for _, first in problems if first)}")
+
+
+def open_journal(kept: Path, rank: int, results: Results) -> Journal:
+    return Journal(kept / f"poses-{rank}.journal", len(results.prior.keypoints), results.iterations)
 
 
 def summarise(results: Results) -> None:
@@ -169,14 +141,14 @@ def summarise(results: Results) -> None:
     print(f"{read} poses in {out}" + (f"; {results.skipped} images left out, see skipped.csv" if results.skipped else ""))
 
 
-def draw_overlay(folder: Path, name: str, path: Path, pose: Pose, links: np.ndarray) -> str:
+def draw_overlay(out: Path, name: str, path: Path, pose: Pose, links: np.ndarray) -> str:
     """overlay/NAME.png, in the sub-folders of the input. The image's own suffix stays, so a.jpg and a.png both fit.
 
-    Returns what went wrong: a picture that cannot be written must not cost the results. DiskFullError if it is that.
+    Returns what went wrong, or "": a picture that cannot be written must not cost the results. DiskFullError if it is that.
     """
-    place = folder / f"{name}.png"
+    place = out / "overlay" / f"{name}.png"
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        folder_below(out, place)
         image = decode(path)
         if image.size != (pose.width, pose.height):
             return f"{path} was {pose.width}x{pose.height} pixels, and has been changed to {image.width}x{image.height} since"

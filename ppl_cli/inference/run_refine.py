@@ -10,16 +10,18 @@ import torch
 
 from ppl_cli.checkpoint import Checkpoint, load_model
 from ppl_cli.data.frame import Frame
-from ppl_cli.data.images import UnreadableImageError, decode
+from ppl_cli.data.images import UnreadableImageError, decode, note_others
 from ppl_cli.device import batch_that_fits, choose_compute
+from ppl_cli.distributed import processes
 from ppl_cli.drawing.strips import Column, save_gif, save_strip
 from ppl_cli.errors import DiskFullError, PPLError
+from ppl_cli.files import folder_below
 from ppl_cli.inference.estimate import Decoded, Estimator, Pose, Refined, decode_ahead, no_pose, stack_squares
-from ppl_cli.inference.journal import Journal
+from ppl_cli.inference.inputs import Inputs, gather_inputs
 from ppl_cli.inference.occluder import Occluder
 from ppl_cli.inference.refine import Options, Refinement, Step, refine, seen
 from ppl_cli.inference.results import Results
-from ppl_cli.inference.run import JOURNAL, Inputs, gather_inputs, prior_of, summarise, write_poses
+from ppl_cli.inference.run import prior_of, summarise, write_poses
 from ppl_cli.inference.unfinished import identify, results_folder
 
 
@@ -51,8 +53,10 @@ def run_refinement(
     what = {"model": checkpoint.path, "images": inputs.fingerprint(), "device": compute.device.type}
     what |= {"precision": compute.precision, "formats": formats, "overlay": draw, "gif": animate, "all iterations": every}
     identity = identify("refine", **what, **asdict(options), **occluder.identity())
-    with results_folder(out, identity, formats, resume, overwrite, say) as kept:
+    with processes(compute) as world, results_folder(out, identity, formats, resume, overwrite, say, world) as kept:
         say(f"{compute.reason}; method {options.method}")
+        for note in note_others(inputs.others):
+            say(f"note: {note}")
         if not occluder.known:
             effect = {
                 "paper": "the paper's procedure is run, which can make poses worse (README, Refinement)",
@@ -67,11 +71,12 @@ def run_refinement(
         results = Results(out, formats, prior_of(estimator, checkpoint.config.prior.names), options.iterations, every)
         tally = Tally(inputs, checkpoint)
         find = partial(refiner.poses, batch)
-        with batch_that_fits(batch), Journal(kept / JOURNAL, checkpoint.model.sizes.keypoints, options.iterations) as journal:
-            write_poses(find, journal, batch, inputs, results, draw, strict, "refining poses", say, tally.look)
-    for note in (*tally.notes(), *refiner.notes()):
-        say(f"note: {note}")
-    summarise(results)
+        with batch_that_fits(batch):
+            write_poses(find, kept, world, batch, inputs, results, draw, strict, "refining poses", say, tally.look)
+        if world.leader:
+            for note in (*tally.notes(), *refiner.notes()):
+                say(f"note: {note}")
+            summarise(results)
 
 
 class Refiner:
@@ -92,10 +97,9 @@ class Refiner:
         self.typical = None if checkpoint.known is None else checkpoint.known.recall_distance
         self.undrawn, self.first_undrawn = 0, ""
 
-    def poses(self, batch: int, first: int = 0) -> Iterator[Pose]:
-        """Those of the images from `first` on."""
-        start = first
-        for held in decode_ahead(lambda index: self.decode_one(start + index), len(self.inputs) - start, batch):
+    def poses(self, batch: int, wanted: range) -> Iterator[Pose]:
+        first = wanted.start
+        for held in decode_ahead(self.decode_one, wanted, batch):
             yield from self.poses_of_batch(held, first)
             first += len(held)
 
@@ -155,7 +159,7 @@ class Refiner:
         try:
             for folder, suffix, save in (("strips", "png", save_strip), ("gifs", "gif", save_gif)):
                 place = self.pictures / folder / f"{name}.{suffix}"
-                place.parent.mkdir(parents=True, exist_ok=True)
+                folder_below(self.pictures, place)
                 save(place, columns, links)
         except DiskFullError:
             raise

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ppl_cli.distributed import ALONE, World
 from ppl_cli.errors import UsageError
 from ppl_cli.files import make_folder, remove_leftovers, replacing
 from ppl_cli.inference.journal import FORMAT_VERSION
@@ -24,6 +25,25 @@ OTHERWISE = "give what it was started with, or start anew with --overwrite"
 
 @contextmanager
 def results_folder(
+    out: Path,
+    identity: dict[str, object],
+    formats: list[str],
+    resume: bool,
+    overwrite: bool,
+    say: Callable[[str], None],
+    world: World = ALONE,
+) -> Iterator[Path]:
+    """Yields the folder for journals (see `leaders_folder`). Of several processes the leader alone makes and removes it."""
+    if not world.leader:
+        yield world.from_leader(Path())
+        return
+    identity = identity | {"number of processes": world.size}
+    with leaders_folder(out, identity, formats, resume, overwrite, say) as kept:
+        yield world.from_leader(kept)
+
+
+@contextmanager
+def leaders_folder(
     out: Path, identity: dict[str, object], formats: list[str], resume: bool, overwrite: bool, say: Callable[[str], None]
 ) -> Iterator[Path]:
     """Yields the folder for journals, which is empty unless an unfinished run goes on. The folder `out` is locked meanwhile.
@@ -79,7 +99,9 @@ def clear(out: Path, formats: list[str], overwrite: bool) -> None:
 
 def remove_pictures(out: Path) -> None:
     for folder in PICTURES:
-        if (out / folder).is_dir():
+        if (out / folder).is_symlink():
+            (out / folder).unlink()
+        elif (out / folder).is_dir():
             shutil.rmtree(out / folder)
 
 

@@ -1,28 +1,26 @@
 """A whole `ppl train`: configuration, run folder, loss, data, training. What can fail cheaply comes first."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+
+import torch
 
 from ppl_cli.config import Config, load_config
 from ppl_cli.data.datasets import list_part, open_listing
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.listing import Listing
 from ppl_cli.device import Compute, choose_compute
+from ppl_cli.distributed import World, processes
 from ppl_cli.errors import UsageError
 from ppl_cli.files import make_folder
 from ppl_cli.lock import locked
-from ppl_cli.prior import Prior, load_prior
+from ppl_cli.training.batch_size import largest_batch
+from ppl_cli.training.given import given_prior, given_weights
 from ppl_cli.training.loop import Trained, train
 from ppl_cli.training.metrics import check_tensorboard
 from ppl_cli.training.reconstruction import reconstruction_loss
-from ppl_cli.training.run_folder import (
-    choose_run_folder,
-    clean,
-    clear_run,
-    never_began,
-    resumed_config,
-)
+from ppl_cli.training.run_folder import choose_run_folder, clean, clear_run, never_began, resumed_config
 
 
 def run_training(
@@ -40,19 +38,49 @@ def run_training(
     """`source`, `overrides` and `settings` as in `load_config`; a resumed run keeps its own configuration otherwise."""
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other")
+    if resume and (settings or {}).get("train__init"):
+        raise UsageError("--init: a resumed run goes on from its own weights; leave it out, or start another run")
     config = load_config(source, overrides, **(settings or {}))
     compute = choose_compute(device, precision)
-    folder = choose_run_folder(config.name, out, resume, overwrite) if resume else None
-    if folder and never_began(folder):
+    with processes(compute) as world:
+        trained, config, folder = run_in(
+            world, compute, config, source, out, say if world.leader else silent, overrides, settings, resume, overwrite, strict
+        )
+    return trained, config, folder, compute
+
+
+def silent(line: str) -> None:
+    """What processes other than the leader say."""
+
+
+def run_in(
+    world: World,
+    compute: Compute,
+    config: Config,
+    source: str,
+    out: Path | None,
+    say: Callable[[str], None],
+    overrides: tuple[str, ...],
+    settings: dict[str, str | None] | None,
+    resume: bool,
+    overwrite: bool,
+    strict: bool,
+) -> tuple[Trained, Config, Path]:
+    def choose_folder() -> Path:
+        return world.from_leader(choose_run_folder(config.name, out, resume, overwrite) if world.leader else Path())
+
+    folder = choose_folder() if resume else None
+    if folder and world.from_leader(world.leader and never_began(folder)):
         say(f"{folder} was stopped before its first checkpoint: starting with step 0")
         resume = False
     listing = None if resume else training_images(config)
     prior = None if resume else given_prior(config)
+    weights = None if resume else given_weights(config)
     if prior is not None:
         config = config.model_copy(update={"prior": config.prior.model_copy(update={"names": prior.names})})
-    folder = folder or choose_run_folder(config.name, out, resume, overwrite)
+    folder = folder or choose_folder()
     ours = False  # whether what lies in the folder was written by this call
-    with owned(folder):
+    with owned(folder) if world.leader else nullcontext():
         try:
             if resume:
                 config = resumed_config(folder, config.name, overrides, settings or {})
@@ -68,33 +96,30 @@ def run_training(
             kept = "in memory" if images.cache is not None else "read again for every batch (data.cache_gib is too small)"
             say(f"{len(images)} images{skipped}, {kept}; run folder {folder}")
             make_folder(folder / "samples")
-            if overwrite:
-                clear_run(folder)
-            clean(folder)
+            if world.leader:
+                clean(folder) if resume else clear_run(folder)
             ours = not resume
-            trained = train(config, images, loss, folder, compute, say, resume, strict, prior)
+            config = fit_batch(config, loss, compute, world, say)
+            trained = train(config, images, loss, folder, compute, say, resume, strict, prior, world, weights)
         except BaseException:
-            if ours and not (folder / "training.pt").is_file():
+            if world.leader and ours and not (folder / "training.pt").is_file():
                 remove_what_never_began(folder)
             raise
-    return trained, config, folder, compute
+    return trained, config, folder
+
+
+def fit_batch(config: Config, loss: torch.nn.Module, compute: Compute, world: World, say: Callable[[str], None]) -> Config:
+    """With a number for `train.batch: auto`."""
+    if config.train.batch != "auto":
+        return config
+    batch = world.from_leader(largest_batch(config, loss, compute) if world.leader else 0)
+    batch = max(batch, config.train.accumulate) // config.train.accumulate * config.train.accumulate
+    say(f"train.batch: {batch} (auto: what fits into the memory of {compute.device}, at most 64)")
+    return config.model_copy(update={"train": config.train.model_copy(update={"batch": batch})})
 
 
 def training_images(config: Config) -> Listing:
     return list_part(config.data, "train", config.seed, config.model.image_size)
-
-
-def given_prior(config: Config) -> Prior | None:
-    """UsageError if it cannot be read or has another number of keypoints than the model."""
-    if config.prior.init is None:
-        return None
-    prior = load_prior(Path(config.prior.init))
-    count = len(prior.keypoints)
-    if count != config.model.keypoints:
-        raise UsageError(
-            f"{config.prior.init} has {count} keypoints, the model {config.model.keypoints}: add --set model.keypoints={count}"
-        )
-    return prior
 
 
 def check_videos(images: ImageSet, config: Config) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from ppl_cli.config import Config, load_config
 from ppl_cli.errors import UsageError
 from ppl_cli.files import is_leftover, make_folder, remove_leftovers, replacing
-from ppl_cli.inference.results import printable
 from ppl_cli.lock import FILE as LOCK
+from ppl_cli.names import in_csv
 
 FILES = ("config.yaml", "model.safetensors", "training.pt", "metrics.csv", "prior.json", "curves.png", "skipped.csv")
 
@@ -19,7 +19,7 @@ EVALUATION = ("eval.json", "distribution.png", "cases.png", "occlusion.png")  # 
 
 # What may differ when a run goes on; everything else would make it another run.
 FREE_TO_CHANGE = ("train.steps", "train.log_every", "train.save_every", "train.sample_every", "train.tensorboard")
-FREE_TO_CHANGE += ("data.path", "data.cache_gib", "loss.weights", "name")
+FREE_TO_CHANGE += ("data.path", "data.cache_gib", "loss.weights", "name", "train.compile")
 
 
 def choose_run_folder(name: str, out: Path | None, resume: bool, overwrite: bool) -> Path:
@@ -121,7 +121,7 @@ def write_skipped(folder: Path, skipped: list[tuple[str, str]]) -> None:
         with place.open(newline="", encoding="utf-8", errors="replace") as file:
             rows = [tuple(row) for row in csv.reader(file)]
     known = set(rows)
-    new = [row for row in ((printable(name), reason) for name, reason in skipped) if row not in known]
+    new = [row for row in ((in_csv(name), reason) for name, reason in skipped) if row not in known]
     if new:
         with replacing(place) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([*rows, *new])

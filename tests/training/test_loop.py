@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 from ppl_cli.config import Config, load_config, to_yaml
 from ppl_cli.device import choose_compute
 from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
-from ppl_cli.training import loop
+from ppl_cli.training import loop, writer
 from ppl_cli.training import run as training_run
 from ppl_cli.training.run import run_training
+from ppl_cli.training.step import TrainingStep, eased
 
 
 def quiet(line: str) -> None:
@@ -133,7 +134,7 @@ def test_a_run_can_be_resumed_from_its_first_moment(tiny, tmp_path, monkeypatch)
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "pose_losses", killed)
+        patched.setattr(TrainingStep, "forward", killed)
         with pytest.raises(Killed):
             run(tiny, tmp_path / "parts")
     run(tiny, tmp_path / "parts", resume=True)
@@ -150,7 +151,7 @@ def test_weights_that_are_no_numbers_are_never_saved(tiny, tmp_path, monkeypatch
         steps += 1
         return (keypoints.sum() * 0).sqrt() if steps == 6 else keypoints.sum() * 0
 
-    monkeypatch.setattr(loop, "boundary_loss", broken)
+    monkeypatch.setattr("ppl_cli.training.step.boundary_loss", broken)
     with pytest.raises(PPLError, match="step 6: a weight is no longer a number"):
         run(tiny, tmp_path / "run")
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
@@ -274,8 +275,8 @@ def test_bf16_keeps_to_the_losses_of_fp32(tiny, tmp_path):
 
 def test_leading_losses_fall_to_their_rest(tiny):
     config = tiny.model_copy(update={"loss": tiny.loss.model_copy(update={"ease_from": 10, "ease_to": 20, "eased": 0.1})})
-    assert [round(loop.eased(config, step), 3) for step in (0, 10, 15, 20, 1000)] == [1, 1, 0.55, 0.1, 0.1]
-    assert loop.eased(tiny, 10**6) == 1
+    assert [round(eased(config, step), 3) for step in (0, 10, 15, 20, 1000)] == [1, 1, 0.55, 0.1, 0.1]
+    assert eased(tiny, 10**6) == 1
 
 
 def test_tensorboard_gets_the_rows_of_metrics_or_says_how_to_install_it(tiny, tmp_path):
@@ -295,10 +296,10 @@ def test_a_second_signal_does_not_stop_the_saving(tiny, tmp_path, monkeypatch):
     def signalled(*arguments):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
-        return pose_losses(*arguments)
+        return forward(*arguments)
 
-    pose_losses = loop.pose_losses
-    monkeypatch.setattr(loop, "pose_losses", signalled)
+    forward = TrainingStep.forward
+    monkeypatch.setattr(TrainingStep, "forward", signalled)
     with pytest.raises(InterruptedRunError, match="stopped at step 1"):
         run(tiny, tmp_path / "run")
     assert torch.load(tmp_path / "run" / "training.pt", weights_only=True)["step"] == 1
@@ -320,7 +321,8 @@ def test_killed_within_its_last_save_a_run_still_comes_to_its_end(tiny, tmp_path
     """training.pt has the last step, what is written after it does not; 7 steps end between two rows of metrics.csv."""
     config = with_train(tiny, steps=steps)
     run(config, tmp_path / "whole")
-    function = getattr(loop, where)
+    owner = loop if where == "save_curves" else writer
+    function = getattr(owner, where)
 
     def killed(path, *arguments):
         file = tmp_path / "parts" / "training.pt"
@@ -329,7 +331,7 @@ def test_killed_within_its_last_save_a_run_still_comes_to_its_end(tiny, tmp_path
         function(path, *arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, where, killed)
+        patched.setattr(owner, where, killed)
         with pytest.raises(Killed):
             run(config, tmp_path / "parts")
     run(config, tmp_path / "parts", resume=True)
