@@ -49,6 +49,18 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
     return Compute(where, precision, f"device {chosen} ({reason}), precision {precision}")
 
 
+@contextmanager
+def batch_that_fits(batch: int) -> Iterator[None]:
+    """PPLError with what to set if a batch of that many images does not fit into memory."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        advice = f"try --batch {batch // 2}" if batch > 1 else "the model or an image is too large for this machine"
+        raise PPLError(f"out of memory with {batch} image{'s' * (batch > 1)} at once (--batch): {advice}") from error
+
+
 def check_device(device: str) -> None:
     kind, _, number = device.partition(":")
     numbered = device != kind

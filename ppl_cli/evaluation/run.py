@@ -84,7 +84,8 @@ def judge_all(
     report = Report({}, [], [])
     cases, chosen = None, judges[0].data
     for source, judge in zip(sources, judges, strict=True):
-        model, samples = judge.report(source, protocols, levels, refinement, seed)
+        with batch_that_fits(judge.batch):
+            model, samples = judge.report(source, protocols, levels, refinement, seed)
         report.models.append(model)
         report.notes += [note for note in judge.notes if note not in report.notes]
         if cases is None:

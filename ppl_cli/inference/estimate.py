@@ -50,7 +50,7 @@ class Refined:
 
 @dataclass
 class Decoded:
-    pixels: np.ndarray | None  # (S, S, 3) uint8
+    pixels: np.ndarray | torch.Tensor | None  # (S, S, 3) uint8
     frame: Frame | None
     problem: str | None
     hidden: np.ndarray | None = None  # (S, S) bool; None: nothing is known of what is hidden
@@ -102,9 +102,9 @@ class Estimator:
         with torch.no_grad():
             self.prior = self.model.distil_prior()
 
-    def to_images(self, squares: np.ndarray) -> torch.Tensor:
+    def to_images(self, squares: np.ndarray | torch.Tensor) -> torch.Tensor:
         """(B, S, S, 3) uint8 -> (B, 3, S, S) in [-1, 1], on the device."""
-        pixels = torch.from_numpy(squares).to(self.compute.device).permute(0, 3, 1, 2)
+        pixels = torch.as_tensor(squares).to(self.compute.device).permute(0, 3, 1, 2)
         return pixels.float().div(127.5).sub(1)
 
     @torch.inference_mode()
@@ -113,24 +113,42 @@ class Estimator:
         with self.compute.autocast():
             return self.model.encoder(images, self.prior)
 
-    def __call__(self, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, squares: np.ndarray | torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """(B, S, S, 3) uint8 -> keypoints (B, N, 2), normalised, and confidence (B, N)."""
         estimate = self.estimate(self.to_images(squares))
         return estimate.keypoints.cpu().numpy(), confidence(estimate.attention).cpu().numpy()
 
 
 def estimate_poses(
-    estimator: Estimator, open_image: Callable[[int], Image.Image], wanted: range, resize: str, batch: int
+    estimator: Estimator,
+    open_image: Callable[[int], Image.Image],
+    wanted: range,
+    resize: str,
+    batch: int,
+    decode_fast: Callable[[int, int, str], Decoded | None] = lambda index, size, resize: None,
 ) -> Iterator[Pose]:
-    """One `Pose` for each of the images `wanted`, in order. `open_image(i)` gives RGB or raises UnreadableImageError."""
+    """One `Pose` for each of the images `wanted`, in order. `open_image(i)` gives RGB or raises UnreadableImageError.
+
+    `decode_fast(i, size, resize)` may decode an image in another way, or leave it to `open_image` with None.
+    """
     first, size = wanted.start, estimator.model.sizes.image_size
-    for held in decode_ahead(lambda index: decode_square(open_image, index, size, resize), wanted, batch):
+
+    def decode_one(index: int) -> Decoded:
+        return decode_fast(index, size, resize) or decode_square(open_image, index, size, resize)
+
+    for held in decode_ahead(decode_one, wanted, batch):
         yield from poses_of_batch(estimator, held, first)
         first += len(held)
 
 
-def stack_squares(held: list[Decoded], size: int) -> np.ndarray:
-    """(B, S, S, 3) uint8; grey where an image could not be read."""
+def stack_squares(held: list[Decoded], size: int) -> np.ndarray | torch.Tensor:
+    """(B, S, S, 3) uint8; grey where an image could not be read. A tensor where one was decoded on a GPU."""
+    decoders = [decoded.pixels.device for decoded in held if isinstance(decoded.pixels, torch.Tensor)]
+    if decoders:
+        grey = np.full((size, size, 3), 128, dtype=np.uint8)
+        rows = [grey if decoded.pixels is None else decoded.pixels for decoded in held]
+        tensors = [row if isinstance(row, torch.Tensor) else torch.from_numpy(row.copy()) for row in rows]
+        return torch.stack([tensor.to(decoders[0]) for tensor in tensors])
     squares = np.full((len(held), size, size, 3), 128, dtype=np.uint8)
     for row, decoded in enumerate(held):
         if decoded.pixels is not None:

@@ -84,6 +84,7 @@ def train(
         save(folder, model, optimiser, config, images, step, progress)
     model.train()
 
+    finished = step == config.train.steps
     with stop_signals() as stopped, advice_on_memory(config, device):
         while step < config.train.steps:
             optimiser.zero_grad(set_to_none=True)
@@ -100,6 +101,7 @@ def train(
             step += 1
 
             progress.collect(outcomes)
+            finished = step == config.train.steps
             # Processes agree now and then: asking costs a wait for the device.
             last = step == config.train.steps or (
                 (world.size == 1 or step % ASK_EVERY == 0) and world.any(stopped.is_set(), device)
@@ -113,12 +115,11 @@ def train(
                     draw_samples(folder, model, config, shown, step)
             if last:
                 break
-        finished = step == config.train.steps
-        if world.leader:
-            if finished and progress.collected:  # steps after the last row
-                metrics.append(progress.row(step, model))
-            progress.close()
-            save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
+    if world.leader:
+        if finished and progress.collected:  # steps after the last row
+            metrics.append(progress.row(step, model))
+        progress.close()
+        save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
     if not finished:
         again = shlex.join(["ppl", "train", str(folder / "config.yaml"), "--out", str(folder), "--resume"])
         raise InterruptedRunError(f"stopped at step {step}, everything is saved; go on with: {again}")

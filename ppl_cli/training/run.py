@@ -43,9 +43,44 @@ def run_training(
     config = load_config(source, overrides, **(settings or {}))
     compute = choose_compute(device, precision)
     with processes(compute) as world:
-        trained, config, folder = run_in(
-            world, compute, config, source, out, say if world.leader else silent, overrides, settings, resume, overwrite, strict
-        )
+        say = say if world.leader else silent
+        folder = choose_run_folder(config.name, out, resume, overwrite) if resume and world.leader else None
+        began = world.from_leader(folder is None or not never_began(folder))
+        if not began:
+            say(f"{folder} was stopped before its first checkpoint: starting with step 0")
+            resume = False
+        listing = None if resume else training_images(config)
+        prior = None if resume else given_prior(config)
+        weights = None if resume else given_weights(config)
+        if prior is not None:
+            config = config.model_copy(update={"prior": config.prior.model_copy(update={"names": prior.names})})
+        if world.leader:
+            folder = folder or choose_run_folder(config.name, out, resume, overwrite)
+        folder = world.from_leader(folder)
+        with owned(folder) if world.leader else nullcontext():
+            ours = False  # whether what lies in the folder was written by this call
+            try:
+                if resume:
+                    config = resumed_config(folder, config.name, overrides, settings or {})
+                    listing = training_images(config)
+                for note in listing.notes:
+                    say(f"note: {note}")
+                say(f"configuration {folder / 'config.yaml' if resume else source}, seed {config.seed}; {compute.reason}")
+                check_tensorboard(config.train.tensorboard)
+                loss = reconstruction_loss(config.loss)
+                images = open_images(listing, config, folder, strict, say)
+                if world.leader:
+                    make_folder(folder / "samples")
+                    if overwrite:
+                        clear_run(folder)
+                    clean(folder)
+                    ours = not resume
+                config = fit_batch(config, loss, compute, world, say)
+                trained = train(config, images, loss, folder, compute, say, resume, strict, prior, world, weights)
+            except BaseException:
+                if ours and not (folder / "training.pt").is_file():
+                    remove_what_never_began(folder)
+                raise
     return trained, config, folder, compute
 
 
@@ -53,59 +88,13 @@ def silent(line: str) -> None:
     """What processes other than the leader say."""
 
 
-def run_in(
-    world: World,
-    compute: Compute,
-    config: Config,
-    source: str,
-    out: Path | None,
-    say: Callable[[str], None],
-    overrides: tuple[str, ...],
-    settings: dict[str, str | None] | None,
-    resume: bool,
-    overwrite: bool,
-    strict: bool,
-) -> tuple[Trained, Config, Path]:
-    def choose_folder() -> Path:
-        return world.from_leader(choose_run_folder(config.name, out, resume, overwrite) if world.leader else Path())
-
-    folder = choose_folder() if resume else None
-    if folder and world.from_leader(world.leader and never_began(folder)):
-        say(f"{folder} was stopped before its first checkpoint: starting with step 0")
-        resume = False
-    listing = None if resume else training_images(config)
-    prior = None if resume else given_prior(config)
-    weights = None if resume else given_weights(config)
-    if prior is not None:
-        config = config.model_copy(update={"prior": config.prior.model_copy(update={"names": prior.names})})
-    folder = folder or choose_folder()
-    ours = False  # whether what lies in the folder was written by this call
-    with owned(folder) if world.leader else nullcontext():
-        try:
-            if resume:
-                config = resumed_config(folder, config.name, overrides, settings or {})
-                listing = training_images(config)
-            for note in listing.notes:
-                say(f"note: {note}")
-            say(f"configuration {folder / 'config.yaml' if resume else source}, seed {config.seed}; {compute.reason}")
-            check_tensorboard(config.train.tensorboard)
-            loss = reconstruction_loss(config.loss)
-            images = open_listing(listing, config.data, config.model.image_size, strict)
-            check_videos(images, config)
-            skipped = f", {len(images.skipped)} unreadable ones left out (skipped.csv)" if images.skipped else ""
-            kept = "in memory" if images.cache is not None else "read again for every batch (data.cache_gib is too small)"
-            say(f"{len(images)} images{skipped}, {kept}; run folder {folder}")
-            make_folder(folder / "samples")
-            if world.leader:
-                clean(folder) if resume else clear_run(folder)
-            ours = not resume
-            config = fit_batch(config, loss, compute, world, say)
-            trained = train(config, images, loss, folder, compute, say, resume, strict, prior, world, weights)
-        except BaseException:
-            if world.leader and ours and not (folder / "training.pt").is_file():
-                remove_what_never_began(folder)
-            raise
-    return trained, config, folder
+def open_images(listing: Listing, config: Config, folder: Path, strict: bool, say: Callable[[str], None]) -> ImageSet:
+    images = open_listing(listing, config.data, config.model.image_size, strict)
+    check_videos(images, config)
+    skipped = f", {len(images.skipped)} unreadable ones left out (skipped.csv)" if images.skipped else ""
+    kept = "in memory" if images.cache is not None else "read again for every batch (data.cache_gib is too small)"
+    say(f"{len(images)} images{skipped}, {kept}; run folder {folder}")
+    return images
 
 
 def fit_batch(config: Config, loss: torch.nn.Module, compute: Compute, world: World, say: Callable[[str], None]) -> Config:
