@@ -79,15 +79,3 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether PyTorch, on any device, or Python could not get the memory it asked for."""
     # Of a machine's memory torch says "not enough memory: you tried to allocate" or "can't allocate memory: you tried ...".
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "memory: you tried to allocate" in str(error)
-
-
-@contextmanager
-def batch_that_fits(batch: int) -> Iterator[None]:
-    """PPLError with what to set if a batch of that many images does not fit into memory."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        advice = f"try --batch {batch // 2}" if batch > 1 else "the model or an image is too large for this machine"
-        raise PPLError(f"out of memory with {batch} image{'s' * (batch > 1)} at once (--batch): {advice}") from error

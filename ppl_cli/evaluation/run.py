@@ -57,8 +57,7 @@ def run_evaluation(
         say(f"{compute.reason}; data {chosen.kind}" + (f" in {chosen.path}" if chosen.path else ""))
         seeds = checkpoints[0].config.seed
         judges = [Judge(checkpoint, chosen, compute, batch, strict, seeds, world) for checkpoint in checkpoints]
-        with batch_that_fits(batch):
-            report, cases = judge_all(judges, sources, protocols, levels, refinement, seed, folder)
+        report, cases = judge_all(judges, sources, protocols, levels, refinement, seed, folder)
         report.notes += differing_units(checkpoints)
         if world.leader:
             for note in report.notes:

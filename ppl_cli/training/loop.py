@@ -103,11 +103,10 @@ def train(
             progress.collect(outcomes)
             finished = step == config.train.steps
             # Processes agree now and then: asking costs a wait for the device.
-            last = step == config.train.steps or (
-                (world.size == 1 or step % ASK_EVERY == 0) and world.any(stopped.is_set(), device)
-            )
+            last = finished or ((world.size == 1 or step % ASK_EVERY == 0) and world.any(stopped.is_set(), device))
             if world.leader:
-                if step % config.train.log_every == 0:
+                logged = step % config.train.log_every == 0
+                if logged:
                     metrics.append(progress.row(step, model))
                 if last or step % config.train.save_every == 0:
                     save(folder, model, optimiser, config, images, step, progress)

@@ -20,7 +20,13 @@ from ppl_cli.training.given import given_prior, given_weights
 from ppl_cli.training.loop import Trained, train
 from ppl_cli.training.metrics import check_tensorboard
 from ppl_cli.training.reconstruction import reconstruction_loss
-from ppl_cli.training.run_folder import choose_run_folder, clean, clear_run, never_began, resumed_config
+from ppl_cli.training.run_folder import (
+    choose_run_folder,
+    clean,
+    clear_run,
+    never_began,
+    resumed_config,
+)
 
 
 def run_training(
@@ -71,9 +77,7 @@ def run_training(
                 images = open_images(listing, config, folder, strict, say)
                 if world.leader:
                     make_folder(folder / "samples")
-                    if overwrite:
-                        clear_run(folder)
-                    clean(folder)
+                    clean(folder) if resume else clear_run(folder)
                     ours = not resume
                 config = fit_batch(config, loss, compute, world, say)
                 trained = train(config, images, loss, folder, compute, say, resume, strict, prior, world, weights)
