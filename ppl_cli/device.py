@@ -77,4 +77,5 @@ def check_device(device: str) -> None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether PyTorch, on any device, or Python could not get the memory it asked for."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory: you tried" in str(error)
+    # Of a machine's memory torch says "not enough memory: you tried to allocate" or "can't allocate memory: you tried ...".
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "memory: you tried to allocate" in str(error)

@@ -208,7 +208,7 @@ def test_skipped_images_of_a_streamed_run_survive_its_resuming(ppl, tiny, pictur
         run, make_batch = tmp_path / str(stop), loop.make_batch
 
         def stopping(images, step, *arguments, at=stop, make_batch=make_batch, **settings):
-            if step == at and "count" not in settings:
+            if step == at and "part" not in settings:
                 raise RuntimeError("stopped")
             return make_batch(images, step, *arguments, **settings)
 

@@ -78,9 +78,7 @@ def run_training(
                 config = fit_batch(config, loss, compute, world, say)
                 if world.leader:
                     make_folder(folder / "samples")
-                    if overwrite:  # not before all that can fail
-                        clear_run(folder)
-                    clean(folder)
+                    clean(folder) if resume else clear_run(folder)  # not before all that can fail
                     ours = not resume
                 trained = train(config, images, loss, folder, compute, say, resume, strict, prior, world, weights)
             except BaseException:

@@ -25,7 +25,7 @@ from ppl_cli.training import loop
 make_batch = loop.make_batch
 
 def noted(images, step, *arguments, **settings):
-    if "count" not in settings:  # a picture's batch
+    if "part" not in settings:  # a picture's batch
         os.write(notes, b"%d\\n" % step)
     return make_batch(images, step, *arguments, **settings)
 

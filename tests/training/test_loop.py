@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from ppl_cli.config import Config, load_config, to_yaml
 from ppl_cli.device import choose_compute
 from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
-from ppl_cli.training import loop
+from ppl_cli.training import loop, writer
 from ppl_cli.training import run as training_run
 from ppl_cli.training.run import run_training
 from ppl_cli.training.step import TrainingStep, eased
@@ -321,7 +321,8 @@ def test_killed_within_its_last_save_a_run_still_comes_to_its_end(tiny, tmp_path
     """training.pt has the last step, what is written after it does not; 7 steps end between two rows of metrics.csv."""
     config = with_train(tiny, steps=steps)
     run(config, tmp_path / "whole")
-    function = getattr(loop, where)
+    owner = loop if where == "save_curves" else writer
+    function = getattr(owner, where)
 
     def killed(path, *arguments):
         file = tmp_path / "parts" / "training.pt"
@@ -330,7 +331,7 @@ def test_killed_within_its_last_save_a_run_still_comes_to_its_end(tiny, tmp_path
         function(path, *arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, where, killed)
+        patched.setattr(owner, where, killed)
         with pytest.raises(Killed):
             run(config, tmp_path / "parts")
     run(config, tmp_path / "parts", resume=True)
