@@ -133,7 +133,7 @@ def kill_trainings(config: Path, work: Path, kills: int, save_every: int, seed: 
             while True:
                 child = server.start("train", config, "--out", run, "--device", "cpu", *resume)
                 if outcome.kills < kills:
-                    wait_for_a_moment(server, run, rng, lasting)
+                    wait_for_a_moment(server, run, rng, lasting, not resume)
                     os.kill(child, signal.SIGKILL)
                 code, steps = server.wait(), server.steps()
                 assert code in (0, -signal.SIGKILL), server.log
@@ -154,14 +154,14 @@ def kill_trainings(config: Path, work: Path, kills: int, save_every: int, seed: 
     return outcome
 
 
-def wait_for_a_moment(server: Server, run: Path, rng: random.Random, lasting: float) -> None:
-    """Wait for the moment of a kill: before the first checkpoint, and else once in six times, at the start; the others some
-    steps later, half of these inside a save."""
+def wait_for_a_moment(server: Server, run: Path, rng: random.Random, lasting: float, first: bool) -> None:
+    """Wait for the moment of a kill: the first of a run before its first checkpoint, one in six of the others near the start,
+    the rest some steps later, half of these inside a save."""
     deadline = time.monotonic() + lasting
-    if not (run / "training.pt").exists() or rng.random() < 1 / 6:
+    if first or rng.random() < 1 / 6:
         while not run.exists() and time.monotonic() < deadline:
             time.sleep(0.001)
-        time.sleep(rng.uniform(0, lasting / 30))
+        time.sleep(rng.uniform(0, lasting / (150 if first else 30)))
         return
     steps, inside = rng.randint(1, 5), rng.random() < 1 / 2
     while server.begun() < steps and time.monotonic() < deadline:
