@@ -112,6 +112,8 @@ def train(
                     save(folder, model, optimiser, config, images, step, progress)
                 if last or step % config.train.sample_every == 0:
                     draw_samples(folder, model, config, shown, step)
+            elif step % config.train.log_every == 0:
+                progress.collected.clear()  # the leader has the means of all processes
             if last:
                 break
     if world.leader:
