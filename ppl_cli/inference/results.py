@@ -97,7 +97,7 @@ def spool(folder: Path, mode: str = "w+b", **settings) -> IO:
 
 
 def number(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.6f}"
+    return "" if value != value else f"{value:.6f}"  # only NaN is unlike itself
 
 
 class SkippedCsv:
@@ -141,8 +141,10 @@ class KeypointsCsv:
             self.write(name, status, refined.keypoints_px[iteration], refined.confidence[iteration], more)
 
     def write(self, name: str, status: str, points: np.ndarray, confidence: np.ndarray, more: list[tuple]) -> None:
-        for keypoint, (x, y), sure, rest in zip(self.names, points, confidence, more, strict=True):
-            self.rows.writerow((in_csv(name), status, keypoint, number(x), number(y), number(sure), *rest))
+        shown, rows = in_csv(name), zip(self.names, points.tolist(), confidence.tolist(), more, strict=True)
+        self.rows.writerows(
+            (shown, status, keypoint, number(x), number(y), number(sure), *rest) for keypoint, (x, y), sure, rest in rows
+        )
 
     def finish(self) -> None:
         self.file.close()

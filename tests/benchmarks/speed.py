@@ -31,8 +31,9 @@ from ppl_cli.data.images import decode, list_images
 from ppl_cli.data.listing import Listing
 from ppl_cli.device import Compute, choose_compute
 from ppl_cli.distributed import ALONE
-from ppl_cli.inference.estimate import Estimator, decode_ahead, decode_square, estimate_poses, half_of_the_cores
+from ppl_cli.inference.estimate import Estimator, decode_ahead, decode_square, half_of_the_cores
 from ppl_cli.inference.refine import Options, refine
+from ppl_cli.inference.run import run_inference
 from ppl_cli.model.skeleton import plain_skeleton_map, skeleton_map
 from ppl_cli.training.batches import make_batch, parts_of
 from ppl_cli.training.prepare import make_optimiser, prepare_model, prepare_step
@@ -83,10 +84,12 @@ def measure_skeleton(ours: bool, compute: Compute, **_) -> dict[str, float]:
     return {"seconds": seconds, "items": SKELETON["batch"], "floor": operations / peak_flops(compute), "gib": peak}
 
 
-def measure_step(ours: bool, compute: Compute, config: str, folder: Path, shared: Path, steps: int, batch: int, **_):
+def measure_step(
+    ours: bool, compute: Compute, config: str, folder: Path, shared: Path, steps: int, batch: int, more: list = [], **_
+):  # noqa: B006
     """A whole training step, its batch included. The plain path decodes every image when it is asked for."""
     settings = {} if config == "quickstart" else {"loss__weights": str(shared / WEIGHTS)}
-    chosen = load_config(config, (f"train.batch={batch}",), **settings)
+    chosen = load_config(config, (f"train.batch={batch}", *more), **settings)
     paths = list_images(folder)
     listing = Listing([path.name for path in paths], lambda index: decode(paths[index]))
     images = ImageSet(listing, chosen.model.image_size, chosen.data.resize)
@@ -144,7 +147,7 @@ def parts_in_gflop(model, learn, config: Config, compute: Compute) -> dict[str, 
 
 
 def measure_infer(ours: bool, compute: Compute, model: Path, folder: Path, batch: int, **_) -> dict[str, float]:
-    """All images of a folder: decoded, resized, through the network.
+    """`ppl infer` on a folder, from loading the model to the last file written.
 
     Its floor is the slower of decoding alone and the network alone, on a CPU each on its half of the cores.
     """
@@ -153,8 +156,8 @@ def measure_infer(ours: bool, compute: Compute, model: Path, folder: Path, batch
     size, wanted = checkpoint.config.model.image_size, range(len(paths))
 
     def whole() -> None:
-        for _ in estimate_poses(estimator, lambda index: decode(paths[index]), wanted, "letterbox", batch):
-            pass
+        everything = (["csv", "coco", "npz"], False, batch, True, False, "auto", compute.precision)
+        run_inference(str(model), [folder], model.parent / "poses", *everything, lambda line: None)
 
     def decoding() -> None:
         for _ in decode_ahead(
@@ -252,6 +255,8 @@ def main() -> None:
                 rows.append(
                     ("training step, folder", "step", files | {"config": "folder", "steps": 12 if gpu else 2, "batch": batch})
                 )
+        wide = {"config": "quickstart", "steps": 5, "batch": 8, "more": ["model.image_size=128", "model.keypoints=16"]}
+        rows.append(("training step, quickstart at 128 pixels with 16 keypoints", "step", files | wide))
         rows.append(("infer", "infer", files | {"batch": 32}))
         rows.append(("refine, 4 iterations", "refine", files | {"batch": 32}))
         print("| what | plain | ours | ratio | images/s | share of floor | peak memory, plain and ours |")
