@@ -85,8 +85,8 @@ def measure_skeleton(ours: bool, compute: Compute, **_) -> dict[str, float]:
 
 
 def measure_step(
-    ours: bool, compute: Compute, config: str, folder: Path, shared: Path, steps: int, batch: int, more: list = [], **_
-):  # noqa: B006
+    ours: bool, compute: Compute, config: str, folder: Path, shared: Path, steps: int, batch: int, more: tuple = (), **_
+):
     """A whole training step, its batch included. The plain path decodes every image when it is asked for."""
     settings = {} if config == "quickstart" else {"loss__weights": str(shared / WEIGHTS)}
     chosen = load_config(config, (f"train.batch={batch}", *more), **settings)
