@@ -152,10 +152,17 @@ def estimate_poses(
     def decode_one(index: int) -> Decoded:
         return decode_fast(index, size, resize) or decode_square(open_image, index, size, resize)
 
-    with half_of_the_cores():
+    # A thread of its own for the network: while it computes a batch, the one before is written.
+    with half_of_the_cores(), ThreadPoolExecutor(1) as network:
+        before: Future[list[Pose]] | None = None
         for held in decode_ahead(decode_one, wanted, batch):
-            yield from poses_of_batch(estimator, held, first)
+            running = network.submit(lambda held, first: list(poses_of_batch(estimator, held, first)), held, first)
             first += len(held)
+            if before is not None:
+                yield from before.result()
+            before = running
+        if before is not None:
+            yield from before.result()
 
 
 def stack_squares(held: list[Decoded], size: int) -> np.ndarray | torch.Tensor:
