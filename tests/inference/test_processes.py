@@ -65,7 +65,7 @@ def test_two_killed_processes_go_on(model_file, pictures, tmp_path):
 
 
 def test_two_processes_measure_what_one_measures(model_file, tmp_path):
-    arguments = [*PPL, "eval", model_file, "--device", "cpu", "--occlusion", "random=0.2", "--batch", "16", "--out"]
+    arguments = [*PPL, "eval", model_file, "--device", "cpu", "--occlusion", "random=0.2", "--iterations", "1", "--out"]
     one = run([sys.executable, *arguments, tmp_path / "one"])
     two = run([*TWO, *arguments, tmp_path / "two"])
     assert one.returncode == two.returncode == 0, two.stderr
