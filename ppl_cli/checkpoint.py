@@ -40,7 +40,8 @@ class Checkpoint:
 
 
 def build_model(config: Config) -> PosePriorLearner:
-    return PosePriorLearner(Sizes(**config.model.model_dump(), given_keypoints=config.prior.keypoints == "given"))
+    given, by_usage = config.prior.keypoints == "given", config.memory.distil == "usage"
+    return PosePriorLearner(Sizes(**config.model.model_dump(), distil_by_usage=by_usage, given_keypoints=given))
 
 
 def save_model(path: Path, model: PosePriorLearner, config: Config, step: int, known: Known | None = None) -> None:
@@ -101,8 +102,11 @@ def save_training(
     step: int,
     window: torch.Tensor,
     names: list[str],
+    average: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """`window`: losses of the steps since the last row of metrics.csv, so that a resumed run writes the same rows.
+
+    `average`: state of the averaged model, where one is kept.
 
     `names` of the images decide the order in which they come, so a resumed run must see the same ones.
     """
@@ -114,6 +118,7 @@ def save_training(
         "optimiser": optimiser.state_dict(),
         "window": window,
         "images": fingerprint(names),
+        "average": average,
     }
     with replacing(path) as temporary:
         try:
@@ -131,13 +136,16 @@ def fingerprint(names: list[str]) -> str:
 
 def load_training(
     path: Path, model: PosePriorLearner, optimiser: torch.optim.Optimizer, names: list[str]
-) -> tuple[int, torch.Tensor]:
-    """Fill model and optimiser in place; returns the step reached and the window. UsageError if the file does not fit."""
+) -> tuple[int, torch.Tensor, dict[str, torch.Tensor] | None]:
+    """Fill model and optimiser in place; returns the step reached, the window and the average's state.
+
+    UsageError if the file does not fit.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["format_version"] > FORMAT_VERSION:
             raise UsageError(f"{path} has format version {state['format_version']}: update ppl")
-        if state["sizes"] != asdict(model.sizes):
+        if asdict(Sizes(**state["sizes"])) != asdict(model.sizes):
             raise UsageError(f"{path} belongs to a model of other sizes; the run's config.yaml was changed")
         if state["images"] != fingerprint(names):
             raise UsageError(
@@ -145,7 +153,7 @@ def load_training(
             )
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
-        return int(state["step"]), state["window"]
+        return int(state["step"]), state["window"], state.get("average")
     except (UsageError, MemoryError):
         raise
     except OSError as error:

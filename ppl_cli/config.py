@@ -52,6 +52,9 @@ class ModelConfig(Section):
     dimension: Positive = 512  # of a vector
     thickness: float = Field(5e-4, gt=0)  # of a drawn link, in squared normalised units
     links_start: float = -4.0  # links start at softplus(this + noise): -4 is faint (0.02), 0 is strong (0.7)
+    affine_start: Literal["random", "identity"] = "random"  # identity: every pose begins at the keypoint prior
+    affine_limit: float = Field(0.0, ge=0)  # scale and shear differ from those of the prior by less than this; 0: no limit
+    attention_temperature: float = Field(1.0, gt=0)  # below 1 the encoder looks at fewer cells, above at more
 
     @field_validator("image_size")
     @classmethod
@@ -65,6 +68,9 @@ class ReferenceConfig(Section):
     kind: Literal["mask", "video"] = "mask"  # the image with cells hidden, or another frame of the same video
     cells: Positive = 16  # mask: the image is cut into cells x cells
     missing: float = Field(0.8, ge=0, le=1)  # mask: share of hidden cells
+    missing_start: float | None = Field(None, ge=0, le=1)  # mask: share at the first step; none: `missing` throughout
+    missing_until: int = Field(0, ge=0)  # mask: step at which `missing` is reached
+    vary_cells: bool = False  # mask: half as many, as many and twice as many cells take turns
 
 
 class PriorConfig(Section):
@@ -79,6 +85,7 @@ class PriorConfig(Section):
 
 class MemoryConfig(Section):
     revive: float = Field(0.0, ge=0, lt=1)  # vectors used less than this share of the average take a pose of the batch
+    distil: Literal["mean", "usage"] = "mean"  # the prior: all vectors of a bank alike (paper), or weighed by their use
 
 
 class LossConfig(Section):
@@ -101,10 +108,15 @@ class TrainConfig(Section):
     steps: Positive = 20_000
     batch: Positive = 64
     learning_rate: float = Field(1e-4, gt=0)  # Adam
+    schedule: Literal["constant", "cosine"] = "constant"  # of the learning rates; cosine: down to 0 at the last step
+    warmup: int = Field(0, ge=0)  # steps in which the learning rates rise
+    ema: float = Field(0.0, ge=0, lt=1)  # what is saved is the mean of the weights, the past weighed by this each step; 0: off
     link_rate: float = Field(1.0, ge=0)  # learning rate of the links, relative to learning_rate
     flip: bool = True  # random horizontal flips
     jitter: float = Field(0.0, ge=0, le=0.5)  # random shift of drawn keypoints, standard deviation in normalised units
     warp: float = Field(0.0, ge=0, le=1)  # random rotation, scale and shift; 1: up to 23 degrees, 20 %, 15 % of half a side
+    rotate: float = Field(0.0, ge=0, le=180)  # degrees: random rotation up to this, either way
+    colour: float = Field(0.0, ge=0, le=1)  # the encoder sees images of changed brightness, contrast and tint; 1: strongly
     occlude: float = Field(0.0, ge=0, le=1)  # the encoder sees half of the images with holes, up to this share
     log_every: Positive = 50  # steps between rows of metrics.csv
     save_every: Positive = 500  # steps between checkpoints

@@ -33,9 +33,11 @@ from ppl_cli.model.losses import (
     separation_loss,
 )
 from ppl_cli.prior import Prior, save_prior
+from ppl_cli.training.averaging import Average
 from ppl_cli.training.batches import Batch, generator, make_batch, to_unit
 from ppl_cli.training.metrics import MetricsFile, read_metrics
 from ppl_cli.training.progress import LOWER_RATE, Progress
+from ppl_cli.training.schedule import eased, set_learning_rates
 
 SAMPLES = 8  # images in a picture of samples/
 KNOWN_POSES = 256  # training images that say how near the memory is to typical poses
@@ -71,8 +73,10 @@ def train(
         start_from_prior(model, config, prior)
     model = compute.place(model)
     optimiser = make_optimiser(model, config)
+    average = Average(model, config.train.ema)
     if resume:
-        step, window = load_training(folder / "training.pt", model, optimiser, images.names)
+        step, window, averaged = load_training(folder / "training.pt", model, optimiser, images.names)
+        average.load(averaged)
         if step > config.train.steps:
             raise UsageError(f"--resume: the run is at step {step} already; ask for more with --set train.steps=...")
     else:
@@ -81,9 +85,9 @@ def train(
     metrics = MetricsFile(folder / "metrics.csv", step, config.train.log_every, config.train.tensorboard)
     progress = Progress(config, step, window, compute.device, say)
     shown = make_batch(images, 0, config, compute.device, count=SAMPLES)
-    draw_samples(folder, model, config, shown, step)
+    draw_samples(folder, average.model, config, shown, step)
     if not resume:
-        save(folder, model, optimiser, config, images, step, progress)  # from now on there is something to resume
+        save(folder, average, optimiser, config, images, step, progress)  # from now on there is something to resume
     model.train()
 
     with stop_signals() as stopped:
@@ -96,9 +100,11 @@ def train(
             total = torch.stack(list(losses.values())).sum()
             optimiser.zero_grad(set_to_none=True)
             total.backward()
+            set_learning_rates(optimiser, config, step)
             optimiser.step()
             model.memory.update(output.recall.tokens.detach(), output.recall.indices, config.memory.revive)
             step += 1
+            average.update(step)
 
             progress.collect(losses, total, output.estimate.keypoints)
             finished = step == config.train.steps
@@ -107,9 +113,9 @@ def train(
             if logged:
                 metrics.append(progress.row(step, model))
             if last or step % config.train.save_every == 0:
-                save(folder, model, optimiser, config, images, step, progress)
+                save(folder, average, optimiser, config, images, step, progress)
             if last or step % config.train.sample_every == 0:
-                draw_samples(folder, model, config, shown, step)
+                draw_samples(folder, average.model, config, shown, step)
             if finished and not logged:
                 metrics.append(progress.row(step, model))
             if last and not finished:
@@ -119,7 +125,7 @@ def train(
                 raise InterruptedRunError(f"stopped at step {step}, everything is saved; go on with: {again}")
     progress.close()
     save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
-    return Trained(model.eval(), step, progress.seconds)
+    return Trained(average.model.eval(), step, progress.seconds)
 
 
 def make_optimiser(model: PosePriorLearner, config: Config) -> torch.optim.Optimizer:
@@ -138,15 +144,6 @@ def draw_jitter(config: Config, step: int, device: torch.device) -> torch.Tensor
     random = generator(device, config.seed, "jitter", step)
     shape = (config.train.batch, config.model.keypoints, 2)
     return config.train.jitter * torch.randn(shape, generator=random, device=device)
-
-
-def eased(config: Config, step: int) -> float:
-    """Factor of the two losses that only lead the way: 1, then falling in a line to `loss.eased`."""
-    first, last = config.loss.ease_from, config.loss.ease_to
-    if not last:
-        return 1.0
-    done = min(max((step - first) / max(last - first, 1), 0.0), 1.0)
-    return 1 - (1 - config.loss.eased) * done
 
 
 def pose_losses(
@@ -175,7 +172,7 @@ def pose_losses(
 
 def save(
     folder: Path,
-    model: PosePriorLearner,
+    average: Average,
     optimiser: torch.optim.Optimizer,
     config: Config,
     images: ImageSet,
@@ -184,10 +181,10 @@ def save(
 ) -> None:
     """A checkpoint never holds what a broken step left behind: PPLError if a loss or a weight is not finite."""
     window = progress.check_finite(step)
-    check_weights(model, step)
-    save_training(folder / "training.pt", model, optimiser, step, window, images.names)
-    save_model(folder / "model.safetensors", model, config, step, known_poses(model, images))
-    save_prior(folder / "prior.json", prior_of(model, config))
+    check_weights(average.trained, step)
+    save_training(folder / "training.pt", average.trained, optimiser, step, window, images.names, average.state())
+    save_model(folder / "model.safetensors", average.model, config, step, known_poses(average.model, images))
+    save_prior(folder / "prior.json", prior_of(average.model, config))
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from ppl_cli.config import Config, load_config, to_yaml
 from ppl_cli.device import choose_compute
 from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
-from ppl_cli.training import loop
+from ppl_cli.training import loop, schedule
 from ppl_cli.training import run as training_run
 from ppl_cli.training.run import run_training
 
@@ -273,8 +273,8 @@ def test_bf16_keeps_to_the_losses_of_fp32(tiny, tmp_path):
 
 def test_leading_losses_fall_to_their_rest(tiny):
     config = tiny.model_copy(update={"loss": tiny.loss.model_copy(update={"ease_from": 10, "ease_to": 20, "eased": 0.1})})
-    assert [round(loop.eased(config, step), 3) for step in (0, 10, 15, 20, 1000)] == [1, 1, 0.55, 0.1, 0.1]
-    assert loop.eased(tiny, 10**6) == 1
+    assert [round(schedule.eased(config, step), 3) for step in (0, 10, 15, 20, 1000)] == [1, 1, 0.55, 0.1, 0.1]
+    assert schedule.eased(tiny, 10**6) == 1
 
 
 def test_tensorboard_gets_the_rows_of_metrics_or_says_how_to_install_it(tiny, tmp_path):
