@@ -1,7 +1,8 @@
 """The typed configuration and its YAML form.
 
-Every field has its unit and meaning here; the files in `configs/` only say what differs. An unknown key is an error
-that names the nearest known one.
+Every field has its unit and meaning here; the files in `configs/` only say what differs, and the recipe that they name
+(`recipes.py`) fills in how to learn. The defaults here are the paper's. An unknown key is an error that names the nearest
+known one.
 """
 
 import difflib
@@ -12,12 +13,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ppl_cli.errors import UsageError
+from ppl_cli.recipes import VIDEOS, fill_in
 
 Positive = Annotated[int, Field(gt=0)]
 DataKind = Literal["folder", "video_frames", "coco", "figures", "deeplabcut", "h5", "h36m", "h36m_wobg", "taichi"]
-
-
-VIDEOS = ("video_frames", "h36m", "h36m_wobg", "taichi", "deeplabcut")
 
 
 class Section(BaseModel):
@@ -50,7 +49,7 @@ class ModelConfig(Section):
     banks: Positive = 34  # memory banks
     vectors: Positive = 16  # vectors in a bank
     dimension: Positive = 512  # of a vector
-    thickness: float = Field(5e-4, gt=0)  # of a drawn link, in squared normalised units
+    thickness: float = Field(5e-4, gt=0)  # of a drawn link, in squared normalised units; in a file also auto: about 3 pixels
     links_start: float = -4.0  # links start at softplus(this + noise): -4 is faint (0.02), 0 is strong (0.7)
     affine_start: Literal["random", "identity"] = "random"  # identity: every pose begins at the keypoint prior
     affine_limit: float = Field(0.0, ge=0)  # scale and shear differ from those of the prior by less than this; 0: no limit
@@ -126,6 +125,7 @@ class TrainConfig(Section):
 
 class Config(Section):
     name: str = Field("run", pattern=r"^[\w.-]+$")  # of the run folder
+    recipe: Literal["ppl", "paper", "reference"] = "paper"  # filled in what a file left out (recipes.py); in a file: ppl
     seed: int = Field(0, ge=0, lt=2**63)
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
@@ -173,7 +173,7 @@ def load_config(source: str, overrides: tuple[str, ...] = (), **settings: str | 
     UsageError with one line: the file, the key and the nearest known key.
     """
     where, values = read_yaml(source)
-    values.pop("written_by", None)
+    resolved = values.pop("written_by", None) is not None  # the config.yaml of a run, with every field
     asked = []
     for text in overrides:
         key, equals, value = text.partition("=")
@@ -187,6 +187,10 @@ def load_config(source: str, overrides: tuple[str, ...] = (), **settings: str | 
     for key, value in settings.items():
         if value is not None:
             set_key(values, key.replace("__", "."), value)
+    if resolved and "recipe" in asked:
+        raise UsageError(f"--set recipe: {where} is the configuration of a run, with every field set; start from another one")
+    if not resolved:
+        fill_in(values)
     return parse_config(values, where, asked)
 
 

@@ -9,7 +9,7 @@ FLOORS = [
     {"evaluation"},
     {"training", "inference"},
     {"checkpoint", "drawing"},
-    {"config", "reference", "data", "prior", "device", "files", "pickles"},
+    {"config", "recipes", "reference", "data", "prior", "device", "files", "pickles"},
     {"model", "errors"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
