@@ -114,7 +114,7 @@ class TrainConfig(Section):
     flip: bool = True  # random horizontal flips
     jitter: float = Field(0.0, ge=0, le=0.5)  # random shift of drawn keypoints, standard deviation in normalised units
     warp: float = Field(0.0, ge=0, le=1)  # random rotation, scale and shift; 1: up to 23 degrees, 20 %, 15 % of half a side
-    rotate: float = Field(0.0, ge=0, le=180)  # degrees: random rotation up to this, either way
+    rotate: float = Field(0.0, ge=0, le=180)  # degrees: random rotation up to this, either way; equivariance learns it too
     colour: float = Field(0.0, ge=0, le=1)  # the encoder sees images of changed brightness, contrast and tint; 1: strongly
     occlude: float = Field(0.0, ge=0, le=1)  # the encoder sees half of the images with holes, up to this share
     log_every: Positive = 50  # steps between rows of metrics.csv

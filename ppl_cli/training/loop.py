@@ -18,7 +18,7 @@ from ppl_cli import __version__
 from ppl_cli.checkpoint import Known, build_model, load_training, save_model, save_training
 from ppl_cli.config import Config, to_yaml
 from ppl_cli.data.image_set import ImageSet
-from ppl_cli.data.warp import random_affine, warp_images
+from ppl_cli.data.warp import random_affine, random_rotation, warp_images
 from ppl_cli.device import Compute
 from ppl_cli.drawing.curves import save_curves
 from ppl_cli.drawing.samples import sample_sheet, save_sheet
@@ -38,6 +38,7 @@ from ppl_cli.training.batches import Batch, generator, make_batch, to_unit
 from ppl_cli.training.metrics import MetricsFile, read_metrics
 from ppl_cli.training.progress import LOWER_RATE, Progress
 from ppl_cli.training.schedule import eased, set_learning_rates
+from ppl_cli.training.warnings import Watch
 
 SAMPLES = 8  # images in a picture of samples/
 KNOWN_POSES = 256  # training images that say how near the memory is to typical poses
@@ -84,6 +85,7 @@ def train(
     write_config(folder / "config.yaml", config, compute)
     metrics = MetricsFile(folder / "metrics.csv", step, config.train.log_every, config.train.tensorboard)
     progress = Progress(config, step, window, compute.device, say)
+    watch = Watch(config, progress.note)
     shown = make_batch(images, 0, config, compute.device, count=SAMPLES)
     draw_samples(folder, average.model, config, shown, step)
     if not resume:
@@ -111,9 +113,11 @@ def train(
             last = finished or stopped.is_set()
             logged = step % config.train.log_every == 0
             if logged:
-                metrics.append(progress.row(step, model))
+                metrics.append(row := progress.row(step, model))
+                watch.row(row, model)
             if last or step % config.train.save_every == 0:
                 save(folder, average, optimiser, config, images, step, progress)
+                watch.decoder(step, average.model, shown.images, shown.references, reconstruction_loss)
             if last or step % config.train.sample_every == 0:
                 draw_samples(folder, average.model, config, shown, step)
             if finished and not logged:
@@ -163,6 +167,8 @@ def pose_losses(
     if weights.equivariance * lead:
         random = generator(keypoints.device, config.seed, "warp", step)
         affine = random_affine(len(keypoints), random)
+        if config.train.rotate:
+            affine = random_rotation(len(keypoints), random, config.train.rotate, affine)
         warped = warp_images(batch.images, affine)
         with compute.autocast():
             moved = model.estimate(warped).keypoints
