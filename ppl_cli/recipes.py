@@ -22,8 +22,8 @@ def ppl(values: Values) -> Values:
         "reference.missing": 0.9,
         "loss.equivariance": 5.0,  # these two lead the way ...
         "loss.separation": 0.3,
-        "loss.ease_from": max(100, steps // 40),  # ... and then leave the pose to the reconstruction
-        "loss.ease_to": max(300, steps // 10),
+        "loss.ease_from": min(max(100, steps // 40), steps // 8),  # ... and then leave the pose to the reconstruction
+        "loss.ease_to": min(max(300, steps // 10), steps * 2 // 5),
         "train.learning_rate": 5e-4,
         "train.link_rate": 0.1,  # or links fade before the keypoints are in place
         "train.jitter": 0.03,  # or poses hide in shifts too small to see
