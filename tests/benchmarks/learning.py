@@ -43,13 +43,38 @@ COLLAPSED = 0.25  # of the spread of the annotated keypoints
 HAND_SPREAD = 0.4  # normalised; taken for the hand, which has no annotation
 NEAR = 0.05  # of the image side, from the hull of the annotated keypoints
 
-# Every row is its recipe and its own settings, over those of size and set. Thickness, rate and steps are the size's.
+# Every row is its recipe and its own settings, over those of size and set. Thickness and (cpu) rate are the same for all.
 PAPER = ["recipe=paper", "loss.links=0", "model.thickness=auto"]
 ROWS: dict[str, list[str]] = {
     "paper": PAPER,
     "ppl": [],
-    # one change each
-    "last step for step": ["train.schedule=constant", "train.warmup=0"],
+    # the paper's with one change
+    "paper_links": [*PAPER, "loss.links=1"],
+    "paper_mask": [*PAPER, "reference.kind=mask"],
+    # ours without one of its parts
+    "no_equivariance": ["loss.equivariance=0"],
+    "no_separation": ["loss.separation=0"],
+    "no_easing": ["loss.eased=1"],
+    "no_revive": ["memory.revive=0"],
+    "no_jitter": ["train.jitter=0"],
+    "no_warp": ["train.warp=0"],
+    "faint_links": ["model.links_start=-4", "train.link_rate=1"],
+    "small_cells": ["reference.cells=16", "reference.missing=0.8"],
+    "mask": ["reference.kind=mask"],
+    # ours with one more
+    "cosine": ["train.schedule=cosine", "train.warmup=20"],
+    "fast": ["train.schedule=cosine", "train.warmup=20", "train.learning_rate=1.2e-3"],
+    "small_batch": ["train.batch=4", "train.steps=1000"],
+    "usage": ["memory.distil=usage"],
+    "identity": ["model.affine_start=identity"],
+    "limit": ["model.affine_limit=0.5"],
+    "sharp": ["model.attention_temperature=0.5"],
+    "links": ["loss.links=0.3"],
+    "colour": ["train.colour=0.3"],
+    "rotate": ["train.rotate=180"],
+    "harder": ["reference.missing_start=0.6", "reference.missing=0.95", "reference.missing_until=300"],
+    "easier": ["reference.missing_start=1", "reference.missing=0.8", "reference.missing_until=300"],
+    "vary_cells": ["reference.vary_cells=true"],
 }
 VIDEO = ["data.kind=video_frames", "train.flip=false"]
 SETS = {
@@ -63,7 +88,7 @@ SIZES = {
     # Two stages of VGG19 (figures: the loss without download): 2 to 3 minutes of one core.
     "cpu": [
         *("model.image_size=48", "model.width=16", "model.keypoints=8", "model.banks=8", "model.dimension=128"),
-        *("loss.stages=2", "loss.size=48", "train.steps=500", "train.batch=8"),
+        *("loss.stages=2", "loss.size=48", "train.steps=500", "train.batch=8", "train.learning_rate=7e-4"),
         *("train.log_every=20", "train.save_every=500", "train.sample_every=250"),
     ],
     "gpu": [
