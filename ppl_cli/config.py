@@ -125,7 +125,7 @@ class TrainConfig(Section):
 
 class Config(Section):
     name: str = Field("run", pattern=r"^[\w.-]+$")  # of the run folder
-    recipe: Literal["ppl", "paper", "reference"] = "paper"  # filled in what a file left out (recipes.py); in a file: ppl
+    recipe: Literal["ppl", "paper", "reference", "none"] = "none"  # filled in what a file left out (recipes.py); in a file: ppl
     seed: int = Field(0, ge=0, lt=2**63)
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()

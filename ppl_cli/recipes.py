@@ -61,7 +61,7 @@ FAITHFUL: Values = {
     "train.warp": 0.0,
     "train.ema": 0.0,
 }
-RECIPES = {"ppl": ppl, "paper": paper, "reference": reference}
+RECIPES = {"ppl": ppl, "paper": paper, "reference": reference}  # and none: runs from before there were recipes
 
 
 def fill_in(values: Values) -> None:

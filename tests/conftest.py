@@ -15,7 +15,6 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 TINY = {
     "name": "tiny",
-    "recipe": "paper",
     "data": {"kind": "figures", "figures": 24},
     "model": {"image_size": 32, "keypoints": 5, "width": 4, "banks": 3, "vectors": 4, "dimension": 16, "thickness": 6e-3},
     "reference": {"cells": 8, "missing": 0.9},

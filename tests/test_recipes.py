@@ -82,6 +82,7 @@ def test_runs_from_before_recipes_keep_what_they_had(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump({**old, "written_by": {"ppl": "0.1.0"}}))
     for config in (load_config(str(file)), parse_config(old, "header")):
+        assert config.recipe == "none"
         assert config.train.ema == 0
         assert config.memory.distil == "mean"
 
