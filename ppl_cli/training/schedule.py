@@ -8,7 +8,10 @@ from ppl_cli.config import Config
 
 
 def learning_rates(config: Config, step: int) -> tuple[float, float]:
-    """(of the network, of the links) at step `step`, counted from 0: a rise in a line, then constant or a half cosine to 0."""
+    """(of the network, of the links) at step `step`, counted from 0: a rise in a line, then constant or a half cosine to 0.
+
+    A finished cosine run that is made longer goes on with the rates of the longer run.
+    """
     train = config.train
     factor = min(1.0, (step + 1) / (train.warmup + 1))
     if train.schedule == "cosine":
