@@ -12,7 +12,7 @@ for the last weights where the run saves their mean; spread of the found keypoin
 perplexity; share of keypoints on the object; CPU seconds. On the object: for figures, within one pixel of a drawn limb
 (exact); for the others, within 5 % of the image side of the convex hull of the annotated keypoints.
 A run is collapsed if its keypoints spread less than a quarter as far as the annotated ones: runs that were seen to fail lie
-at 0.09 to 0.23 of them, good ones at 0.7 to 1.
+at 0.05 to 0.23 of them, the others at 0.37 and above.
 """
 
 import argparse
