@@ -6,6 +6,7 @@ known one.
 """
 
 import difflib
+import reprlib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,8 +14,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ppl_cli.errors import UsageError
+from ppl_cli.files import read_limited
 from ppl_cli.recipes import VIDEOS, fill_in
 
+LARGEST_YAML = 256 << 10  # bytes
 Positive = Annotated[int, Field(gt=0)]
 DataKind = Literal["folder", "video_frames", "coco", "figures", "deeplabcut", "h5", "h36m", "h36m_wobg", "taichi"]
 
@@ -32,7 +35,7 @@ class DataConfig(Section):
     split: str | float = "auto"  # a sub-folder; `all`; a share in (0, 1); `auto`: `train` if it lies beside test or val
     resize: Literal["letterbox", "squash"] = "letterbox"  # keep the aspect ratio, or stretch (the reference's way)
     cache_gib: float = Field(4.0, ge=0)  # decoded images are kept in memory up to this size, else read again each time
-    figures: Positive = 2000  # figures: how many different pictures to train on
+    figures: int = Field(2000, gt=0, le=1_000_000)  # figures: how many different pictures to train on
 
     @field_validator("split")
     @classmethod
@@ -43,12 +46,12 @@ class DataConfig(Section):
 
 
 class ModelConfig(Section):
-    image_size: int = Field(128, ge=32)  # side of the square input in pixels, a multiple of 16
+    image_size: int = Field(128, ge=32, le=2048)  # side of the square input in pixels, a multiple of 16
     keypoints: int = Field(16, ge=2, le=128)
-    width: Positive = 64  # channels of the first block of encoder and decoder
-    banks: Positive = 34  # memory banks
-    vectors: Positive = 16  # vectors in a bank
-    dimension: Positive = 512  # of a vector
+    width: int = Field(64, gt=0, le=1024)  # channels of the first block of encoder and decoder
+    banks: int = Field(34, gt=0, le=4096)  # memory banks
+    vectors: int = Field(16, gt=0, le=32_767)  # vectors in a bank
+    dimension: int = Field(512, gt=0, le=65_536)  # of a vector
     thickness: float = Field(5e-4, gt=0)  # of a drawn link, in squared normalised units; in a file also auto: about 3 pixels
     links_start: float = -4.0  # links start at softplus(this + noise): -4 is faint (0.02), 0 is strong (0.7)
     affine_start: Literal["random", "identity"] = "random"  # identity: every pose begins at the keypoint prior
@@ -104,8 +107,11 @@ class LossConfig(Section):
 
 
 class TrainConfig(Section):
+    init: str | None = None  # MODEL whose weights training starts from; `--init` sets it
     steps: Positive = 20_000
-    batch: Positive = 64
+    batch: Positive | Literal["auto"] = 64  # images per step, of each process; auto: as many as fit, up to 64
+    accumulate: Positive = 1  # pieces that a batch is computed in, one after the other: less memory, the same step
+    compile: bool | Literal["auto"] = "auto"  # torch.compile; auto: on a CUDA GPU
     learning_rate: float = Field(1e-4, gt=0)  # Adam
     schedule: Literal["constant", "cosine"] = "constant"  # of the learning rates; cosine: down to 0 at the last step
     warmup: int = Field(0, ge=0)  # steps in which the learning rates rise
@@ -147,6 +153,8 @@ class Config(Section):
             raise ValueError("data.kind figures draws its own images; for yours write: ppl train folder --data FOLDER")
         if self.data.kind not in ("folder", "video_frames") and self.data.split != "auto":
             raise ValueError(f"data.split has no meaning for data.kind {self.data.kind}")
+        if self.train.batch != "auto" and self.train.batch % self.train.accumulate:
+            raise ValueError(f"train.batch ({self.train.batch}) cannot be cut into train.accumulate ({self.train.accumulate})")
         if self.loss.kind == "multiscale" and self.loss.weights:
             raise ValueError("loss.kind multiscale needs no perceptual weights; leave out --perceptual-weights")
         if self.reference.kind == "video" and self.data.kind not in VIDEOS:
@@ -181,8 +189,10 @@ def load_config(source: str, overrides: tuple[str, ...] = (), **settings: str | 
         if not equals:
             raise UsageError(f"--set {text}: write key=value, for example --set train.steps=500")
         try:
-            set_key(values, key.strip(), yaml.safe_load(value))
-        except (yaml.YAMLError, ValueError):  # ValueError: what looks like a date and is none
+            set_key(values, key.strip(), yaml.load(value, PlainLoader))
+        except UsageError:
+            raise
+        except Exception:  # YAMLError, and what looks like a date or a number and is none
             raise UsageError(f"--set {text}: {value!r} is not a value that YAML can read") from None
     for key, value in settings.items():
         if value is not None:
@@ -202,16 +212,25 @@ def read_yaml(source: str) -> tuple[str, dict]:
         near = nearest(source, shipped)
         raise UsageError(f"no configuration {source!r}{near}: give a YAML file or one of {', '.join(shipped)}")
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}") from error
+        values = yaml.load(read_limited(file, LARGEST_YAML).decode("utf-8-sig"), PlainLoader)
+    except UsageError:
+        raise
+    except Exception as error:  # damaged YAML raises anything: nests too deep, dates and numbers that are none
+        raise UsageError(f"{file} is not valid YAML: {' '.join(str(error).split())[:300]}") from error
     if values is None:
         values = {}
     if not isinstance(values, dict):
         raise UsageError(f"{file} must hold `key: value` lines, not a {type(values).__name__}")
     return str(file), values
+
+
+class PlainLoader(yaml.SafeLoader):
+    """Without references: a few lines of them stand for more values than any memory holds."""
+
+    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"write values out, *{self.peek_event().anchor} refers to another place")
+        return super().compose_node(parent, index)
 
 
 def set_key(values: dict, key: str, value: object) -> None:
@@ -237,8 +256,15 @@ def parse_config(values: dict, where: str, asked: list[str] | None = None) -> Co
             known = [f"{section}.{name}" if section else name for name in known_keys(first["loc"][:-1])]
             raise UsageError(f"{where}: unknown key {key}{nearest(key, known)}") from None
         message = first["msg"].removeprefix("Value error, ")
-        shown = "" if isinstance(first["input"], dict | BaseModel) else f" (got {first['input']!r})"
+        shown = "" if isinstance(first["input"], dict | BaseModel) else f" (got {short(first['input'])})"
         raise UsageError(f"{where}: {key + ': ' if key else ''}{message}{shown}") from None
+
+
+def short(value: object) -> str:
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return "a huge number"
 
 
 def known_keys(location: tuple) -> list[str]:

@@ -1,11 +1,13 @@
 """Which device and precision to compute with, and why."""
 
-from contextlib import AbstractContextManager, nullcontext
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 
-from ppl_cli.errors import UsageError
+from ppl_cli.errors import PPLError, UsageError
 
 
 @dataclass(frozen=True)
@@ -25,19 +27,38 @@ class Compute:
 
 
 def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
-    """`device`: auto, cpu, cuda, cuda:N, mps; `precision`: auto, fp32, bf16. UsageError if it is not there."""
+    """`device`: auto, cpu, cuda, cuda:N, mps; `precision`: auto, fp32, bf16. UsageError if it is not there.
+
+    Of several processes on one machine (torchrun's LOCAL_RANK) each takes the GPU of its number.
+    """
     if device == "auto":
         chosen = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         reason = {"cuda": "a CUDA GPU is there", "mps": "an Apple GPU is there", "cpu": "no GPU was found"}[chosen]
     else:
         chosen, reason = device, "as asked"
         check_device(device)
+    local = os.environ.get("LOCAL_RANK", "")
+    if chosen == "cuda" and local.isdecimal():
+        chosen = f"cuda:{local}"
+        check_device(chosen)
     where = torch.device(chosen)
     if precision == "auto":
         precision = "bf16" if where.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
     elif precision not in ("fp32", "bf16"):
         raise UsageError(f"--precision {precision}: write auto, fp32 or bf16")
     return Compute(where, precision, f"device {chosen} ({reason}), precision {precision}")
+
+
+@contextmanager
+def batch_that_fits(batch: int) -> Iterator[None]:
+    """PPLError with what to set if a batch of that many images does not fit into memory."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        advice = f"try --batch {batch // 2}" if batch > 1 else "the model or an image is too large for this machine"
+        raise PPLError(f"out of memory with {batch} image{'s' * (batch > 1)} at once (--batch): {advice}") from error
 
 
 def check_device(device: str) -> None:
@@ -52,3 +73,9 @@ def check_device(device: str) -> None:
             raise UsageError(f"--device {device}: this machine has {torch.cuda.device_count()} GPU(s), counted from 0")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: PyTorch sees no Apple GPU on this machine; use --device cpu")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether PyTorch, on any device, or Python could not get the memory it asked for."""
+    # Of a machine's memory torch says "not enough memory: you tried to allocate" or "can't allocate memory: you tried ...".
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "memory: you tried to allocate" in str(error)

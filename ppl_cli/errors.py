@@ -7,6 +7,10 @@ class PPLError(Exception):
     exit_code = 1
 
 
+class DiskFullError(PPLError):
+    """There is no space left to write to: whatever comes next would fail too."""
+
+
 class UsageError(PPLError):
     """Wrong usage, configuration or input path (exit code 2)."""
 

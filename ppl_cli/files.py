@@ -1,12 +1,18 @@
-"""Writing files so that a kill or a full disk at any moment leaves the old file or the new one, never half of one."""
+"""Writing files so that a kill or a full disk at any moment leaves the old file or the new one, never half of one; and
+reading files whole, up to a size."""
 
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ppl_cli.errors import PPLError, UsageError
+from ppl_cli.errors import DiskFullError, PPLError, UsageError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of the disk, of one's share of it, of one file
+LEFTOVER = (".writing-", ".tmp")  # how names of temporary files begin and end
 
 
 @contextmanager
@@ -17,7 +23,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=".tmp")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=LEFTOVER[0], suffix=LEFTOVER[1])
         temporary = Path(name)
         os.fchmod(handle, 0o666 & ~current_umask())
         os.close(handle)
@@ -26,11 +32,46 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise PPLError(f"cannot write {path}: {error.strerror or error}; what was there before is intact") from error
+        kind = DiskFullError if error.errno in FULL else PPLError
+        raise kind(f"cannot write {path}: {error.strerror or error}; what was there before is intact") from error
     finally:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink()
+
+
+def folder_below(folder: Path, place: Path) -> None:
+    """Create the folder of `place`. PPLError if it does not lie in `folder`: a link may lead elsewhere."""
+    if not place.parent.resolve().is_relative_to(folder.resolve()):
+        raise PPLError(f"{place} lies outside {folder}: a link or .. leads there; nothing is written")
+    place.parent.mkdir(parents=True, exist_ok=True)
+
+
+def is_leftover(name: str) -> bool:
+    return name.startswith(LEFTOVER[0]) and name.endswith(LEFTOVER[1])
+
+
+def remove_leftovers(folder: Path, below: bool = False) -> None:
+    """Temporary files of `replacing` that a kill left in `folder`, or also below; nobody else may be writing there."""
+    pattern = "*".join(LEFTOVER)
+    for file in folder.rglob(pattern) if below else folder.glob(pattern):
+        with suppress(OSError):
+            file.unlink()
+
+
+def read_limited(path: Path, most: int) -> bytes:
+    """The whole file. UsageError if it cannot be read, is no plain file or has more than `most` bytes."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise UsageError(f"{path} is not a file")
+        if found.st_size > most:
+            raise UsageError(f"{path} has {found.st_size >> 20} MiB; ppl reads up to {max(most >> 20, 1)} MiB of such a file")
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL in the name
+        raise UsageError(f"cannot read {str(path)!r}: {error}") from error
 
 
 def current_umask() -> int:

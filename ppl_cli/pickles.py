@@ -1,147 +1,211 @@
 """Pickles read without executing them: a pickle becomes inert nodes that say what it named, and nothing is imported.
 
-Python's own unpickler calls whatever a file names. Here each name must be on the caller's list, and even then it is
-never looked up: a `Node` remembers the name, the arguments and the state, and functions like `as_array` and
-`as_columns` read NumPy arrays and pandas tables out of them.
+Python's own unpickler calls whatever a file names, allocates what a file declares and hashes what a file nests, all of it
+before anyone can look. Here `pickletools` (which only decodes) cuts the file into instructions, and a small machine carries
+out those that build plain containers. Each name must be on the caller's list, and even then it is never looked up: a
+`Node` remembers the name, the arguments and the state.
 """
 
-import io
-import math
-import pickle
-from collections.abc import Collection
+import pickletools
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ppl_cli.errors import UsageError
+from ppl_cli.files import read_limited
 
-# (first part of the module, name): packages move their modules about between versions, and nothing here is imported.
-ARRAYS = frozenset(
-    [("numpy", name) for name in ("_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer")]
-    + [("_codecs", "encode"), ("builtins", "bytes"), ("__builtin__", "bytes")]
+MOST_BYTES = 256 << 20
+MOST_INSTRUCTIONS = 3_000_000
+LARGEST_KEY = 1 << 20  # of a dictionary with whole numbers as keys
+
+VALUES = frozenset(
+    [
+        "INT",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG",
+        "LONG1",
+        "LONG4",
+        "FLOAT",
+        "BINFLOAT",
+        "STRING",
+        "BINSTRING",
+        "SHORT_BINSTRING",
+    ]
 )
-TABLES = ARRAYS | frozenset(
-    [("pandas", name) for name in ("DataFrame", "BlockManager", "_unpickle_block", "_new_Index", "Index", "RangeIndex")]
-    + [("pandas", name) for name in ("Int64Index", "NumericIndex", "StringArray", "StringDtype")]
-    + [("pandas", "__pyx_unpickle_NDArrayBacked"), ("builtins", "slice"), ("__builtin__", "slice")]
+VALUES |= frozenset(
+    ["BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"]
 )
-DTYPES = frozenset(["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "O", "O8"])
+CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+FIXED_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class UnreadablePickleError(Exception):
     """Damaged, or naming what it must not; the message says which."""
 
 
+@dataclass(eq=False, repr=False)
 class Node:
-    """Stands for an object or a call that a pickle describes: `name`, `args` and, where given, `state`."""
+    """Stands for what a pickle names (`args` is None), or for an object or a call that it describes."""
 
-    name = ""
-
-    def __new__(cls, *args, **named):
-        node = super().__new__(cls)
-        node.args, node.named, node.state = args, named, None
-        return node
-
-    def __setstate__(self, state: object) -> None:
-        self.state = state
-
-
-class InertUnpickler(pickle.Unpickler):
-    def __init__(self, file: io.BufferedIOBase, allowed: Collection[tuple[str, str]]):
-        super().__init__(file, encoding="latin1")  # strings of Python 2 hold the bytes of arrays
-        self.allowed = allowed
-
-    def find_class(self, module: str, name: str) -> type[Node]:
-        if (module.partition(".")[0], name) not in self.allowed:
-            raise UnreadablePickleError(f"it names {module}.{name}, which ppl does not run")
-        # A class of its own for each mention: a pickle can set attributes of what it names.
-        return type("Node", (Node,), {"name": name})
-
-    def persistent_load(self, key: object) -> object:
-        raise UnreadablePickleError("it refers to objects outside of itself")
+    module: str
+    name: str
+    args: tuple | None = None
+    state: object = None
 
 
 def read_pickle(path: Path, allowed: Collection[tuple[str, str]]) -> object:
     """The pickle as plain containers and `Node`s. UsageError names the file and why it is refused."""
+    content = read_limited(path, MOST_BYTES)
     try:
-        with path.open("rb") as file:
-            return InertUnpickler(file, allowed).load()
+        return Machine(allowed).run(content)
     except UnreadablePickleError as error:
         raise UsageError(f"{path} is refused: {error}") from error
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:  # a damaged pickle raises anything
         raise UsageError(f"{path} is not a readable pickle ({type(error).__name__})") from error
 
 
-def read_table(path: Path) -> dict[str, list]:
-    """A pickled pandas DataFrame as column name -> values. UsageError if it is none."""
-    content = read_pickle(path, TABLES)
-    try:
-        return as_columns(content)
-    except UnreadablePickleError as error:
-        raise UsageError(f"{path} is not a table that ppl can read: {error}") from error
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError, StopIteration) as error:
-        raise UsageError(f"{path} is not a pickled table (pandas DataFrame) in a form that ppl knows") from error
+def refuse_outside(key: object) -> object:
+    raise UnreadablePickleError("it refers to objects outside of itself")
 
 
-def as_array(node: object) -> np.ndarray:
-    """A NumPy array out of its node. Its size is checked against the bytes that are there before it is made."""
-    if node.name == "_frombuffer":
-        raw, dtype, shape, order = node.args
-        fortran = order == "F"
-    else:
-        *_, shape, dtype, fortran, raw = node.state
-    kind = dtype.args[0]
-    if kind not in DTYPES:
-        raise UnreadablePickleError(f"an array of {kind!r}")
-    count = math.prod(shape)
-    if kind.startswith("O"):
-        if len(raw) != count:
-            raise UnreadablePickleError("an array of another size than its content")
-        array = np.empty(count, object)
-        array[:] = [as_array(item) if is_array(item) else item for item in raw]
-    else:
-        array = np.frombuffer(as_bytes(raw), np.dtype(dtype.state[1].replace("|", "=") + kind))
-    if array.size != count:
-        raise UnreadablePickleError("an array of another size than its content")
-    return array.reshape(shape, order="F" if fortran else "C")
+class Machine:
+    """Carries out the instructions of a pickle. Sets become lists; ordered dictionaries plain ones.
+
+    `allowed`: (module or its first part, name); `outside`: what stands for an object outside of the pickle, by its key.
+    """
+
+    def __init__(self, allowed: Collection[tuple[str, str]], outside: Callable[[object], object] = refuse_outside):
+        self.allowed, self.outside = allowed, outside
+        self.stack: list = []
+        self.below: list[list] = []  # the stacks under the marks
+        self.memo: dict[int, object] = {}
+
+    def run(self, content: bytes) -> object:
+        """UnreadablePickleError says what is refused; a damaged pickle raises any exception."""
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+            if number > MOST_INSTRUCTIONS:
+                raise UnreadablePickleError(f"it has more than {MOST_INSTRUCTIONS} instructions")
+            if opcode.name == "STOP":
+                return self.stack.pop()
+            if opcode.name in VALUES:
+                self.stack.append(argument)
+            else:
+                self.step(opcode.name, argument)
+        raise UnreadablePickleError("it has no end")
+
+    def step(self, name: str, argument: object) -> None:
+        stack = self.stack
+        match name:
+            case "PROTO" | "FRAME":
+                pass
+            case "NONE" | "NEWTRUE" | "NEWFALSE":
+                stack.append(CONSTANTS[name])
+            case "EMPTY_LIST" | "EMPTY_SET":
+                stack.append([])
+            case "EMPTY_DICT":
+                stack.append({})
+            case "EMPTY_TUPLE" | "TUPLE1" | "TUPLE2" | "TUPLE3":
+                stack.append(tuple([stack.pop() for _ in range(FIXED_TUPLES[name])][::-1]))
+            case "MARK":
+                self.below.append(stack)
+                self.stack = []
+            case "POP":
+                stack.pop()
+            case "POP_MARK":
+                self.since_mark()
+            case "DUP":
+                stack.append(stack[-1])
+            case "TUPLE":
+                items = self.since_mark()
+                self.stack.append(tuple(items))
+            case "LIST" | "FROZENSET":
+                items = self.since_mark()
+                self.stack.append(items)
+            case "DICT":
+                items = self.since_mark()
+                self.stack.append({})
+                self.set_items(items)
+            case "APPEND":
+                self.extend([stack.pop()])
+            case "APPENDS" | "ADDITEMS":
+                self.extend(self.since_mark())
+            case "SETITEM":
+                value, key = stack.pop(), stack.pop()
+                self.set_items([key, value])
+            case "SETITEMS":
+                self.set_items(self.since_mark())
+            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                self.memo[argument] = stack[-1]
+            case "MEMOIZE":
+                self.memo[len(self.memo)] = stack[-1]
+            case "GET" | "BINGET" | "LONG_BINGET":
+                stack.append(self.memo[argument])
+            case "GLOBAL":
+                module, _, attribute = argument.partition(" ")
+                stack.append(self.named(module, attribute))
+            case "STACK_GLOBAL":
+                attribute, module = stack.pop(), stack.pop()
+                stack.append(self.named(module, attribute))
+            case "REDUCE" | "NEWOBJ":
+                args, function = stack.pop(), stack.pop()
+                stack.append(described(function, args))
+            case "BUILD":
+                state = stack.pop()
+                give_state(stack[-1], state)
+            case "BINPERSID":
+                stack.append(self.outside(stack.pop()))
+            case _:
+                raise UnreadablePickleError(f"it uses {name}, which ppl does not carry out")
+
+    def since_mark(self) -> list:
+        items, self.stack = self.stack, self.below.pop()
+        return items
+
+    def named(self, module: object, name: object) -> Node:
+        if type(module) is not str or type(name) is not str:
+            raise UnreadablePickleError("it names something by what is no text")
+        if (module, name) not in self.allowed and (module.partition(".")[0], name) not in self.allowed:
+            raise UnreadablePickleError(f"it names {printable(f'{module}.{name}')}, which ppl does not run")
+        return Node(module, name)
+
+    def extend(self, items: list) -> None:
+        if type(self.stack[-1]) is not list:
+            raise UnreadablePickleError("it appends to what is no list")
+        self.stack[-1].extend(items)
+
+    def set_items(self, items: list) -> None:
+        if type(self.stack[-1]) is not dict:
+            raise UnreadablePickleError("it sets items of what is no dictionary")
+        fill(self.stack[-1], zip(items[::2], items[1::2], strict=True))
 
 
-def is_array(item: object) -> bool:
-    return isinstance(item, Node) and item.name in ("_reconstruct", "_frombuffer")
+def fill(target: dict, pairs) -> None:
+    # Other keys could be made to collide, or, as nested tuples, to be hashed for ever or until the stack overflows.
+    for key, value in pairs:
+        if type(key) is not str and not (type(key) is int and 0 <= key < LARGEST_KEY):
+            raise UnreadablePickleError(f"a dictionary has a key of the type {type(key).__name__}")
+        target[key] = value
 
 
-def as_bytes(raw: object) -> bytes:
-    if isinstance(raw, Node) and raw.name == "encode":  # how protocol 2 stores bytes
-        return raw.args[0].encode("latin1")
-    if isinstance(raw, Node) and raw.name == "bytes" and not raw.args:
-        return b""
-    return raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
+def described(function: object, args: object) -> object:
+    if not isinstance(function, Node) or function.args is not None or type(args) is not tuple:
+        raise UnreadablePickleError("it calls what is no name")
+    if function.name != "OrderedDict":
+        return Node(function.module, function.name, args)
+    ordered: dict = {}
+    fill(ordered, args[0] if args else ())
+    return ordered
 
 
-def as_columns(table: Node) -> dict[str, list]:
-    if table.name != "DataFrame":
-        raise UnreadablePickleError(f"it holds a {table.name or type(table).__name__}")
-    manager = table.state["_mgr"] if "_mgr" in table.state else table.state["_data"]
-    if manager.args:
-        blocks, axes = manager.args
-        pairs = [(block.args[0], block.args[1]) for block in blocks]
-    else:  # pandas before 1.3
-        inner = manager.state[3]["0.14.1"]
-        axes, pairs = inner["axes"], [(block["values"], block["mgr_locs"]) for block in inner["blocks"]]
-    names = as_values(axes[0].args[1]["data"]).ravel().tolist()
-    columns: dict[str, list] = {}
-    for values, places in pairs:
-        rows = as_values(values)
-        numbers = range(len(names))[slice(*places.args)] if places.name == "slice" else as_array(places).tolist()
-        rows = rows.reshape(len(numbers), -1)
-        columns |= {names[number]: list(row) for number, row in zip(numbers, rows, strict=True)}
-    return {name: columns[name] for name in names}
+def give_state(target: object, state: object) -> None:
+    if isinstance(target, Node) and target.args is not None:
+        target.state = state
+    elif type(target) is not dict:  # attributes of an ordered dictionary mean nothing to us
+        raise UnreadablePickleError("it changes what is no object")
 
 
-def as_values(node: object) -> np.ndarray:
-    """An array, also where pandas keeps it inside of an array of its own (strings)."""
-    if is_array(node):
-        return as_array(node)
-    return next(as_array(part) for part in node.state if is_array(part))
+def printable(text: str, most: int = 80) -> str:
+    shown = "".join(character if character.isprintable() else "?" for character in text[: most + 1])
+    return shown if len(shown) <= most else f"{shown[:most]}..."

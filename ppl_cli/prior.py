@@ -4,21 +4,25 @@
 """
 
 import json
+import reprlib
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ppl_cli.errors import UsageError
-from ppl_cli.files import replacing
+from ppl_cli.errors import PPLError, UsageError
+from ppl_cli.files import read_limited, replacing
+from ppl_cli.names import FORMULA
 
 FORMAT_VERSION = 1
+LARGEST_FILE = 64 << 20  # bytes
 COORDINATES = "(x, y) in [-1, 1]: centres of the first and last pixel of the square input"
 FAR = 3.0  # coordinates beyond it are no normalised ones
 HEAVIEST, FAINTEST = 1e4, 1e-5  # links; at or below the faintest they count as none
 SYMMETRY = 1e-5  # links may differ by so much from their mirror image: rounding
 Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, le=HEAVIEST)]
 
 
 class Part(BaseModel):
@@ -35,6 +39,8 @@ class Keypoint(Part):
     def can_be_shown(cls, name: str) -> str:
         if not name.isprintable():
             raise ValueError("a name must be printable text on one line")
+        if FORMULA.match(name):
+            raise ValueError(f"the name {name} begins as a formula does in a spreadsheet: choose another")
         return name
 
     @field_validator("x", "y")
@@ -71,10 +77,10 @@ class Bank(Part):
 class Prior(Part):
     format_version: Literal[1] = FORMAT_VERSION
     coordinates: str = COORDINATES
-    keypoints: list[Keypoint] = Field(min_length=2)
-    links: list[list[Annotated[float, Field(ge=0, le=HEAVIEST)]]]
-    prototypes: list[Prototype] = []
-    banks: list[Bank] = []
+    keypoints: list[Keypoint] = Field(min_length=2, max_length=128)
+    links: Annotated[list[Annotated[list[Weight], Field(max_length=128)]], Field(max_length=128)]
+    prototypes: list[Prototype] = Field([], max_length=1000)
+    banks: list[Bank] = Field([], max_length=4096)
 
     @model_validator(mode="after")
     def parts_fit(self) -> "Prior":
@@ -99,11 +105,17 @@ class Prior(Part):
 
     @classmethod
     def of(cls, keypoints: np.ndarray, links: np.ndarray, names: list[str] | None = None, **more) -> "Prior":
-        """keypoints (N, 2) (x, y) in [-1, 1]; links (N, N) symmetric, >= 0, zero on the diagonal; names, else k0, k1, ..."""
+        """keypoints (N, 2) (x, y) in [-1, 1]; links (N, N) symmetric, >= 0, zero on the diagonal; names, else k0, k1, ...
+
+        PPLError if a model gives what is no prior.
+        """
         names = names or [f"k{i}" for i in range(len(keypoints))]
         places = np.asarray(keypoints, float).tolist()
         named = [{"name": name, "x": x, "y": y} for name, (x, y) in zip(names, places, strict=True)]
-        return cls(keypoints=named, links=np.asarray(links, float).tolist(), **more)
+        try:
+            return cls(keypoints=named, links=np.asarray(links, float).tolist(), **more)
+        except ValidationError as error:
+            raise PPLError(f"the model's prior is none: {first_problem(error)}; it is damaged or its training failed") from None
 
     @property
     def points(self) -> np.ndarray:
@@ -148,22 +160,26 @@ def to_text(content: dict) -> str:
 def load_prior(path: Path) -> Prior:
     """UsageError names the file, the place in it and what is wrong."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UsageError(f"cannot read the prior {path}: {error.strerror or error}") from error
+        content = json.loads(read_limited(path, LARGEST_FILE).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON: {' '.join(str(error).split())}") from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if not isinstance(version, int) or isinstance(version, bool):
         raise UsageError(f"{path} is not a prior of ppl: format_version must be the number {FORMAT_VERSION}")
     if version != FORMAT_VERSION:
-        raise UsageError(f"{path} has format version {version}, this ppl reads {FORMAT_VERSION}: update ppl or export it again")
+        shown = reprlib.repr(version)
+        raise UsageError(f"{path} has format version {shown}, this ppl reads {FORMAT_VERSION}: update ppl or export it again")
     try:
         return Prior.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-        raise UsageError(f"{path}: {place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}") from None
+        raise UsageError(f"{path}: {first_problem(error)}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    text = f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}"
+    return "".join(character if character.isprintable() else "?" for character in text[:400])
 
 
 def save_npz(path: Path, prior: Prior) -> None:

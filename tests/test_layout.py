@@ -8,9 +8,22 @@ FLOORS = [
     {"cli", "__main__"},
     {"evaluation"},
     {"training", "inference"},
-    {"checkpoint", "drawing"},
-    {"config", "recipes", "reference", "data", "prior", "device", "files", "pickles"},
-    {"model", "errors"},
+    {"checkpoint", "drawing", "distributed"},
+    {
+        "config",
+        "recipes",
+        "reference",
+        "data",
+        "prior",
+        "device",
+        "files",
+        "lock",
+        "names",
+        "pickles",
+        "torch_zip",
+        "reference_checkpoint",
+    },
+    {"model", "errors", "launched"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ppl_cli.data.pickled_tables import ARRAYS, as_array, read_table
 from ppl_cli.errors import UsageError
-from ppl_cli.pickles import ARRAYS, Node, as_array, read_pickle, read_table
+from ppl_cli.pickles import read_pickle
 
 ARRAY_KINDS = [
     np.arange(6.0).reshape(3, 2),
@@ -91,7 +92,7 @@ def test_what_a_pickle_sets_does_not_outlive_it(tmp_path):
     file.write_bytes(b"\x80\x04cpandas\nDataFrame\n)\x81N}(X\x04\x00\x00\x00nameX\x01\x00\x00\x00xu\x86b.")
     node = read_pickle(file, {("pandas", "DataFrame")})
     assert node.state == (None, {"name": "x"})
-    assert (node.name, Node.name) == ("DataFrame", "")
+    assert node.name == "DataFrame"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from ppl_cli.cli.infer import infer
 from ppl_cli.cli.refine import refine
 from ppl_cli.cli.train import train
 from ppl_cli.errors import PPLError
+from ppl_cli.launched import first_to_say, launched
+from ppl_cli.names import on_screen
 
 HELP = """Learn where the keypoints of a category are, how they link and which poses are typical, from nothing but a
 folder of unlabelled images; then find poses with it.
@@ -69,10 +71,15 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character gets a question mark
+    follower = launched()[0] > 0
+    if follower:  # of several processes the first one talks
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill cleans up as Ctrl-C does
     try:
         code = app(arguments, prog_name="ppl", standalone_mode=False)
     except BaseException as error:
+        if follower and type(error).__name__ != "InterruptedRunError":
+            sys.stderr = sys.__stderr__
         if debug and not isinstance(error, SystemExit):
             traceback.print_exc()
         sys.exit(report(error))
@@ -114,12 +121,13 @@ def report(error: BaseException) -> int:
     elif isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains again when it exits
         return 1
-    elif type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+    elif type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError) or "you tried to allocate" in str(error):
         line, code = "out of memory; use a smaller batch (train: --set train.batch=..., else --batch ...)", 1
     elif isinstance(error, OSError) and error.filename:
         line, code = f"{error.filename}: {error.strerror}", 1
     else:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         line, code = f"internal error: {text[:500]} (add --debug for the traceback)", 1
-    print(f"ppl: {line}", file=sys.stderr)
+    if first_to_say(line):
+        print(f"ppl: {on_screen(line)}", file=sys.stderr)
     return code

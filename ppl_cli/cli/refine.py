@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ppl_cli.cli.infer import parse_formats
+from ppl_cli.cli.infer import Resume, parse_formats
 from ppl_cli.cli.train import Device, Precision, say
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ DrawnPose = Annotated[
 
 
 def refine(
-    model: Annotated[str, typer.Argument(help="A run folder of ppl train, or a model.safetensors.")],
+    model: Annotated[str, typer.Argument(help="A run folder of ppl train, a model.safetensors, or a .pth of the reference.")],
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, and folders (searched recursively).")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     masks: Annotated[
@@ -55,6 +55,7 @@ def refine(
     gif: Annotated[bool, typer.Option("--gif", help="Also an animation and a strip of the iterations of every image.")] = False,
     batch: Annotated[int, typer.Option(min=1, help="Images per pass of the network.")] = 32,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove all earlier results in --out first.")] = False,
+    resume: Resume = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")] = False,
     device: Device = "auto",
     precision: Precision = "fp32",
@@ -98,6 +99,7 @@ def refine(
         device,
         precision,
         say,
+        resume,
     )
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ppl_cli.names import on_screen
+
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel="Machine")]
 PRIOR = "Starting from a prior"
 Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16; auto takes bf16 on a GPU.", rich_help_panel="Machine")]
@@ -23,6 +25,13 @@ def train(
     perceptual_weights: Annotated[
         Path | None,
         typer.Option(help="VGG weights with torchvision's keys (safetensors or pth) instead of a download."),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Weights to start from: a run folder, a model.safetensors, or a .pth of the reference implementation.",
+        ),
     ] = None,
     init_prior: Annotated[
         Path | None,
@@ -61,18 +70,20 @@ def train(
 
       ppl train folder --data photos --out runs/mine --resume
     """
+    from ppl_cli.launched import launched
     from ppl_cli.training.run import run_training
 
     set_ = [*starting_prior(init_prior, freeze, set_ or []), *(set_ or [])]
     settings = {
         "data__path": str(data.absolute()) if data else None,
         "loss__weights": str(perceptual_weights) if perceptual_weights else None,
+        "train__init": str(Path(init).absolute()) if init is not None else None,
     }
     trained, chosen, folder, compute = run_training(
         config, out, say, tuple(set_), settings, resume, overwrite, strict, device, precision
     )
-    print(f"{trained.step} steps, {trained.seconds:.0f} s: {folder}")
-    if chosen.data.kind == "figures":
+    print(f"{trained.step} steps, {trained.seconds:.0f} s, peak memory {trained.peak_memory_gib:.1f} GiB: {folder}")
+    if chosen.data.kind == "figures" and launched()[0] == 0:
         from ppl_cli.evaluation.run import held_out
 
         score = held_out(trained.model, chosen, compute)
@@ -97,4 +108,4 @@ def starting_prior(file: Path | None, freeze: str | None, given: list[str]) -> l
 
 
 def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(on_screen(line), file=sys.stderr, flush=True)

@@ -13,6 +13,11 @@ from ppl_cli.config import DataConfig
 from ppl_cli.data.images import decode, walk
 from ppl_cli.data.listing import Listing, Part, names_of
 from ppl_cli.errors import UsageError
+from ppl_cli.files import read_limited
+from ppl_cli.pickles import printable
+
+LARGEST_FILE = 1 << 30  # bytes
+LARGEST_SIDE = 1_000_000  # pixels
 
 
 def coco_images(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
@@ -44,7 +49,7 @@ def annotation_file(config: DataConfig, part: Part) -> Path:
 def read_coco(file: Path, root: Path) -> Listing:
     """Images with a visible keypoint, one object an image (the largest). UsageError names the file and what is wrong."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_limited(file, LARGEST_FILE).decode("utf-8-sig"))
         images = {image["id"]: image for image in content["images"]}
         largest, several = largest_objects(content["annotations"])
         points = {key: np.asarray(largest[key]["keypoints"], np.float64).reshape(-1, 3) for key in images if key in largest}
@@ -70,10 +75,9 @@ def read_coco(file: Path, root: Path) -> Listing:
             notes=notes,
             source=file.name,
         )
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}") from error
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        raise UsageError(f"{file} is not a COCO keypoint file ({type(error).__name__}: {error})") from error
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
+        reason = printable(" ".join(str(error).split()), 200)
+        raise UsageError(f"{file} is not a COCO keypoint file ({type(error).__name__}: {reason})") from error
 
 
 def largest_objects(annotations: list[dict]) -> tuple[dict[int, dict], int]:
@@ -109,8 +113,11 @@ def check(file: Path, images: dict[int, dict], points: dict[int, np.ndarray]) ->
         name = images[key]["file_name"]
         if len(keypoints) != count:
             raise UsageError(f"{file}: {name} has {len(keypoints)} keypoints, images before it {count}")
-        if min(images[key]["width"], images[key]["height"]) < 1:
-            raise UsageError(f"{file}: {name} has a width or height of 0")
+        if not isinstance(name, str) or not name or "\0" in name:
+            raise UsageError(f"{file}: the file_name of an image is no name")
+        sides = int(images[key]["width"]), int(images[key]["height"])
+        if not all(1 <= side <= LARGEST_SIDE for side in sides):
+            raise UsageError(f"{file}: {name} has a width or height of 0 or beyond {LARGEST_SIDE}")
         seen = keypoints[keypoints[:, 2] > 0]
         if not np.isfinite(seen).all():
             raise UsageError(f"{file}: {name} has a keypoint that is not a number; write v = 0 where one is missing")

@@ -6,6 +6,7 @@ DATA is the file, or a folder that holds exactly one *.h5 or *.hdf5. Arrays:
     test_img, test_kp, test_vis       the test split; in `cub_three` test001_*, test002_*, test003_* (`--test 003`)
 """
 
+import math
 import re
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from ppl_cli.config import DataConfig
 from ppl_cli.data.images import UnreadableImageError
 from ppl_cli.data.listing import Listing, Part, names_of
 from ppl_cli.errors import PPLError, UsageError
+
+MOST_ROWS, MOST_NUMBERS = 1_000_000, 100_000_000  # of an array; read at once
 
 
 def cub_birds(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
@@ -28,14 +31,17 @@ def cub_birds(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
     if part != "train":
         points = array(file, path, f"{prefix}_kp", (len(images), "K", 2))
         visible = array(file, path, f"{prefix}_vis", points.shape[:2])
-        keypoints = np.where(visible[:][..., None] > 0, points[:].astype(np.float64), np.nan)
+        try:
+            keypoints = np.where(visible[:][..., None] > 0, points[:].astype(np.float64), np.nan)
+        except Exception as error:  # damaged files raise anything
+            raise UsageError(f"{path} is damaged: {prefix}_kp or {prefix}_vis cannot be read") from error
         names = names_of(keypoints.shape[1])
 
     def open_image(index: int) -> Image.Image:
         try:
             pixels = np.nan_to_num(np.asarray(images[index]))
-        except OSError as error:
-            raise UnreadableImageError(f"damaged: {error}") from error
+        except Exception as error:  # damaged files raise anything
+            raise UnreadableImageError(f"damaged: {' '.join(str(error).split())}") from error
         return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
     numbers = [f"{prefix}/{index}" for index in range(len(images))]
@@ -59,16 +65,28 @@ def open_h5(path: Path):
         raise PPLError("reading .h5 files needs h5py: pip install h5py") from error
     try:
         return h5py.File(path, "r")
-    except OSError as error:
+    except Exception as error:  # damaged files raise anything
         raise UsageError(f"{path} is not a readable HDF5 file") from error
 
 
 def array(file, path: Path, name: str, shape: tuple):
-    """An array of the file, still on disk. UsageError if it is missing or of another shape."""
+    """An array of the file, still on disk. UsageError if it is missing, damaged, elsewhere or of another shape."""
+    try:
+        return checked_array(file, path, name, shape)
+    except UsageError:
+        raise
+    except Exception as error:  # damaged files raise anything
+        raise UsageError(f"{path} is damaged: {name} cannot be read") from error
+
+
+def checked_array(file, path: Path, name: str, shape: tuple):
     if name not in file:
         splits = [key.removesuffix("_img").removeprefix("test") for key in file if re.fullmatch(r"test.+_img", key)]
         choose = f"; choose a split with --test {', '.join(splits)}" if name == "test_img" and splits else ""
         raise UsageError(f"{path} lacks {name}; it holds {', '.join(file) or 'nothing'}{choose}")
+    linked = type(file.get(name, getlink=True)).__name__ != "HardLink"
+    if linked or getattr(file[name], "external", None) or getattr(file[name], "is_virtual", False):
+        raise UsageError(f"{path}: {name} lies in another file, which is not opened")
     found = getattr(file[name], "shape", ())
     fits = len(found) == len(shape) and all(
         isinstance(want, str) or want == has for want, has in zip(shape, found, strict=True)
@@ -77,4 +95,6 @@ def array(file, path: Path, name: str, shape: tuple):
         raise UsageError(f"{path}: {name} is {'x'.join(map(str, found))}, expected {'x'.join(map(str, shape))}")
     if file[name].dtype.kind not in "fiub":
         raise UsageError(f"{path}: {name} does not hold numbers")
+    if found[0] > MOST_ROWS or math.prod(found[1:] if name.endswith("_img") else found) > MOST_NUMBERS:
+        raise UsageError(f"{path}: {name} is {'x'.join(map(str, found))}, more than ppl reads")
     return file[name]

@@ -11,7 +11,6 @@ from ppl_cli.data.figures import drawn_figures
 from ppl_cli.data.folders import image_folder, video_frames
 from ppl_cli.data.human36m import human36m
 from ppl_cli.data.image_set import ImageSet
-from ppl_cli.data.images import check_not_empty
 from ppl_cli.data.listing import Listing, Part
 from ppl_cli.data.taichi import taichi_videos
 from ppl_cli.errors import UsageError
@@ -30,11 +29,10 @@ LOADERS: dict[str, Callable[[DataConfig, Part, int, int], Listing]] = {
 }
 WITHOUT_FILES = ("figures",)
 IN_ONE_FILE = ("h5",)
-PLAIN_FOLDERS = ("folder", "video_frames")
 
 
 def check_data(config: DataConfig) -> None:
-    """UsageError for what can be seen without looking at an image: no folder given, none there, no image in it."""
+    """UsageError for what can be seen without looking at an image: no folder given, or none there."""
     if config.kind in WITHOUT_FILES:
         return
     if config.path is None:
@@ -45,8 +43,6 @@ def check_data(config: DataConfig) -> None:
     if not path.is_dir():
         what = "is a file; a folder of images is expected" if path.exists() else "no such folder"
         raise UsageError(f"--data {path}: {what}")
-    if config.kind in PLAIN_FOLDERS:  # the others say which files they expect
-        check_not_empty(path)
 
 
 def list_part(config: DataConfig, part: Part, seed: int, size: int) -> Listing:

@@ -11,6 +11,7 @@ video's annotated frames is fitted on and the second half measured on.
 """
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,11 @@ from ppl_cli.data.folders import number_folders
 from ppl_cli.data.images import list_images, walk
 from ppl_cli.data.listing import Listing, Part, of_files
 from ppl_cli.errors import UsageError
+from ppl_cli.files import read_limited
+from ppl_cli.pickles import printable
 
 FOLDER = "labeled-data"
+LARGEST_FILE = 256 << 20  # bytes
 
 
 def deeplabcut_project(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
@@ -85,10 +89,9 @@ def table_of(video: Path) -> Path | None:
 def read_table(file: Path) -> tuple[list[str], list[str], np.ndarray]:
     """(bodyparts (K), images (M), keypoints (M, K, 2) in pixels)."""
     try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
-            rows = list(csv.reader(opened))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"cannot read {file}: {error}") from error
+        rows = list(csv.reader(io.StringIO(read_limited(file, LARGEST_FILE).decode("utf-8-sig"), newline="")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"cannot read {file}: {printable(str(error))}") from error
     header = {}
     while rows and rows[0] and rows[0][0].strip() in ("scorer", "individuals", "bodyparts", "coords"):
         row = rows.pop(0)
@@ -107,10 +110,14 @@ def read_table(file: Path) -> tuple[list[str], list[str], np.ndarray]:
             "to one each"
         )
     names = [value.strip() for value in header["bodyparts"][first::2]]
+    if 2 * len(names) != len(coords) or len(header["bodyparts"]) != first + len(coords):
+        raise UsageError(f"{file}: the rows `bodyparts` and `coords` must have the same length")
     images, points = [], []
     for number, row in enumerate(rows, len(header) + 1):
         if not any(row):
             continue
+        if len(row) < first or "\0" in row[first - 1]:
+            raise UsageError(f"{file}, line {number}: the name of the image is missing")
         images.append(row[first - 1].replace("\\", "/").rsplit("/", 1)[-1])
         points.append(numbers(row[first:], len(coords), file, number))
     if not images:
@@ -123,7 +130,7 @@ def numbers(cells: list[str], count: int, file: Path, row: int) -> list[float]:
     try:
         values = [float(cell) if cell.strip() else np.nan for cell in cells]
     except ValueError as error:
-        raise UsageError(f"{file}, line {row}: {error}") from error
+        raise UsageError(f"{file}, line {row}: {printable(str(error))}") from error
     if len(values) != count or np.isinf(values).any():
         raise UsageError(f"{file}, line {row}: expected {count} finite numbers, found {len(values)} cells")
     return values

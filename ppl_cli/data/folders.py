@@ -1,13 +1,15 @@
 """Unlabelled images in folders: `folder`, and `video_frames`, where every folder is a video."""
 
+import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from ppl_cli.config import DataConfig
-from ppl_cli.data.images import list_images, natural_order
-from ppl_cli.data.listing import Listing, Part, of_files
+from ppl_cli.data.images import list_names, natural_order, note_others
+from ppl_cli.data.listing import Listing, Part, of_names
 from ppl_cli.errors import UsageError
 
 SPLIT_FOLDERS = ("train", "test", "val", "valid", "validation", "fit")
@@ -15,23 +17,29 @@ SPLIT_FOLDERS = ("train", "test", "val", "valid", "validation", "fit")
 
 def image_folder(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
     refuse_annotations(config, part)
-    root = Path(config.path)
-    return of_files(root, split_images(root, config.split, seed))
+    root, others = Path(config.path), Counter()
+    return of_names(root, split_images(root, config.split, seed, others), notes=note_others(others))
 
 
 def video_frames(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
     """A folder of frame folders, each one video; frames lying in `root` itself are one video too."""
     refuse_annotations(config, part)
-    root = Path(config.path)
-    paths = split_images(root, config.split, seed)
-    paths.sort(key=lambda path: natural_order(str(path.parent)))  # stable: frames of a video stay together, in order
-    return of_files(root, paths, groups=number_folders(paths))
+    root, others = Path(config.path), Counter()
+    return of_videos(root, split_images(root, config.split, seed, others), notes=note_others(others))
 
 
-def number_folders(paths: list[Path]) -> list[int]:
+def of_videos(root: Path, names: list[str], **more) -> Listing:
+    """Every folder a video: in natural order, and the frames of one after another."""
+    videos = sorted(set(map(os.path.dirname, names)), key=natural_order)
+    number = {video: place for place, video in enumerate(videos)}
+    names.sort(key=lambda name: number[os.path.dirname(name)])  # stable: frames stay in their order
+    return of_names(root, names, groups=number_folders(names), **more)
+
+
+def number_folders(paths: list[Path] | list[str]) -> list[int]:
     """For each path the number of its folder, counted in order of appearance."""
-    number = {folder: index for index, folder in enumerate(dict.fromkeys(path.parent for path in paths))}
-    return [number[path.parent] for path in paths]
+    number = {folder: index for index, folder in enumerate(dict.fromkeys(map(os.path.dirname, paths)))}
+    return [number[os.path.dirname(path)] for path in paths]
 
 
 def refuse_annotations(config: DataConfig, part: Part) -> None:
@@ -42,18 +50,18 @@ def refuse_annotations(config: DataConfig, part: Part) -> None:
         )
 
 
-def split_images(root: Path, split: str | float, seed: int) -> list[Path]:
-    """The files to train on; see `DataConfig.split`."""
+def split_images(root: Path, split: str | float, seed: int, others: Counter[str]) -> list[str]:
+    """Names of the files to train on, relative to `root`; see `DataConfig.split`. `others`: as in `image_names`."""
     if isinstance(split, float):
-        paths = list_images(root)
-        order = np.random.Generator(np.random.PCG64(seed)).permutation(len(paths))
-        return [paths[i] for i in sorted(order[: max(1, round(split * len(paths)))])]
-    folders = {entry.name for entry in root.iterdir() if entry.is_dir()} if root.is_dir() else set()
+        names = list_names(root, others)
+        order = np.random.Generator(np.random.PCG64(seed)).permutation(len(names))
+        return [names[i] for i in sorted(order[: max(1, round(split * len(names)))])]
+    folders = {entry.name for entry in os.scandir(root) if entry.is_dir()} if root.is_dir() else set()
     if split == "auto" and "train" in folders and folders & set(SPLIT_FOLDERS[1:]):
         print(f"{root} holds {', '.join(sorted(folders & set(SPLIT_FOLDERS)))}: training on train", file=sys.stderr)
-        return list_images(root / "train")
-    if split in ("auto", "all"):
-        return list_images(root)
+        split = "train"
+    elif split in ("auto", "all"):
+        return list_names(root, others)
     if split not in folders:
         raise UsageError(f"data.split: {root} has no sub-folder {split!r} (write auto, all, a sub-folder or a share)")
-    return list_images(root / split)
+    return [f"{split}/{name}" for name in list_names(root / split, others)]

@@ -8,6 +8,7 @@ Subjects 1, 5, 6, 7, 8, 9 are for training, subject 11 for the test. An action m
 `Waiting-0`. The frames of one action of one subject are a video.
 """
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ from ppl_cli.data.folders import number_folders
 from ppl_cli.data.images import UnreadableImageError, decode, walk
 from ppl_cli.data.listing import Listing, Part, names_of
 from ppl_cli.errors import PPLError, UsageError
+from ppl_cli.files import read_limited
 
 SUBJECTS = {"train": (1, 5, 6, 7, 8, 9), "fit": (1, 5, 6, 7, 8, 9), "test": (11,)}
 ACTIONS = ("directions", "discussion", "greeting", "posing", "waiting", "walking")
 JOINTS = 32
+LARGEST_FILE = 256 << 10  # bytes of a .mat file
 IMAGES, LANDMARKS, MASKS = "WithBackground", "Landmarks", "BackgroudMask"
 
 
@@ -84,15 +87,19 @@ def beside(image: Path, kind: str, suffix: str) -> Path:
 def read_landmarks(file: Path) -> np.ndarray:
     """(32, 2) (x, y) as shares of width and height."""
     try:
-        from scipy.io import loadmat
+        from scipy.io import loadmat, whosmat
     except ImportError as error:
         raise PPLError("reading .mat files needs scipy: pip install scipy") from error
+    content = read_limited(file, LARGEST_FILE)
     try:
-        points = np.asarray(loadmat(file)["keypoints_2d"], np.float64)
+        # Its table of contents first: a compressed array may be a thousand times as large as the file.
+        shape = next(shape for name, shape, kind in whosmat(io.BytesIO(content)) if name == "keypoints_2d")
+        points = loadmat(io.BytesIO(content), variable_names=["keypoints_2d"])["keypoints_2d"] if shape == (JOINTS, 2) else None
+        points = points if points is None else np.asarray(points, np.float64)
     except Exception as error:  # damaged files raise anything
         raise UsageError(f"{file} is not a .mat file with keypoints_2d ({type(error).__name__})") from error
-    if points.shape != (JOINTS, 2):
-        raise UsageError(f"{file}: keypoints_2d is {'x'.join(map(str, points.shape))}, expected {JOINTS}x2 (row, column)")
+    if points is None or points.shape != (JOINTS, 2):
+        raise UsageError(f"{file}: keypoints_2d is {'x'.join(map(str, shape))}, expected {JOINTS}x2 (row, column)")
     return points[:, ::-1]
 
 

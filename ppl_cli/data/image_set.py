@@ -6,6 +6,7 @@ is done once, here.
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -40,6 +41,18 @@ class ImageSet:
     def cache_bytes(self) -> int:
         return len(self) * 3 * self.size * self.size
 
+    @cached_property
+    def videos(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Names of the videos, the index of the first frame of each, and how many frames it has."""
+        return np.unique(self.groups, return_index=True, return_counts=True)
+
+    def move_cache(self, device: torch.device) -> bool:
+        """Keep the decoded images on a GPU with room for them (a quarter of what is free); says whether it did."""
+        if self.cache is None or device.type != "cuda" or 4 * self.cache_bytes > torch.cuda.mem_get_info(device)[0]:
+            return False
+        self.cache = self.cache.to(device)
+        return True
+
     def fill_cache(self, strict: bool = False) -> None:
         """Decode every image once; unreadable ones leave the set. PPLError if `strict` and one is unreadable."""
         pixels = torch.empty(len(self), 3, self.size, self.size, dtype=torch.uint8)
@@ -60,7 +73,7 @@ class ImageSet:
     def fetch(self, indices: torch.Tensor, strict: bool = False) -> torch.Tensor:
         """(B,) int64 -> (B, 3, size, size) uint8. While streaming, an unreadable image is replaced by the next one."""
         if self.cache is not None:
-            return self.cache[indices]
+            return self.cache[indices.to(self.cache.device)]
         pictures = []
         for index, picture in zip(indices.tolist(), self.pool.map(self._try_load, indices.tolist()), strict=True):
             tries = 0
@@ -75,7 +88,7 @@ class ImageSet:
 
     def other_frames(self, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """(B,) -> (B,): for each image another random frame of its video (itself where the video has only one)."""
-        videos, starts, counts = np.unique(self.groups, return_index=True, return_counts=True)
+        videos, starts, counts = self.videos
         position = np.searchsorted(videos, self.groups[indices.numpy()])
         start, count = torch.as_tensor(starts[position]), torch.as_tensor(counts[position])
         jump = 1 + (torch.rand(len(indices), generator=generator) * (count - 1)).long()

@@ -1,9 +1,13 @@
 """Image files: listing folders and decoding, whatever a folder may hold."""
 
+import ctypes
 import os
 import re
 import stat
-from collections.abc import Iterator
+import warnings
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,32 +15,73 @@ from PIL import Image, ImageOps
 
 from ppl_cli.data.frame import PADDING
 from ppl_cli.errors import UsageError
+from ppl_cli.names import on_screen
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+KINDS = " ".join(suffix[1:] for suffix in SUFFIXES)
+BLOCK = 1 << 20  # pixels scaled at a time
+END = "\0\0"  # no file name holds it
+
+# What Pillow may open: more of its formats run other programs (EPS) or read rarely tested code.
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 
 
 class UnreadableImageError(Exception):
     """An image that cannot be decoded; the message says why, without the file's name."""
 
 
-def natural_order(name: str) -> tuple:
-    """Sort key in which frame_2 comes before frame_10, whatever the case."""
-    return [(0, int(part)) if part.isdecimal() else (1, part.casefold()) for part in re.split(r"(\d+)", name)], name
+def natural_order(name: str) -> str:
+    """Sort key in which frame_2 comes before frame_10, whatever the case; a million names can afford it.
+
+    A number is preceded by its length, and the name itself comes last, after `END`.
+    """
+    return re.sub(r"\d+", sortable_number, name.casefold()) + END + name
 
 
-def walk(folder: Path) -> Iterator[Path]:
-    """Image files below `folder`, recursive, in natural order; hidden files and linked folders are skipped."""
+def sortable_number(digits: re.Match) -> str:
+    number = str(int(digits[0]))
+    return f"\0{chr(len(number))}{number}"
+
+
+def image_names(folder: Path, without: Collection[str] = (), others: Counter[str] | None = None) -> Iterator[str]:
+    """Image files below `folder`: their names relative to it, with "/" between, recursive, in natural order.
+
+    Hidden files, linked folders and the folders `without` (absolute paths) are skipped. Files of other types are counted
+    in `others` by their suffix.
+    """
+    if os.path.abspath(folder) in without:
+        return
+    open_folders = [("", sorted_entries(str(folder), others))]
+    while open_folders:
+        above, entries = open_folders[-1]
+        if not entries:
+            open_folders.pop()
+            continue
+        name = above + entries.pop().rpartition(END)[2]
+        if not name.endswith("/"):
+            yield name
+        elif os.path.abspath(place := os.path.join(folder, name)) not in without:
+            open_folders.append((name, sorted_entries(place, others)))
+
+
+def sorted_entries(folder: str, others: Counter[str] | None) -> list[str]:
+    """Images and, with "/" at the end, sub-folders of one folder as keys of their natural order, the first one last."""
+    keys = []
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: natural_order(entry.name))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    keys.append(natural_order(entry.name) + "/")
+                elif entry.name.lower().endswith(SUFFIXES) and not is_folder(entry):
+                    keys.append(natural_order(entry.name))
+                elif others is not None and not is_folder(entry):
+                    others[os.path.splitext(entry.name)[1].lower()[1:]] += 1
     except OSError as error:
         raise UsageError(f"cannot list the folder {folder}: {error.strerror}") from error
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from walk(Path(entry.path))
-        elif entry.name.lower().endswith(SUFFIXES) and not is_folder(entry):
-            yield Path(entry.path)
+    keys.sort(reverse=True)
+    return keys
 
 
 def is_folder(entry: os.DirEntry) -> bool:
@@ -47,21 +92,35 @@ def is_folder(entry: os.DirEntry) -> bool:
         return False
 
 
-def list_images(folder: Path) -> list[Path]:
-    """All images below a folder. UsageError if it is missing or holds none."""
+def note_others(others: Counter[str]) -> list[str]:
+    """One line for the user on the files of other types, or none."""
+    known = Counter({suffix: n for suffix, n in others.items() if re.fullmatch("[a-z0-9]{1,5}", suffix)})
+    types = [f"{n} {suffix}" for suffix, n in known.most_common(5)]
+    rest = others.total() - sum(n for _, n in known.most_common(5))
+    types += [f"{rest} of other types"] if rest else []
+    return [f"files that are no images to ppl are left out: {', '.join(types)} (it reads {KINDS})"] if types else []
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Image files below `folder`, as `image_names` lists them."""
+    return (folder / name for name in image_names(folder))
+
+
+def list_names(folder: Path, others: Counter[str] | None = None) -> list[str]:
+    """All `image_names` below a folder. UsageError if it is missing or holds none."""
     if not folder.exists():
         raise UsageError(f"no such folder: {folder}")
     if not folder.is_dir():
         raise UsageError(f"{folder} is a file; a folder of images is expected")
-    check_not_empty(folder)
-    return list(walk(folder))
+    names = list(image_names(folder, others=others))
+    if not names:
+        raise UsageError(f"no images in {folder} (looked for {KINDS}, also in its sub-folders)")
+    return names
 
 
-def check_not_empty(folder: Path) -> None:
-    """UsageError if there is no image below the folder; looks no further than the first."""
-    if next(walk(folder), None) is None:
-        kinds = " ".join(suffix[1:] for suffix in SUFFIXES)
-        raise UsageError(f"no images in {folder} (looked for {kinds}, also in its sub-folders)")
+def list_images(folder: Path) -> list[Path]:
+    """The same as paths, which take several times the memory."""
+    return [folder / name for name in list_names(folder)]
 
 
 def decode(path: Path) -> Image.Image:
@@ -73,9 +132,12 @@ def decode(path: Path) -> Image.Image:
         # A named pipe or a device would block for ever.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise UnreadableImageError("not a regular file")
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
+            if 0 in image.size:
+                raise UnreadableImageError("it has no pixels")
             image.load()
-            return to_rgb(ImageOps.exif_transpose(image))
+            turn_as_displayed(image)
+            return to_rgb(image)
     except UnreadableImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -87,7 +149,31 @@ def decode(path: Path) -> Image.Image:
     except MemoryError as error:
         raise UnreadableImageError("too large for this machine's memory") from error
     except Exception as error:  # damaged files raise anything from SyntaxError to struct.error
-        raise UnreadableImageError(" ".join(f"damaged: {error}".split())) from error
+        if isinstance(error, OSError) and error.strerror:
+            raise UnreadableImageError(f"cannot be read: {error.strerror}") from error
+        raise UnreadableImageError(on_screen(" ".join(f"damaged: {error}".split()))[:200]) from error
+
+
+def turn_as_displayed(image: Image.Image) -> None:
+    """In place: a copy of a large photograph takes as much memory again. EXIF may hold anything, and the pixels be sound."""
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except MemoryError:
+        raise
+    except Exception:
+        pass
+
+
+def quiet_decoders() -> None:
+    """What is wrong with an image reaches the user once, in skipped.csv, and not as a flood of warnings."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    with suppress(AttributeError, OSError):  # where Pillow's libtiff can be reached
+        library = ctypes.CDLL(Image.core.__file__)
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
+
+
+quiet_decoders()
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -108,12 +194,16 @@ def grey_to_8_bits(values: np.ndarray, mode: str) -> np.ndarray:
 
     Mode I (32 bits) does not say which range a file uses, so its largest value decides.
     """
-    values = np.nan_to_num(values.astype(np.float64))
-    low, high = float(values.min()), float(values.max())
     if mode == "F":
+        finite = values[np.isfinite(values)]
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
         low, high = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
-    elif mode.startswith("I;16"):
-        low, high = 0.0, 65535.0
     else:
-        low, high = 0.0, 255.0 if high <= 255 else 65535.0 if high <= 65535 else high
-    return np.rint(np.clip((values - low) / max(high - low, 1e-12), 0, 1) * 255).astype(np.uint8)
+        highest = 65535.0 if mode.startswith("I;16") else float(values.max())
+        low, high = 0.0, 255.0 if highest <= 255 else max(highest, 65535.0)
+    grey = np.empty(values.size, np.uint8)
+    for at in range(0, values.size, BLOCK):  # or a large image would take eight times its memory
+        with np.errstate(invalid="ignore"):  # NaN
+            share = (values.reshape(-1)[at : at + BLOCK].astype(np.float64) - low) / max(high - low, 1e-12)
+        grey[at : at + BLOCK] = np.rint(np.nan_to_num(share, posinf=1).clip(0, 1) * 255)
+    return grey.reshape(values.shape)

@@ -41,10 +41,13 @@ class Listing:
         return points if self.unit == "px" else points * size - 0.5
 
 
+def of_names(root: Path, names: list[str], **more) -> Listing:
+    """Images in files below `root`, by their names relative to it: one string is all that is held of an image."""
+    return Listing(names, lambda index: decode(root / names[index]), **more)
+
+
 def of_files(root: Path, paths: list[Path], **more) -> Listing:
-    """Images in files below `root`, named relative to it."""
-    names = [path.relative_to(root).as_posix() for path in paths]
-    return Listing(names, lambda index: decode(paths[index]), **more)
+    return of_names(root, [path.relative_to(root).as_posix() for path in paths], **more)
 
 
 def names_of(count: int) -> list[str]:

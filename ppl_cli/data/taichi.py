@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from ppl_cli.config import DataConfig
-from ppl_cli.data.folders import number_folders
-from ppl_cli.data.images import SUFFIXES, list_images, natural_order
+from ppl_cli.data.folders import of_videos
+from ppl_cli.data.images import SUFFIXES, list_names
 from ppl_cli.data.listing import Listing, Part, names_of, of_files
+from ppl_cli.data.pickled_tables import read_table
 from ppl_cli.errors import UsageError
-from ppl_cli.pickles import read_table
 
 MISSING = -1
 
@@ -28,16 +28,17 @@ def taichi_videos(config: DataConfig, part: Part, seed: int, size: int) -> Listi
     if part == "train":
         if not (root / "train").is_dir():
             raise UsageError(f"{root}: expected {root / 'train' / 'VIDEO' / 'FRAME.png'} (and so on)")
-        paths = sorted(list_images(root / "train"), key=lambda path: natural_order(str(path.parent)))
-        return of_files(root, paths, groups=number_folders(paths))
+        return of_videos(root, [f"train/{name}" for name in list_names(root / "train")])
     split = "train" if part == "fit" else "test"
     file = landmark_file(root, split)
     table = read_table(file)
     for column in ("file_name", "value"):
         if column not in table:
-            raise UsageError(f"{file}: no column {column}; it has {', '.join(map(str, table))}")
+            raise UsageError(f"{file}: no column {column}; it has {', '.join(table)}")
     if not table["file_name"]:
         raise UsageError(f"{file} has no rows")
+    if not all(isinstance(name, str) for name in table["file_name"]):
+        raise UsageError(f"{file}: a `file_name` is no text")
     numbers = [check_number(number, file) for number in table.get("frame_number", [None] * len(table["file_name"]))]
     values = [check_value(value, file) for value in table["value"]]
     if len({len(value) for value in values}) > 1:
@@ -68,10 +69,12 @@ def landmark_file(root: Path, split: str) -> Path:
 
 def check_value(value: object, file: Path) -> np.ndarray:
     try:
+        if not isinstance(value, np.ndarray):  # lists of a pickle may hold each other without end: two levels are looked at
+            value = [[float(x), float(y)] for x, y in value]
         points = np.asarray(value, np.float64)
         if points.ndim == 2 and points.shape[1] == 2:
             return points
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     raise UsageError(f"{file}: a `value` is not a list of (x, y)")
 
@@ -80,7 +83,8 @@ def check_number(number: object, file: Path) -> int | None:
     try:
         return None if number is None else int(number)
     except (TypeError, ValueError, OverflowError):
-        raise UsageError(f"{file}: frame_number {number!r} is not a number") from None
+        shown = f"{number!r:.40}" if isinstance(number, str | float) else f"of the type {type(number).__name__}"
+        raise UsageError(f"{file}: frame_number {shown} is not a number") from None
 
 
 def image_of(root: Path, split: str, name: str, number: int | None) -> Path | None:

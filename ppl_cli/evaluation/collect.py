@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from tqdm import tqdm
@@ -9,6 +10,7 @@ from tqdm import tqdm
 from ppl_cli.data.frame import Frame
 from ppl_cli.data.listing import Listing
 from ppl_cli.data.occlusion import Occlusion, visible_pixels
+from ppl_cli.distributed import ALONE, World
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.evaluation.protocols import Sample
 from ppl_cli.inference.estimate import Decoded, Estimator, decode_ahead, decode_square, stack_squares
@@ -31,23 +33,27 @@ class Annotated:
 
 
 class Reader:
-    """Reads annotated images in batches, and keeps what is wrong with them for the user: `notes`."""
+    """Reads annotated images in batches, of several processes each its share; keeps what is wrong with them: `notes`."""
 
-    def __init__(self, listing: Listing, size: int, resize: str, batch: int, strict: bool, title: str):
-        self.listing, self.size, self.resize, self.batch = listing, size, resize, batch
+    def __init__(self, listing: Listing, size: int, resize: str, batch: int, strict: bool, title: str, world: World = ALONE):
+        self.listing, self.size, self.resize, self.batch, self.world = listing, size, resize, batch, world
         self.strict, self.title = strict, title
         self.unreadable: list[str] = []
         self.outside: list[str] = []  # keypoints beyond the edge of their image
 
     def __iter__(self) -> Iterator[Annotated]:
-        first = 0
-        with tqdm(total=len(self.listing), desc=self.title, unit="image", disable=None, leave=False) as bar:
-            for held in decode_ahead(self.decode_one, len(self.listing), self.batch):
+        share = self.world.share(len(self.listing))
+        first = share.start
+        with tqdm(total=len(share), desc=self.title, unit="image", disable=None, leave=False) as bar:
+            for held in decode_ahead(self.decode_one, share, self.batch):
                 batch = self.readable(held, first)
                 if batch.indices:
                     yield batch
                 first += len(held)
                 bar.update(len(held))
+        self.unreadable, self.outside = (
+            list(chain.from_iterable(self.world.from_all(lines))) for lines in (self.unreadable, self.outside)
+        )
         if len(self.unreadable) == len(self.listing):
             raise PPLError(f"none of the {len(self.listing)} annotated images can be read; the first: {self.unreadable[0]}")
 
@@ -117,20 +123,20 @@ def collect_occluded(
 
 
 def gather(reader: Reader, find: Callable[[Annotated], list[np.ndarray]]) -> list[Sample]:
-    """Run `find` over all batches; a sample for each of the arrays (B, N, 2), normalised, that it returns."""
-    found: list[list[np.ndarray]] = []
-    names: list[str] = []
-    truth, sides = [], []
+    """Run `find` over all batches; a sample for each of the arrays (B, N, 2), normalised, that it returns.
+
+    Every process gets the samples of all of them.
+    """
+    ours = []
     for batch in reader:
+        names = [reader.listing.names[index] for index in batch.indices]
         arrays = [batch.shares(keypoints) for keypoints in find(batch)]
-        found = found or [[] for _ in arrays]
-        for kept, array in zip(found, arrays, strict=True):
-            kept.append(array)
-        names += [reader.listing.names[index] for index in batch.indices]
-        truth.append(batch.truth)
-        sides += [frame.sides for frame in batch.frames]
-    everything = np.concatenate(truth), np.array(sides, np.float64)
-    samples = [Sample(names, np.concatenate(kept), *everything, reader.listing.keypoint_names) for kept in found]
+        ours.append((names, batch.truth, [frame.sides for frame in batch.frames], arrays))
+    names, truth, sides, found = zip(*chain.from_iterable(reader.world.from_all(ours)), strict=True)
+    everything = np.concatenate(truth), np.concatenate(sides).astype(np.float64), reader.listing.keypoint_names
+    samples = [
+        Sample(list(chain.from_iterable(names)), np.concatenate(arrays), *everything) for arrays in zip(*found, strict=True)
+    ]
     for sample in samples:
         check_found(sample)
     return samples

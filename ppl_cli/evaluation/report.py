@@ -13,6 +13,7 @@ from ppl_cli import __version__
 from ppl_cli.data.occlusion import Occlusion
 from ppl_cli.evaluation.matching import Matching
 from ppl_cli.evaluation.protocols import Fitted, Regression, Score, mean
+from ppl_cli.names import in_utf8, on_screen
 
 FORMAT_VERSION = 1
 Protocol = Regression | Matching
@@ -103,7 +104,8 @@ def model_json(model: ModelReport, names: list[str]) -> dict[str, object]:
             **result.fitted.details,
         }
     content["per_image"] = {  # mean distance of the first protocol's keypoints, in % of the image side
-        name: float(error) for name, error in zip(model.test_names, mean(model.results[0].score.errors, 1), strict=True)
+        in_utf8(name): float(error)
+        for name, error in zip(model.test_names, mean(model.results[0].score.errors, 1), strict=True)
     }
     if model.sweep:
         content["occlusion"] = {
@@ -157,7 +159,7 @@ def protocol_table(report: Report) -> Table:
     for label, model in zip(labels(report), report.models, strict=True):
         for result in model.results:
             cells = [described(result), shown(result.score.value), shown(result.baseline.value), result.protocol.unit]
-            table.add_row(*([escape(label)] if several else []), *cells, shown(result.on_fit))
+            table.add_row(*([shown_name(label)] if several else []), *cells, shown(result.on_fit))
         table.add_section()
     if several:
         for result, (middle, spread) in zip(report.models[0].results, over_models(report), strict=True):
@@ -188,10 +190,10 @@ def keypoint_table(report: Report, result: Result) -> Table:
     table.add_column("keypoint")
     table.add_column("mean pose", justify="right")
     for label in labels(report):
-        table.add_column("error" if len(report.models) == 1 else escape(label), justify="right")
+        table.add_column("error" if len(report.models) == 1 else shown_name(label), justify="right")
     for k, name in enumerate(report.keypoint_names):
         values = [shown(model.results[0].score.per_keypoint[k]) for model in report.models]
-        table.add_row(escape(name), shown(result.baseline.per_keypoint[k]), *values)
+        table.add_row(shown_name(name), shown(result.baseline.per_keypoint[k]), *values)
     return table
 
 
@@ -199,7 +201,7 @@ def sweep_table(model: ModelReport, label: str, method: str) -> Table:
     sweep = model.sweep
     protocol = model.results[0].protocol
     title = f"occluded images, {protocol.name} ({protocol.unit}), method {method}; whole images {shown(sweep.whole)}"
-    table = Table(title=f"{escape(label)}: {title}" if label else title, title_justify="left")
+    table = Table(title=f"{shown_name(label)}: {title}" if label else title, title_justify="left")
     table.add_column("hidden")
     for iteration in range(sweep.values.shape[1]):
         table.add_column(f"it. {iteration}", justify="right")
@@ -214,6 +216,10 @@ def repaired(values: np.ndarray, whole: float, better: str) -> str:
     damage = values[0] - whole
     worse = damage if better == "lower" else -damage
     return "" if worse < 0.02 * abs(whole) else f"{100 * (values[0] - values[-1]) / damage:.0f} %"
+
+
+def shown_name(name: str) -> str:
+    return escape(on_screen(name))
 
 
 def shown(value: float) -> str:

@@ -11,7 +11,8 @@ from ppl_cli.config import Config, DataConfig
 from ppl_cli.data.datasets import list_part
 from ppl_cli.data.listing import Listing
 from ppl_cli.data.occlusion import Occlusion, parse_occlusions
-from ppl_cli.device import Compute, choose_compute
+from ppl_cli.device import Compute, batch_that_fits, choose_compute
+from ppl_cli.distributed import ALONE, World, processes
 from ppl_cli.drawing.evaluation import save_cases, save_distribution, save_sweep
 from ppl_cli.errors import UsageError
 from ppl_cli.evaluation.choose import Choices, choose_protocols, evaluation_data
@@ -51,35 +52,62 @@ def run_evaluation(
     checkpoints = [load_model(source) for source in sources]
     chosen = evaluation_data(checkpoints[0].config, data, kind, fit, test)
     protocols = choose_protocols(chosen.kind, choices)
-    folder = choose_folder(out, sources, overwrite)
-    say(f"{compute.reason}; data {chosen.kind}" + (f" in {chosen.path}" if chosen.path else ""))
-    judges = [Judge(checkpoint, chosen, compute, batch, strict, checkpoints[0].config.seed) for checkpoint in checkpoints]
+    with processes(compute) as world:
+        folder = world.from_leader(choose_folder(out, sources, overwrite) if world.leader else Path())
+        say(f"{compute.reason}; data {chosen.kind}" + (f" in {chosen.path}" if chosen.path else ""))
+        seeds = checkpoints[0].config.seed
+        judges = [Judge(checkpoint, chosen, compute, batch, strict, seeds, world) for checkpoint in checkpoints]
+        report, cases = judge_all(judges, sources, protocols, levels, refinement, seed, folder)
+        report.notes += differing_units(checkpoints)
+        if world.leader:
+            for note in report.notes:
+                say(f"note: {note}")
+            write(folder, report, *cases)
+    return report, folder
+
+
+def judge_all(
+    judges: list["Judge"],
+    sources: list[str],
+    protocols: list[Protocol],
+    levels: list[Occlusion],
+    refinement: Options,
+    seed: int,
+    folder: Path,
+) -> tuple[Report, tuple[Listing, Sample]]:
+    """The report, and the test images of the first model."""
     for protocol in protocols:
         protocol.check(judges[0].test)
     make_folder(folder)  # what can fail cheaply comes before the network runs
 
     report = Report({}, [], [])
-    cases = None
+    cases, chosen = None, judges[0].data
     for source, judge in zip(sources, judges, strict=True):
-        model, samples = judge.report(source, protocols, levels, refinement, seed)
+        with batch_that_fits(judge.batch):
+            model, samples = judge.report(source, protocols, levels, refinement, seed)
         report.models.append(model)
         report.notes += [note for note in judge.notes if note not in report.notes]
         if cases is None:
             cases = (judge.test, samples)
             report.keypoint_names = judge.test.keypoint_names
             report.data = describe(chosen, judge, model, levels, refinement, seed)
-    report.notes += differing_units(checkpoints)
-    for note in report.notes:
-        say(f"note: {note}")
-    write(folder, report, *cases)
-    return report, folder
+    return report, cases
 
 
 class Judge:
     """One model on one data set. `seed` is that of drawn figures: the same ones for all models."""
 
-    def __init__(self, checkpoint: Checkpoint, data: DataConfig, compute: Compute, batch: int, strict: bool, seed: int):
-        self.checkpoint, self.batch, self.strict = checkpoint, batch, strict
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        data: DataConfig,
+        compute: Compute,
+        batch: int,
+        strict: bool,
+        seed: int,
+        world: World = ALONE,
+    ):
+        self.checkpoint, self.batch, self.strict, self.world = checkpoint, batch, strict, world
         self.estimator = Estimator(checkpoint.model, compute)
         config = checkpoint.config
         # Images are brought to the square in the way that this model learned from.
@@ -91,7 +119,7 @@ class Judge:
         self.notes = list(dict.fromkeys([*self.fit.notes, *self.test.notes, *overlap]))
 
     def reader(self, listing: Listing, title: str) -> Reader:
-        return Reader(listing, self.size, self.data.resize, self.batch, self.strict, title)
+        return Reader(listing, self.size, self.data.resize, self.batch, self.strict, title, self.world)
 
     def report(
         self, source: str, protocols: list[Protocol], levels: list[Occlusion], refinement: Options, seed: int

@@ -24,10 +24,11 @@ from ppl_cli.drawing.prior import (
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.files import make_folder
 from ppl_cli.inference.estimate import Decoded, Estimator, decode_square
+from ppl_cli.inference.inputs import gather_inputs
 from ppl_cli.inference.prototypes import Recalled, build_prior, decode_tokens, recall_images, swapped
-from ppl_cli.inference.run import gather_inputs
 from ppl_cli.inference.skeletons import FILES as SKELETONS
 from ppl_cli.inference.skeletons import save_skeletons
+from ppl_cli.names import in_utf8
 from ppl_cli.prior import Prior, load_prior, save_npz, save_prior
 
 FILES = ("prior.json", "prior.npz", "prior.html", "skeleton.png", "skeleton.svg", "links.png", "prototypes.png", "banks.png")
@@ -76,7 +77,7 @@ def images_of(data: Path | None, out: Path, checkpoint: Checkpoint) -> tuple[lis
         listing = list_part(checkpoint.config.data, "fit", checkpoint.config.seed, checkpoint.config.model.image_size)
         return listing.names, listing.open_image
     inputs = gather_inputs([data], out)
-    return [inputs.name(index) for index in range(len(inputs.paths))], lambda index: decode(inputs.paths[index])
+    return [in_utf8(name) for name in inputs.paths.names], lambda index: decode(inputs.paths[index])
 
 
 def known_or_recalled(

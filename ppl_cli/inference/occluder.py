@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageColor
 
+from ppl_cli.checkpoint import fingerprint
 from ppl_cli.data.images import UnreadableImageError, decode, walk
 from ppl_cli.errors import UsageError
 
@@ -37,6 +38,11 @@ class Occluder:
     @property
     def known(self) -> bool:
         return self.masks is not None or self.colour is not None
+
+    def identity(self) -> dict[str, object]:
+        """What makes two occluders the same, in words for the user; masks by their names."""
+        names = sorted(file.relative_to(self.masks).as_posix() for files in self.files.values() for file in files)
+        return {"masks": fingerprint(names) if names else None, "occluder colour": self.colour}
 
     def hidden(self, name: str, image: Image.Image) -> np.ndarray | None:
         """`name` of the image relative to its input folder. UnreadableImageError if its mask is missing or does not fit."""

@@ -42,7 +42,7 @@ def recall_images(
 ) -> tuple[Recalled, list[str]]:
     """Recalled poses of images, and what could not be read (name: reason)."""
     tokens, found, kept, problems, first = [], [], [], [], 0
-    for held in decode_ahead(decode_one, len(names), batch):
+    for held in decode_ahead(decode_one, range(len(names)), batch):
         readable = [row for row, decoded in enumerate(held) if decoded.frame is not None]
         problems += [f"{names[first + row]}: {held[row].problem}" for row in range(len(held)) if row not in set(readable)]
         if readable:

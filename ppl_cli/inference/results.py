@@ -12,7 +12,7 @@ for), marks hidden keypoints in COCO's way (v = 1), and writes
   moved_px (I, N), iterations_used (I), explained (I): 1, 0, or -1 where the model does not say
 
 Every file grows under a temporary name and takes its own when all images are done. A name that is not valid UTF-8
-is written with its odd bytes as \\xNN.
+is written with its odd bytes as \\xNN; in tables, one that a spreadsheet would run as a formula as ./NAME.
 """
 
 import csv
@@ -28,6 +28,7 @@ import numpy as np
 from ppl_cli.errors import PPLError
 from ppl_cli.files import replacing
 from ppl_cli.inference.estimate import Pose
+from ppl_cli.names import in_csv, in_utf8
 from ppl_cli.prior import Prior
 
 FILES = {"csv": "keypoints.csv", "coco": "keypoints.coco.json", "npz": "keypoints.npz"}
@@ -67,7 +68,7 @@ class Results:
         return ["skipped.csv", *(FILES[form] for form in self.formats), *iterations]
 
     def add(self, name: str, pose: Pose) -> None:
-        name = printable(name)
+        name = in_utf8(name)
         try:
             if pose.problem is not None:
                 self.skips.add(name, pose)
@@ -90,17 +91,13 @@ class Results:
         self.stack.__exit__(kind, error, trace)
 
 
-def printable(name: str) -> str:
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
 def spool(folder: Path, mode: str = "w+b", **settings) -> IO:
     """A file without a name beside the results: what is not written yet goes to their disk, not to memory."""
     return tempfile.TemporaryFile(mode, dir=folder, **settings)
 
 
 def number(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.6f}"
+    return "" if value != value else f"{value:.6f}"  # only NaN is unlike itself
 
 
 class SkippedCsv:
@@ -110,7 +107,7 @@ class SkippedCsv:
         self.rows.writerow(("image", "reason"))
 
     def add(self, name: str, pose: Pose) -> None:
-        self.rows.writerow((name, pose.problem))
+        self.rows.writerow((in_csv(name), pose.problem))
 
     def finish(self) -> None:
         self.file.close()
@@ -144,8 +141,10 @@ class KeypointsCsv:
             self.write(name, status, refined.keypoints_px[iteration], refined.confidence[iteration], more)
 
     def write(self, name: str, status: str, points: np.ndarray, confidence: np.ndarray, more: list[tuple]) -> None:
-        for keypoint, (x, y), sure, rest in zip(self.names, points, confidence, more, strict=True):
-            self.rows.writerow((name, status, keypoint, number(x), number(y), number(sure), *rest))
+        shown, rows = in_csv(name), zip(self.names, points.tolist(), confidence.tolist(), more, strict=True)
+        self.rows.writerows(
+            (shown, status, keypoint, number(x), number(y), number(sure), *rest) for keypoint, (x, y), sure, rest in rows
+        )
 
     def finish(self) -> None:
         self.file.close()

@@ -1,68 +1,26 @@
 """A whole `ppl infer`: inputs, model, results, overlay pictures."""
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from ppl_cli.checkpoint import load_model
-from ppl_cli.data.images import UnreadableImageError, decode, list_images
-from ppl_cli.device import choose_compute
+from ppl_cli.data.images import UnreadableImageError, decode, note_others
+from ppl_cli.device import batch_that_fits, choose_compute
+from ppl_cli.distributed import World, processes
 from ppl_cli.drawing.overlay import overlay
-from ppl_cli.errors import PPLError, UsageError
-from ppl_cli.files import make_folder, replacing
-from ppl_cli.inference.estimate import Estimator, Pose, estimate_poses
-from ppl_cli.inference.results import FILES, ITERATIONS_FILE, Results
+from ppl_cli.errors import DiskFullError, PPLError
+from ppl_cli.files import folder_below, replacing
+from ppl_cli.inference.estimate import Decoded, Estimator, Pose, estimate_poses
+from ppl_cli.inference.inputs import Inputs, gather_inputs
+from ppl_cli.inference.journal import Journal
+from ppl_cli.inference.jpeg import decode_jpeg_square, has_gpu_decoder
+from ppl_cli.inference.results import Results
+from ppl_cli.inference.unfinished import identify, results_folder
 from ppl_cli.prior import Prior
-
-
-@dataclass
-class Inputs:
-    """`paths` and, for each, the folder that its name in the results is relative to."""
-
-    paths: list[Path]
-    roots: list[Path]
-
-    def name(self, index: int) -> str:
-        return Path(os.path.relpath(self.paths[index], self.roots[index])).as_posix()
-
-
-def gather_inputs(given: list[Path], out: Path, masks: Path | None = None) -> Inputs:
-    """Images of files and folders, in the order given; what lies in `out` or in `masks` is left out.
-
-    Names are relative to the folder given, or just the file's own. Where that would give two images one name, all
-    names are relative to the folder that holds all inputs.
-    """
-    inputs = Inputs([], [])
-    for path in given:
-        if path.is_dir():
-            found = list_images(path)
-            for other in filter(None, (out, masks)):
-                place = Path(os.path.abspath(other))
-                if place == Path(os.path.abspath(path)) and other is masks:
-                    raise UsageError(f"--masks {masks} is the folder of the images too: put the masks into one of their own")
-                if place.is_relative_to(os.path.abspath(path)):
-                    found = [image for image in found if not Path(os.path.abspath(image)).is_relative_to(place)]
-            inputs.paths += found
-            inputs.roots += [path] * len(found)
-        elif path.exists() or path.is_symlink():
-            inputs.paths.append(path)
-            inputs.roots.append(path.parent)
-        else:
-            raise UsageError(f"no such image or folder: {path}")
-    if not inputs.paths:
-        raise UsageError(f"no images but those in {out}, the folder for the results")
-    if len(given) > 1:
-        once = {Path(os.path.abspath(p)): Path(os.path.abspath(r)) for p, r in zip(inputs.paths, inputs.roots, strict=True)}
-        inputs = Inputs(list(once), list(once.values()))
-        if len({inputs.name(i) for i in range(len(inputs.paths))}) < len(inputs.paths):
-            common = Path(os.path.commonpath([path.parent for path in inputs.paths]))
-            inputs.roots = [common] * len(inputs.paths)
-    return inputs
 
 
 def run_inference(
@@ -77,19 +35,33 @@ def run_inference(
     device: str,
     precision: str,
     say: Callable[[str], None],
+    resume: bool = False,
 ) -> None:
     compute = choose_compute(device, precision)
     checkpoint = load_model(source)
     inputs = gather_inputs(given, out)
-    prepare_out(out, formats, overwrite)
-    say(compute.reason)
+    what = {"model": checkpoint.path, "images": inputs.fingerprint(), "device": compute.device.type}
+    identity = identify("infer", **what, precision=compute.precision, formats=formats, overlay=draw)
+    with processes(compute) as world, results_folder(out, identity, formats, resume, overwrite, say, world) as kept:
+        say(compute.reason)
+        for note in note_others(inputs.others):
+            say(f"note: {note}")
+        estimator = Estimator(checkpoint.model, compute)
+        results = Results(out, formats, prior_of(estimator, checkpoint.config.prior.names))
 
-    estimator = Estimator(checkpoint.model, compute)
-    names = checkpoint.config.prior.names
-    resize = checkpoint.config.data.resize
-    poses = estimate_poses(estimator, lambda index: decode(inputs.paths[index]), len(inputs.paths), resize, batch)
-    results = Results(out, formats, prior_of(estimator, names))
-    write_poses(poses, inputs, results, draw, strict, "finding poses", say)
+        def find(wanted: range) -> Iterator[Pose]:
+            resize = checkpoint.config.data.resize
+            return estimate_poses(estimator, lambda index: decode(inputs.paths[index]), wanted, resize, batch, decode_fast)
+
+        def decode_fast(index: int, size: int, resize: str) -> Decoded | None:
+            if not has_gpu_decoder(compute.device):
+                return None
+            return decode_jpeg_square(inputs.paths[index], size, resize, compute.device)
+
+        with batch_that_fits(batch):
+            write_poses(find, kept, world, batch, inputs, results, draw, strict, "finding poses", say)
+    if world.leader:
+        summarise(results)
 
 
 def prior_of(estimator: Estimator, names: list[str] | None = None) -> Prior:
@@ -98,54 +70,101 @@ def prior_of(estimator: Estimator, names: list[str] | None = None) -> Prior:
 
 
 def write_poses(
-    poses: Iterator[Pose], inputs: Inputs, results: Results, draw: bool, strict: bool, title: str, say: Callable[[str], None]
+    find: Callable[[range], Iterator[Pose]],
+    kept: Path,
+    world: World,
+    batch: int,
+    inputs: Inputs,
+    results: Results,
+    draw: bool,
+    strict: bool,
+    title: str,
+    say: Callable[[str], None],
+    look: Callable[[Pose], None] = lambda pose: None,
 ) -> None:
-    """Write one pose after another as they come. PPLError if no image could be read, or with `strict` at the first."""
-    out, links = results.folder, results.prior.weights
-    undrawn: list[str] = []
-    with results:
-        for pose in tqdm(poses, title, len(inputs.paths), unit="image", disable=None):
-            name = inputs.name(pose.index)
-            if pose.problem and strict:
-                raise PPLError(f"{inputs.paths[pose.index]}: {pose.problem} (--strict stops at the first such image)")
-            results.add(name, pose)
+    """Write the poses in the journal of the folder `kept`, then those that `find` finds, as they come; `look` at each.
+
+    Each process finds those of its share, and the leader writes them all when everyone is done. A batch enters the journal
+    when its pictures are drawn. PPLError with `strict` at the first image that could not be read.
+    """
+    share = world.share(len(inputs))
+    undrawn, first_undrawn = 0, ""
+
+    def check(pose: Pose) -> Pose:
+        if pose.problem and strict:
+            raise PPLError(f"{inputs.paths[pose.index]}: {pose.problem} (--strict stops at the first such image)")
+        return pose
+
+    def found(journal: Journal) -> Iterator[Pose]:
+        nonlocal undrawn, first_undrawn
+        held = []
+        for pose in find(range(share.start + journal.images, share.stop)):
+            yield check(pose)
             if draw and pose.width is not None:
-                undrawn += draw_overlay(out / "overlay", name, inputs.paths[pose.index], pose, links)
-    read = results.images - results.skipped
-    if undrawn:
-        say(f"{len(undrawn)} overlays could not be written; the first: {undrawn[0]}")
+                name, path = inputs.name(pose.index), inputs.paths[pose.index]
+                problem = draw_overlay(results.folder, name, path, pose, results.prior.weights)
+                undrawn, first_undrawn = undrawn + bool(problem), first_undrawn or problem
+            held.append(pose)
+            if len(held) == batch or pose.index == share.stop - 1:
+                journal.append(held)
+                held = []
+
+    def write(poses: Iterable[Pose], bar: tqdm) -> None:
+        for pose in poses:
+            results.add(inputs.name(pose.index), pose)
+            look(pose)
+            bar.update()
+
+    with tqdm(desc=title, total=len(share), unit="image", disable=None) as bar:
+        if world.size == 1:
+            with results, open_journal(kept, world.rank, results) as journal:
+                write(map(check, chain.from_iterable(journal.batches())), bar)
+                write(found(journal), bar)
+        else:
+            with open_journal(kept, world.rank, results) as journal:
+                bar.update(journal.images)
+                for _ in found(journal):
+                    bar.update()
+    problems = world.from_all((undrawn, first_undrawn))
+    if world.size > 1 and world.leader:
+        with results, tqdm(desc="writing results", total=len(inputs), unit="image", disable=None) as bar:
+            for rank in range(world.size):
+                with open_journal(kept, rank, results) as journal:
+                    write(map(check, chain.from_iterable(journal.batches())), bar)
+    if undrawn := sum(count for count, _ in problems):
+        say(f"{undrawn} overlays could not be written; the first: {next(first for _, first in problems if first)}")
+
+
+def open_journal(kept: Path, rank: int, results: Results) -> Journal:
+    return Journal(kept / f"poses-{rank}.journal", len(results.prior.keypoints), results.iterations)
+
+
+def summarise(results: Results) -> None:
+    """PPLError if no image could be used."""
+    read, out = results.images - results.skipped, results.folder
     if not read:
         raise PPLError(f"none of the {results.images} images could be used; {out / 'skipped.csv'} says why")
     print(f"{read} poses in {out}" + (f"; {results.skipped} images left out, see skipped.csv" if results.skipped else ""))
 
 
-def prepare_out(out: Path, formats: list[str], overwrite: bool) -> None:
-    """Create the folder. Results of an earlier run are an error, or with `overwrite` go, so that no two runs mix."""
-    folders = ("overlay", "gifs", "strips")
-    taken = [name for name in (*FILES.values(), ITERATIONS_FILE, "skipped.csv", *folders) if (out / name).exists()]
-    if taken and not overwrite:
-        raise UsageError(f"{out} already holds {taken[0]}: choose another --out, or add --overwrite")
-    make_folder(out)
-    for form, name in FILES.items():
-        if form not in formats:  # the others are replaced when the new ones are complete
-            (out / name).unlink(missing_ok=True)
-    (out / ITERATIONS_FILE).unlink(missing_ok=True)
-    for folder in folders:
-        if (out / folder).is_dir():
-            shutil.rmtree(out / folder)
-
-
-def draw_overlay(folder: Path, name: str, path: Path, pose: Pose, links: np.ndarray) -> list[str]:
+def draw_overlay(out: Path, name: str, path: Path, pose: Pose, links: np.ndarray) -> str:
     """overlay/NAME.png, in the sub-folders of the input. The image's own suffix stays, so a.jpg and a.png both fit.
 
-    Returns what went wrong: a picture that cannot be written must not cost the results.
+    Returns what went wrong, or "": a picture that cannot be written must not cost the results. DiskFullError if it is that.
     """
-    place = folder / f"{name}.png"
+    place = out / "overlay" / f"{name}.png"
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        picture = overlay(decode(path), pose.keypoints_px, links)
+        folder_below(out, place)
+        image = decode(path)
+        if image.size != (pose.width, pose.height):
+            return f"{path} was {pose.width}x{pose.height} pixels, and has been changed to {image.width}x{image.height} since"
+        picture = overlay(image, pose.keypoints_px, links)
         with replacing(place) as temporary:
             picture.save(temporary, "PNG")
-    except (OSError, PPLError, UnreadableImageError) as error:
-        return [" ".join(str(error).split())]
-    return []
+    except DiskFullError:
+        raise
+    except UnreadableImageError as error:
+        return f"{path}: {error}"
+    except (OSError, PPLError) as error:
+        return " ".join(str(error).split())
+    return ""

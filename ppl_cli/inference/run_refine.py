@@ -1,7 +1,9 @@
 """A whole `ppl refine`: inputs, masks, model, refinement batch by batch, results, pictures."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +11,19 @@ import torch
 
 from ppl_cli.checkpoint import Checkpoint, load_model
 from ppl_cli.data.frame import Frame
-from ppl_cli.data.images import UnreadableImageError, decode
-from ppl_cli.device import choose_compute
+from ppl_cli.data.images import UnreadableImageError, decode, note_others
+from ppl_cli.device import batch_that_fits, choose_compute
+from ppl_cli.distributed import processes
 from ppl_cli.drawing.strips import Column, save_gif, save_strip
-from ppl_cli.errors import PPLError
+from ppl_cli.errors import DiskFullError, PPLError
+from ppl_cli.files import folder_below
 from ppl_cli.inference.estimate import Decoded, Estimator, Pose, Refined, decode_ahead, no_pose, stack_squares
+from ppl_cli.inference.inputs import Inputs, gather_inputs
 from ppl_cli.inference.occluder import Occluder
 from ppl_cli.inference.refine import Options, Refinement, Step, refine, seen
 from ppl_cli.inference.results import Results
-from ppl_cli.inference.run import Inputs, gather_inputs, prepare_out, prior_of, write_poses
+from ppl_cli.inference.run import prior_of, summarise, write_poses
+from ppl_cli.inference.unfinished import identify, results_folder
 
 
 def run_refinement(
@@ -37,31 +43,42 @@ def run_refinement(
     device: str,
     precision: str,
     say: Callable[[str], None],
+    resume: bool = False,
 ) -> None:
     """`until_px` is in pixels of the network's square input."""
     compute = choose_compute(device, precision)
     checkpoint = load_model(source)
     inputs = gather_inputs(given, out, occluder.masks)
-    prepare_out(out, formats, overwrite)
-    say(f"{compute.reason}; method {options.method}")
-    if not occluder.known:
-        effect = {
-            "paper": "the paper's procedure is run, which can make poses worse (README, Refinement)",
-            "visible": "method visible leaves every pose as it is found",
-        }
-        say(
-            "note: nothing says what is hidden, so whole images are taken as visible: "
-            f"{effect[options.method]}. Give --masks or --occluder-color"
-        )
-    estimator = Estimator(checkpoint.model, compute)
     if until_px is not None:
         options = replace(options, until=2 * until_px / (checkpoint.model.sizes.image_size - 1))
-    refiner = Refiner(estimator, checkpoint, inputs, occluder, options, out if animate else None)
-    names = checkpoint.config.prior.names
-    results = Results(out, formats, prior_of(estimator, names), options.iterations, every)
-    write_poses(refiner.poses(batch), inputs, results, draw, strict, "refining poses", say)
-    for note in refiner.notes():
-        say(f"note: {note}")
+    what = {"model": checkpoint.path, "images": inputs.fingerprint(), "device": compute.device.type}
+    what |= {"precision": compute.precision, "formats": formats, "overlay": draw, "gif": animate, "all iterations": every}
+    identity = identify("refine", **what, **asdict(options), **occluder.identity())
+    with processes(compute) as world, results_folder(out, identity, formats, resume, overwrite, say, world) as kept:
+        say(f"{compute.reason}; method {options.method}")
+        for note in note_others(inputs.others):
+            say(f"note: {note}")
+        if not occluder.known:
+            effect = {
+                "paper": "the paper's procedure is run, which can make poses worse (README, Refinement)",
+                "visible": "method visible leaves every pose as it is found",
+            }
+            say(
+                "note: nothing says what is hidden, so whole images are taken as visible: "
+                f"{effect[options.method]}. Give --masks or --occluder-color"
+            )
+        estimator = Estimator(checkpoint.model, compute)
+        refiner = Refiner(estimator, checkpoint, inputs, occluder, options, out if animate else None)
+        results = Results(out, formats, prior_of(estimator, checkpoint.config.prior.names), options.iterations, every)
+        tally = Tally(inputs, checkpoint)
+        find = partial(refiner.poses, batch)
+        with batch_that_fits(batch):
+            write_poses(find, kept, world, batch, inputs, results, draw, strict, "refining poses", say, tally.look)
+        drawn = chain.from_iterable(world.from_all(list(refiner.notes())))
+    if world.leader:
+        for note in (*tally.notes(), *drawn):
+            say(f"note: {note}")
+        summarise(results)
 
 
 class Refiner:
@@ -80,14 +97,11 @@ class Refiner:
         self.options, self.pictures = options, pictures
         self.size, self.resize = checkpoint.config.model.image_size, checkpoint.config.data.resize
         self.typical = None if checkpoint.known is None else checkpoint.known.recall_distance
-        self.small: list[str] = []
-        self.whole: list[str] = []  # images of which nothing is hidden, though masks or a colour were given
-        self.unexplained = 0
-        self.undrawn: list[str] = []
+        self.undrawn, self.first_undrawn = 0, ""
 
-    def poses(self, batch: int) -> Iterator[Pose]:
-        first = 0
-        for held in decode_ahead(self.decode_one, len(self.inputs.paths), batch):
+    def poses(self, batch: int, wanted: range) -> Iterator[Pose]:
+        first = wanted.start
+        for held in decode_ahead(self.decode_one, wanted, batch):
             yield from self.poses_of_batch(held, first)
             first += len(held)
 
@@ -119,15 +133,13 @@ class Refiner:
             if decoded.frame is None:
                 yield no_pose(index, decoded.problem, self.estimator)
                 continue
-            self.whole += [self.inputs.name(index)] if decoded.hidden is not None and not decoded.hidden.any() else []
-            if min(decoded.frame.inner) > min(decoded.frame.width, decoded.frame.height):
-                self.small.append(self.inputs.name(index))
-            pose = self.pose(index, decoded.frame, refinement, row, under[:, row])
+            whole = decoded.hidden is not None and not decoded.hidden.any()
+            pose = self.pose(index, decoded.frame, refinement, row, under[:, row], whole)
             if record is not None and pose.refined is not None:
                 self.draw(index, columns_of(row, record))
             yield pose
 
-    def pose(self, index: int, frame: Frame, refinement: Refinement, row: int, visible: np.ndarray) -> Pose:
+    def pose(self, index: int, frame: Frame, refinement: Refinement, row: int, visible: np.ndarray, whole: bool) -> Pose:
         failed, used = int(refinement.failed[row]), int(refinement.used[row])
         if failed == 0:
             return no_pose(index, "the model finds no finite keypoints", self.estimator)
@@ -136,10 +148,9 @@ class Refiner:
         explained = None
         if self.typical is not None:
             explained = float(refinement.recall_distance[row]) <= self.typical
-            self.unexplained += not explained
         moved = np.linalg.norm(points[-1] - points[0], axis=-1)
         inside = ((points >= -0.5) & (points < [frame.width - 0.5, frame.height - 0.5])).all(-1)
-        refined = Refined(points, sure, used, visible & inside, moved, explained)
+        refined = Refined(points, sure, used, visible & inside, moved, explained, whole)
         problem = f"not finite at iteration {failed}; the pose before it is kept" if failed > 0 else None
         return Pose(index, frame.width, frame.height, points[-1], sure[-1], problem, refined)
 
@@ -150,21 +161,45 @@ class Refiner:
         try:
             for folder, suffix, save in (("strips", "png", save_strip), ("gifs", "gif", save_gif)):
                 place = self.pictures / folder / f"{name}.{suffix}"
-                place.parent.mkdir(parents=True, exist_ok=True)
+                folder_below(self.pictures, place)
                 save(place, columns, links)
+        except DiskFullError:
+            raise
         except (OSError, PPLError) as error:
-            self.undrawn.append(" ".join(str(error).split()))
+            self.undrawn, self.first_undrawn = self.undrawn + 1, self.first_undrawn or " ".join(str(error).split())
+
+    def notes(self) -> Iterator[str]:
+        if self.undrawn:
+            yield f"{self.undrawn} strips or animations could not be written; the first: {self.first_undrawn}"
+
+
+class Tally:
+    """What is worth a note about all images together; counted, since there may be millions."""
+
+    def __init__(self, inputs: Inputs, checkpoint: Checkpoint):
+        self.inputs, self.size, self.resize = inputs, checkpoint.config.model.image_size, checkpoint.config.data.resize
+        self.small = self.whole = self.unexplained = 0
+        self.first_small = self.first_whole = ""
+
+    def look(self, pose: Pose) -> None:
+        if pose.width is None or pose.refined is None:
+            return
+        if min(Frame(pose.width, pose.height, self.size, self.resize).inner) > min(pose.width, pose.height):
+            self.small += 1
+            self.first_small = self.first_small or self.inputs.name(pose.index)
+        if pose.refined.whole:
+            self.whole += 1
+            self.first_whole = self.first_whole or self.inputs.name(pose.index)
+        self.unexplained += pose.refined.explained is False
 
     def notes(self) -> Iterator[str]:
         if self.small:
-            count, first = len(self.small), self.small[0]
-            yield f"{count} images are smaller than the network's {self.size} pixels and were enlarged ({first}, ...)"
+            what = f"smaller than the network's {self.size} pixels and were enlarged"
+            yield f"{self.small} images are {what} ({self.first_small}, ...)"
         if self.whole:
-            yield f"nothing is hidden in {len(self.whole)} of {len(self.inputs.paths)} images (the first: {self.whole[0]})"
+            yield f"nothing is hidden in {self.whole} of {len(self.inputs)} images (the first: {self.first_whole})"
         if self.unexplained:
             yield f"{self.unexplained} poses are further from every prototype than 99 % of training poses (`explained` is no)"
-        if self.undrawn:
-            yield f"{len(self.undrawn)} strips or animations could not be written; the first: {self.undrawn[0]}"
 
 
 def columns_of(row: int, record: list[Step]) -> list[Column]:

@@ -63,7 +63,7 @@ class Encoder(nn.Module):
         features = self.blocks(images)  # (B, C, h, w)
         # Positions need more than the 8 bits of bfloat16: everything after the convolutions runs in float32.
         with torch.autocast(images.device.type, enabled=False):
-            return self.locate(features.float(), prior)
+            return self.locate(features.to(prior.dtype), prior)
 
     def locate(self, features: torch.Tensor, prior: torch.Tensor) -> Estimate:
         """features (B, C, h, w), prior (N, 2) -> keypoints."""

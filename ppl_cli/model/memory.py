@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ppl_cli.model.processes import all_rows, all_sum
+
 DECAY = 0.9  # of the moving averages
 SMOOTHING = 1e-5  # Laplace smoothing of the counts
 TOKEN_HIDDEN = 64  # hidden units over the keypoint axis
@@ -101,15 +103,18 @@ class Memory(nn.Module):
         paper lets them decay to zero, where they still count in the distilled mean.
         """
         chosen = F.one_hot(indices.T, self.vectors.shape[1]).to(self.counts.dtype)  # (banks, B, vectors)
-        counts = DECAY * self.counts + (1 - DECAY) * chosen.sum(1)
+        counts = DECAY * self.counts + (1 - DECAY) * all_sum(chosen.sum(1))
         total = counts.sum(1, keepdim=True)
         counts = (counts + SMOOTHING) / (total + counts.shape[1] * SMOOTHING) * total
         self.counts.copy_(counts)
-        self.sums.mul_(DECAY).add_(chosen.mT @ tokens.transpose(0, 1).to(self.sums.dtype), alpha=1 - DECAY)
+        sums = all_sum(chosen.mT @ tokens.transpose(0, 1).to(self.sums.dtype))
+        self.sums.mul_(DECAY).add_(sums, alpha=1 - DECAY)
         self.vectors.copy_(self.sums / self.counts.unsqueeze(-1))
 
         if revive:
-            self.revive(tokens, revive)
+            # A bank has no use for more tokens than it has vectors: the first of the batch will do.
+            few = self.vectors.shape[1]
+            self.revive(all_rows(tokens[:few])[:few], revive)
 
     @torch.no_grad()
     def revive(self, tokens: torch.Tensor, threshold: float) -> None:

@@ -7,8 +7,12 @@
 
     max of w * exp(-d^2 / thickness)  =  exp(max of (log w - d^2 / thickness)),
 
-so the loop over links needs no exponential, and the backward pass recomputes one link per pixel: the winner.
+so the loop over links needs no exponential, and the backward pass recomputes one link per pixel: the winner. On a GPU
+with Triton the same is done by two kernels (`skeleton_triton.py`).
 """
+
+import importlib.util
+from functools import cache
 
 import torch
 from torch.autograd.function import once_differentiable
@@ -38,8 +42,19 @@ def skeleton_map(keypoints: torch.Tensor, weights: torch.Tensor, size: int, thic
     Only the upper triangle of `weights` is read. Needs memory for a few maps, whatever the number of links.
     """
     i, j = link_index(keypoints.shape[1], keypoints.device)
+    function = SkeletonMap
+    if keypoints.is_cuda and keypoints.dtype != torch.float64 and has_triton():
+        from ppl_cli.model.skeleton_triton import FusedSkeletonMap
+
+        function = FusedSkeletonMap
     with torch.autocast(keypoints.device.type, enabled=False):
-        return SkeletonMap.apply(keypoints, weights[i, j], i, j, size, thickness)
+        return function.apply(keypoints, weights[i, j], i, j, size, thickness)
+
+
+@cache
+def has_triton() -> bool:
+    """PyTorch brings Triton on Linux; elsewhere it may be missing."""
+    return importlib.util.find_spec("triton") is not None
 
 
 class SkeletonMap(torch.autograd.Function):

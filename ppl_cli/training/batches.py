@@ -5,6 +5,8 @@ Everything random is a function of (seed, step) alone. Resuming needs no stored 
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -25,10 +27,39 @@ class Batch(NamedTuple):
     references: torch.Tensor  # (B, 3, S, S) in [-1, 1], 0 where hidden
 
 
+@dataclass(frozen=True)
+class Part:
+    """The rows first ... first + count - 1 of a step's batch of `whole` rows.
+
+    Processes and gradient accumulation cut batches into parts. Whatever is random is drawn for the whole batch, so that
+    an image meets the same luck however it is cut.
+    """
+
+    first: int
+    count: int
+    whole: int
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.first, self.first + self.count)
+
+
+def parts_of(batch: int, pieces: int, rank: int = 0, processes: int = 1) -> list[Part]:
+    """The parts of process `rank`, each of which holds `batch` rows in `pieces` pieces."""
+    size = batch // pieces
+    return [Part(rank * batch + piece * size, size, batch * processes) for piece in range(pieces)]
+
+
 def generator(device: torch.device | str, *key: int | str) -> torch.Generator:
     """A random stream of its own for each key, such as (seed, "mask", step)."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+@lru_cache(maxsize=4)
+def shuffled(count: int, seed: int, number: int) -> torch.Tensor:
+    """(count,) the order of pass `number` over the images."""
+    return torch.randperm(count, generator=generator("cpu", seed, "order", number))
 
 
 def batch_indices(step: int, batch: int, count: int, seed: int) -> torch.Tensor:
@@ -38,7 +69,7 @@ def batch_indices(step: int, batch: int, count: int, seed: int) -> torch.Tensor:
     """
     first, last = step * batch, (step + 1) * batch
     passes = range(first // count, (last - 1) // count + 1)
-    rows = torch.cat([torch.randperm(count, generator=generator("cpu", seed, "order", number)) for number in passes])
+    rows = torch.cat([shuffled(count, seed, number) for number in passes])
     return rows[first - passes[0] * count :][:batch]
 
 
@@ -48,21 +79,22 @@ def to_unit(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def make_batch(
-    images: ImageSet, step: int, config: Config, device: torch.device, strict: bool = False, count: int | None = None
+    images: ImageSet, step: int, config: Config, device: torch.device, strict: bool = False, part: Part | None = None
 ) -> Batch:
-    """Batch number `step`, of `count` images (default train.batch)."""
-    indices = batch_indices(step, count or config.train.batch, len(images), config.seed)
-    pixels = to_unit(images.fetch(indices, strict).to(device, non_blocking=True))
+    """Batch number `step`, or a part of it."""
+    part = part or Part(0, config.train.batch, config.train.batch)
+    indices = batch_indices(step, part.whole, len(images), config.seed)
+    pixels = to_unit(images.fetch(indices[part.rows], strict).to(device, non_blocking=True))
     random = generator(device, config.seed, "augment", step)
-    change = augmentation(config, len(indices), random)
+    change = augmentation(config, part, random)
     pixels = change(pixels)
     if config.reference.kind == "video":
-        others = images.other_frames(indices, generator("cpu", config.seed, "frames", step))
+        others = images.other_frames(indices, generator("cpu", config.seed, "frames", step))[part.rows]
         references = change(to_unit(images.fetch(others, strict).to(device, non_blocking=True)))
     else:
         cells, missing = mask_cells(config, step), missing_share(config, step)
-        references = pixels * keep_mask(len(indices), cells, missing, config.model.image_size, random)
-    return Batch(pixels, occlude(recolour(pixels, config, step), config, step), references)
+        references = pixels * keep_mask(part.whole, cells, missing, config.model.image_size, random, part.rows)
+    return Batch(pixels, occlude(recolour(pixels, config, step, part), config, step, part), references)
 
 
 def mask_cells(config: Config, step: int) -> int:
@@ -72,37 +104,47 @@ def mask_cells(config: Config, step: int) -> int:
     return min((cells, max(cells // 2, 1), 2 * cells)[step % 3], config.model.image_size)
 
 
-def recolour(pixels: torch.Tensor, config: Config, step: int) -> torch.Tensor:
+def recolour(pixels: torch.Tensor, config: Config, step: int, part: Part) -> torch.Tensor:
     """Another brightness, contrast and tint for each image, up to `train.colour`."""
     strength = config.train.colour
     if not strength:
         return pixels
     random = generator(pixels.device, config.seed, "colour", step)
-    noise = strength * (2 * torch.rand(5, len(pixels), generator=random, device=pixels.device) - 1)
+    noise = strength * (2 * torch.rand(5, part.whole, generator=random, device=pixels.device) - 1)[:, part.rows]
     gain = (1 + GAIN * noise[0]) * (1 + TINT * noise[1:4])  # (3, B)
     return (pixels * gain.T[:, :, None, None] + OFFSET * noise[4, :, None, None, None]).clamp(-1, 1)
 
 
-def occlude(pixels: torch.Tensor, config: Config, step: int) -> torch.Tensor:
+def occlude(pixels: torch.Tensor, config: Config, step: int, part: Part) -> torch.Tensor:
     """Holes in every other image, of a random share up to `train.occlude`."""
     if not config.train.occlude:
         return pixels
     random = generator(pixels.device, config.seed, "occlude", step)
-    share = config.train.occlude * torch.rand(len(pixels), 1, 1, 1, generator=random, device=pixels.device)
+    share = config.train.occlude * torch.rand(part.whole, 1, 1, 1, generator=random, device=pixels.device)
     share[1::2] = 0
     cells = OCCLUDER_CELLS[step % len(OCCLUDER_CELLS)]
-    return pixels * keep_mask(len(pixels), cells, share, config.model.image_size, random)
+    return pixels * keep_mask(part.whole, cells, share[part.rows], config.model.image_size, random, part.rows)
 
 
-def augmentation(config: Config, batch: int, random: torch.Generator) -> Callable[[torch.Tensor], torch.Tensor]:
+def augmentation(config: Config, part: Part, random: torch.Generator) -> Callable[[torch.Tensor], torch.Tensor]:
     """One random flip and warp per image: a function that applies the same to images and to their references."""
-    flips = torch.rand(batch, 1, 1, 1, generator=random, device=random.device) < 0.5
-    affine = random_affine(batch, random, config.train.warp) if config.train.warp else None
+    flips = (torch.rand(part.whole, 1, 1, 1, generator=random, device=random.device) < 0.5)[part.rows]
+    affine = random_affine(part.whole, random, config.train.warp) if config.train.warp else None
     if config.train.rotate:
-        affine = random_rotation(batch, random, config.train.rotate, affine)
+        affine = random_rotation(part.whole, random, config.train.rotate, affine)
+    affine = None if affine is None else affine[part.rows]
 
     def change(pixels: torch.Tensor) -> torch.Tensor:
         pixels = torch.where(flips, pixels.flip(-1), pixels) if config.train.flip else pixels
         return pixels if affine is None else warp_images(pixels, affine)
 
     return change
+
+
+def draw_jitter(config: Config, step: int, device: torch.device, part: Part) -> torch.Tensor | None:
+    """(B, N, 2) what is added to the keypoints that are drawn; None without `train.jitter`."""
+    if not config.train.jitter:
+        return None
+    random = generator(device, config.seed, "jitter", step)
+    shape = (part.whole, config.model.keypoints, 2)
+    return config.train.jitter * torch.randn(shape, generator=random, device=device)[part.rows]

@@ -6,8 +6,9 @@ import io
 from pathlib import Path
 
 from ppl_cli.errors import PPLError, UsageError
-from ppl_cli.files import replacing
+from ppl_cli.files import read_limited, replacing
 
+LARGEST_FILE = 1 << 30  # bytes
 LOSSES = ("total", "reconstruction", "boundary", "configuration", "links", "separation", "equivariance")
 COLUMNS = ("step", *LOSSES, "images_per_second", "peak_memory_gib", "bank_perplexity", "keypoint_spread")
 
@@ -56,12 +57,25 @@ def format_number(value: float) -> str:
 
 
 def complete_lines(path: Path) -> list[tuple[int, str]]:
-    """(step, line) of every row that is whole; a kill may have cut the last one short."""
-    if not path.is_file():
+    """(step, line) of every row but one that a kill has cut short at the end. UsageError if it is no such table."""
+    if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[1:-1]
-    rows = [(line.split(",")[0], line.rstrip("\r")) for line in lines if line.count(",") == len(COLUMNS) - 1]
-    return [(int(step), line) for step, line in rows if step.isdecimal()]
+    header, *lines = read_limited(path, LARGEST_FILE).decode("utf-8", "replace").split("\n")
+    if header.rstrip("\r") != ",".join(COLUMNS):
+        raise UsageError(f"{path} has other columns than this ppl writes: move it away, and a new one is begun")
+    rows = [(number, line.rstrip("\r")) for number, line in enumerate(lines[:-1], 2) if line.strip()]
+    return [(step_of(line, f"{path}, line {number}"), line) for number, line in rows]
+
+
+def step_of(line: str, where: str) -> int:
+    """UsageError unless the row holds a step and a number in every other column."""
+    try:
+        step, *values = line.split(",")
+        if len(values) == len(COLUMNS) - 1 and len([float(value) for value in values]) and step.isdecimal():
+            return int(step)
+    except ValueError:
+        pass
+    raise UsageError(f"{where} is not a row of numbers: the file is damaged; take that line out")
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

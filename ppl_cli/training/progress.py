@@ -15,7 +15,9 @@ from tqdm import tqdm
 from ppl_cli.config import Config
 from ppl_cli.errors import PPLError
 from ppl_cli.model.core import PosePriorLearner
+from ppl_cli.model.processes import all_sum
 from ppl_cli.training.metrics import LOSSES
+from ppl_cli.training.step import Outcome
 
 LOWER_RATE = "Try a lower rate (--set train.learning_rate=...) or --precision fp32"
 SECONDS_BETWEEN_LINES = 10  # of log, where there is no terminal for a progress bar
@@ -23,21 +25,29 @@ SECONDS_BETWEEN_LINES = 10  # of log, where there is no terminal for a progress 
 
 class Progress:
     def __init__(
-        self, config: Config, start: int, window: torch.Tensor | None, device: torch.device, say: Callable[[str], None]
+        self,
+        config: Config,
+        start: int,
+        window: torch.Tensor | None,
+        device: torch.device,
+        say: Callable[[str], None],
+        processes: int = 1,
     ):
-        self.config, self.say, self.start = config, say, start
+        self.config, self.say, self.start, self.processes = config, say, start, processes
         self.begun = self.last_row = self.last_line = time.perf_counter()
         self.collected: list[torch.Tensor] = [] if window is None else list(window.to(device))
         self.timed_step = start
         self.bar = tqdm(total=config.train.steps, initial=start, disable=None, unit="step", dynamic_ncols=True)
 
-    def collect(self, losses: dict[str, torch.Tensor], total: torch.Tensor, keypoints: torch.Tensor) -> None:
-        """One step's losses, by name, and its keypoints (B, N, 2). No transfer, no wait."""
-        zero = torch.zeros((), device=keypoints.device)
-        named = losses | {"total": total}
-        parts = [named.get(name, zero).detach().float() for name in LOSSES]
-        spread = keypoints.detach().std(1).mean()
-        self.collected.append(torch.stack([*parts, spread]))
+    def collect(self, outcomes: list[Outcome]) -> None:
+        """One step's losses, by name, and the spread of its keypoints; all processes together. No transfer, no wait."""
+        zero = torch.zeros((), device=outcomes[0].keypoints.device)
+        rows = []
+        for outcome in outcomes:
+            named = {name: loss.detach().float() for name, loss in outcome.losses.items()}
+            named["total"] = torch.stack(list(named.values())).sum()
+            rows.append(torch.stack([*(named.get(name, zero) for name in LOSSES), outcome.keypoints.std(1).mean()]))
+        self.collected.append(all_sum(torch.stack(rows).mean(0)) / self.processes)
         self.bar.update()
 
     def window(self) -> torch.Tensor:
@@ -61,7 +71,7 @@ class Progress:
         """Means since the last row, for metrics.csv. PPLError if one is not finite."""
         values = self.check_finite(step)
         now = time.perf_counter()
-        images = (step - self.timed_step) * self.config.train.batch
+        images = (step - self.timed_step) * self.config.train.batch * self.processes
         row = {
             "step": step,
             **dict(zip((*LOSSES, "keypoint_spread"), values.mean(0).tolist(), strict=True)),
@@ -75,7 +85,7 @@ class Progress:
 
     def show(self, row: dict[str, float], now: float) -> None:
         text = f"loss {row['total']:.3f} (image {row['reconstruction']:.3f}, memory {row['configuration']:.3f})"
-        self.bar.set_postfix_str(f"{text}, {row['images_per_second']:.0f} images/s")
+        self.bar.set_postfix_str(f"{text}, {row['images_per_second']:.0f} images/s, {row['peak_memory_gib']:.1f} GiB")
         finished = row["step"] == self.config.train.steps
         if self.bar.disable and (finished or now - self.last_line >= SECONDS_BETWEEN_LINES):
             left = (now - self.begun) / max(row["step"] - self.start, 1) * (self.config.train.steps - row["step"])

@@ -12,6 +12,8 @@ mkdir -p "$out"
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | tee "$out/results.txt"
 python3 -c 'import torch; print("torch", torch.__version__)' | tee -a "$out/results.txt"
 
+python3 -m tests.benchmarks.speed --shared "$shared" | tee -a "$out/results.txt"
+
 for set in tiger hand; do
   flip=$([ $set = tiger ] && echo false || echo true)
   for recipe in paper ppl; do

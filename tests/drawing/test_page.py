@@ -112,3 +112,20 @@ def test_without_prototypes_the_page_leaves_them_out(open_page):
     page = open_page(example(0), [])
     assert "5 keypoints" in page.find_element("id", "count").text
     assert not page.find_elements("id", "poses")
+
+
+def test_names_are_text_and_never_run(open_page):
+    hostile = ["</script><script>document.title='run'</script>", "<img src=x onerror=document.title='run'>", "<!--<script>"]
+    names = [*hostile, "__PRIOR__", "${document.title='run'}"]
+    prior = example()
+    for keypoint, name in zip(prior.keypoints, names, strict=True):
+        keypoint.name = name
+    prior.prototypes[0].nearest_image = hostile[0]
+    page = open_page(prior, [None] * 3)
+    assert page.title == "Pose prior"
+    assert np.allclose(drawing(page), prior.points)
+    for number, name in enumerate(names):
+        page.execute_script("document.querySelectorAll('circle')[arguments[0]].dispatchEvent(new Event('focus'))", number)
+        assert f"keypoint {name} at" in page.find_element("id", "about").text
+    assert page.title == "Pose prior"
+    assert not page.find_elements("css selector", "#about *, svg img, script[src]")

@@ -153,7 +153,7 @@ def test_a_prior_drawn_by_hand_starts_training(tmp_path, tiny_yaml):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("--init-prior", "nowhere.json"), "cannot read the prior"),
+        (("--init-prior", "nowhere.json"), "nowhere.json: No such file"),
         (("--init-prior", "bad.json"), "is not JSON"),
         (("--init-prior", "RUN", "--set", "model.keypoints=7"), "has 5 keypoints, the model 7: add --set model.keypoints=5"),
         (("--freeze", "keypoints"), "only given keypoints can be frozen"),

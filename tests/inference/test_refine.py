@@ -93,7 +93,7 @@ def test_an_image_is_refined_alike_alone_and_in_a_batch(estimator, images, visib
 def test_converged_images_stop_and_keep_their_pose(estimator, images, visible):
     whole = refine(estimator, images, visible, Options(6)).keypoints
     moves = (whole[1:] - whole[:-1]).norm(dim=-1).amax(-1)  # (iterations, B)
-    until = float(moves[1:, :3].median())
+    until = 0.99 * float(moves[0, :3].median())  # well above rounding, which is not the same in smaller batches
     refined = refine(estimator, images, visible, Options(6, until=until))
     for k in range(3):
         stops = next((t + 1 for t in range(6) if moves[t, k] <= until), 6)

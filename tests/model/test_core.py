@@ -146,3 +146,18 @@ def test_a_prior_by_use_leaves_out_what_is_never_chosen(model):
     chosen = memory.decode(memory.vectors[:, 2].unsqueeze(0))[0]
     assert torch.allclose(memory.distil(by_usage=True), chosen, atol=1e-3)
     assert not torch.allclose(memory.distil(), chosen, atol=1e-3)
+
+
+def test_blocks_halve_and_convolve_at_once_as_one_after_the_other():
+    from ppl_cli.model.blocks import ResidualDown, halve
+
+    torch.manual_seed(0)
+    block = ResidualDown(3, 5)
+    x = torch.randn(2, 3, 16, 12, requires_grad=True)
+    side = block.side_norm(halve(block.side(x)))
+    main = torch.nn.functional.leaky_relu(block.norm1(halve(block.conv1(x))), 0.2)
+    expected = torch.nn.functional.leaky_relu(block.norm2(block.conv2(main)) + side, 0.2)
+    assert torch.allclose(block(x), expected, atol=1e-5)
+    wanted = torch.autograd.grad(expected.square().sum(), (x, block.side.weight, block.conv1.weight))
+    got = torch.autograd.grad(block(x).square().sum(), (x, block.side.weight, block.conv1.weight))
+    assert all((a - b).abs().max() < 1e-4 * a.abs().max() for a, b in zip(wanted, got, strict=True))

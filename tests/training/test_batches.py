@@ -1,7 +1,7 @@
 import torch
 
 from ppl_cli.data.datasets import open_dataset
-from ppl_cli.training.batches import augmentation, batch_indices, generator, make_batch, mask_cells
+from ppl_cli.training.batches import Part, augmentation, batch_indices, generator, make_batch, mask_cells
 
 
 def with_train(config, **settings):
@@ -114,7 +114,7 @@ def test_recoloured_inputs_keep_their_edges_and_leave_images_and_references_alon
 def test_rotated_batches_turn_about_the_centre(tiny):
     ring = torch.zeros(8, 1, 33, 33)
     ring[:, :, 16, 28] = 1
-    change = augmentation(with_train(tiny, rotate=180, flip=False), 8, generator("cpu", 0))
+    change = augmentation(with_train(tiny, rotate=180, flip=False), Part(0, 8, 8), generator("cpu", 0))
     side = torch.arange(33) - 16
     disc = (side**2 + side[:, None] ** 2) <= 15**2  # beyond it lie mirror images
     turned = change(ring) * disc
@@ -122,7 +122,7 @@ def test_rotated_batches_turn_about_the_centre(tiny):
     assert len(set(places)) > 4
     for row, column in places:
         assert abs(((row - 16) ** 2 + (column - 16) ** 2) ** 0.5 - 12) < 1.5
-    still = augmentation(with_train(tiny, rotate=0.001, flip=False), 8, generator("cpu", 0))(ring)
+    still = augmentation(with_train(tiny, rotate=0.001, flip=False), Part(0, 8, 8), generator("cpu", 0))(ring)
     assert (still - ring).abs().max() < 0.01
 
 

@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +16,11 @@ from safetensors.torch import load_file
 from ppl_cli.config import Config, load_config, to_yaml
 from ppl_cli.device import choose_compute
 from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
-from ppl_cli.training import loop, schedule
+from ppl_cli.training import loop, writer
 from ppl_cli.training import run as training_run
 from ppl_cli.training.run import run_training
+from ppl_cli.training.schedule import eased
+from ppl_cli.training.step import TrainingStep
 
 
 def quiet(line: str) -> None:
@@ -147,7 +150,7 @@ def test_a_run_can_be_resumed_from_its_first_moment(tiny, tmp_path, monkeypatch)
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "pose_losses", killed)
+        patched.setattr(TrainingStep, "forward", killed)
         with pytest.raises(Killed):
             run(tiny, tmp_path / "parts")
     run(tiny, tmp_path / "parts", resume=True)
@@ -164,7 +167,7 @@ def test_weights_that_are_no_numbers_are_never_saved(tiny, tmp_path, monkeypatch
         steps += 1
         return (keypoints.sum() * 0).sqrt() if steps == 6 else keypoints.sum() * 0
 
-    monkeypatch.setattr(loop, "boundary_loss", broken)
+    monkeypatch.setattr("ppl_cli.training.step.boundary_loss", broken)
     with pytest.raises(PPLError, match="step 6: a weight is no longer a number"):
         run(tiny, tmp_path / "run")
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
@@ -288,8 +291,8 @@ def test_bf16_keeps_to_the_losses_of_fp32(tiny, tmp_path):
 
 def test_leading_losses_fall_to_their_rest(tiny):
     config = tiny.model_copy(update={"loss": tiny.loss.model_copy(update={"ease_from": 10, "ease_to": 20, "eased": 0.1})})
-    assert [round(schedule.eased(config, step), 3) for step in (0, 10, 15, 20, 1000)] == [1, 1, 0.55, 0.1, 0.1]
-    assert schedule.eased(tiny, 10**6) == 1
+    assert [round(eased(config, step), 3) for step in (0, 10, 15, 20, 1000)] == [1, 1, 0.55, 0.1, 0.1]
+    assert eased(tiny, 10**6) == 1
 
 
 def test_tensorboard_gets_the_rows_of_metrics_or_says_how_to_install_it(tiny, tmp_path):
@@ -309,10 +312,10 @@ def test_a_second_signal_does_not_stop_the_saving(tiny, tmp_path, monkeypatch):
     def signalled(*arguments):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
-        return pose_losses(*arguments)
+        return forward(*arguments)
 
-    pose_losses = loop.pose_losses
-    monkeypatch.setattr(loop, "pose_losses", signalled)
+    forward = TrainingStep.forward
+    monkeypatch.setattr(TrainingStep, "forward", signalled)
     with pytest.raises(InterruptedRunError, match="stopped at step 1"):
         run(tiny, tmp_path / "run")
     assert torch.load(tmp_path / "run" / "training.pt", weights_only=True)["step"] == 1
@@ -323,6 +326,69 @@ def test_a_run_that_never_began_leaves_nothing(tiny, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(tiny, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+class Killed(BaseException):
+    """Nothing in the package handles it."""
+
+
+@pytest.mark.parametrize(("where", "steps"), [("save_model", 7), ("save_curves", 6)])
+def test_killed_within_its_last_save_a_run_still_comes_to_its_end(tiny, tmp_path, monkeypatch, where, steps):
+    """training.pt has the last step, what is written after it does not; 7 steps end between two rows of metrics.csv."""
+    config = with_train(tiny, steps=steps)
+    run(config, tmp_path / "whole")
+    owner = loop if where == "save_curves" else writer
+    function = getattr(owner, where)
+
+    def killed(path, *arguments):
+        file = tmp_path / "parts" / "training.pt"
+        if path.parent == file.parent and file.exists() and torch.load(file, weights_only=True)["step"] == steps:
+            raise Killed
+        function(path, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, where, killed)
+        with pytest.raises(Killed):
+            run(config, tmp_path / "parts")
+    run(config, tmp_path / "parts", resume=True)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+    assert (tmp_path / "parts" / "prior.json").read_bytes() == (tmp_path / "whole" / "prior.json").read_bytes()
+    assert (tmp_path / "parts" / "curves.png").exists()
+
+
+@pytest.mark.parametrize("left", [(), (".lock",), ("samples/",), ("samples/", "config.yaml", "metrics.csv", ".writing-x.tmp")])
+def test_killed_before_its_first_checkpoint_a_run_begins_again(tiny, tmp_path, left):
+    folder = tmp_path / "parts"
+    short = with_train(tiny, steps=2)
+    for option in ("resume", "overwrite"):
+        for name in left:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            if name.endswith("/"):
+                (folder / name).mkdir(parents=True)
+            else:
+                (folder / name).write_text(to_yaml(short, {"ppl": "0"}))
+        folder.mkdir(exist_ok=True)
+        assert run(short, folder, **{option: True}).step == 2
+        assert not list(folder.glob(".*"))
+        shutil.rmtree(folder)
+
+
+def test_overwriting_takes_the_reports_of_the_old_run_along(tiny, tmp_path):
+    from ppl_cli.evaluation.run import FILES
+    from ppl_cli.training.run_folder import EVALUATION
+
+    assert FILES == EVALUATION
+    short = with_train(tiny, steps=1)
+    run(short, tmp_path / "run")
+    for folder in ("eval-1", "eval-12", "eval-mine"):
+        (tmp_path / "run" / folder).mkdir()
+        (tmp_path / "run" / folder / "eval.json").write_text("{}")
+    (tmp_path / "run" / "eval-12" / "notes.txt").write_text("mine")
+    run(short, tmp_path / "run", overwrite=True)
+    left = {path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").glob("eval-*/*")}
+    assert left == {"eval-12/notes.txt", "eval-mine/eval.json"}
+    assert not (tmp_path / "run" / "eval-1").exists()
 
 
 def test_resuming_needs_no_data_and_refuses_another_configuration(tiny, tmp_path, pictures):

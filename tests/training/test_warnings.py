@@ -9,7 +9,7 @@ from ppl_cli.checkpoint import build_model
 from ppl_cli.config import Config, load_config
 from ppl_cli.data.datasets import open_dataset
 from ppl_cli.model.losses import MultiscaleLoss
-from ppl_cli.training.batches import make_batch
+from ppl_cli.training.batches import Part, make_batch
 from ppl_cli.training.warnings import Watch, advice
 from tests.conftest import TINY, lively_model
 from tests.training.test_loop import run
@@ -55,7 +55,9 @@ def test_links_that_fade_are_said_and_strong_ones_not():
 def test_a_decoder_that_ignores_the_skeleton_is_said_and_one_that_draws_it_not():
     watched, lines = watch()
     model = lively_model(watched.config)
-    images = make_batch(open_dataset(watched.config.data, 32, 0), 0, watched.config, torch.device("cpu"), count=8).images
+    images = make_batch(
+        open_dataset(watched.config.data, 32, 0), 0, watched.config, torch.device("cpu"), part=Part(0, 8, 8)
+    ).images
     hidden = torch.zeros_like(images)
     # What this decoder draws with the right poses counts as the images: other poses then give something else.
     drawn = model.reconstruct(hidden, model.draw(model.estimate(images).keypoints)).detach()

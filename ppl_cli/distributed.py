@@ -1,0 +1,86 @@
+"""Several processes of one command, started by torchrun: who they are, and what they tell each other.
+
+torchrun sets RANK, WORLD_SIZE and LOCAL_RANK. Without them a command is one process, its own leader, and nothing here
+waits for anybody. Only the leader writes files of the run and talks to the user.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from ppl_cli.device import Compute
+from ppl_cli.errors import PPLError, UsageError
+from ppl_cli.launched import launched
+
+T = TypeVar("T")
+PATIENCE = timedelta(hours=2)  # one process may read a large folder or write pictures while the others wait
+LOST = ("Connection closed by peer", "Connection reset by peer", "ncclRemoteError", "Broken pipe")
+
+
+@dataclass(frozen=True)
+class World:
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leader(self) -> bool:
+        return self.rank == 0
+
+    def from_leader(self, value: T) -> T:
+        """What the leader passes in; what the others pass in does not count."""
+        if self.size == 1:
+            return value
+        held: list[Any] = [value]
+        dist.broadcast_object_list(held, src=0)
+        return held[0]
+
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether the flag is up in one process at least; all must ask."""
+        if self.size == 1:
+            return flag
+        raised = torch.tensor(int(flag), device=device)
+        dist.all_reduce(raised, dist.ReduceOp.MAX)
+        return bool(raised)
+
+    def from_all(self, value: T) -> list[T]:
+        """What every process passes in, in their order."""
+        if self.size == 1:
+            return [value]
+        held: list[Any] = [None] * self.size
+        dist.all_gather_object(held, value)
+        return held
+
+    def share(self, count: int) -> range:
+        """This process's piece of 0 ... count - 1: pieces follow each other and differ by one at most."""
+        return range(count * self.rank // self.size, count * (self.rank + 1) // self.size)
+
+
+ALONE = World()
+
+
+@contextmanager
+def processes(compute: Compute) -> Iterator[World]:
+    """Joins the other processes of this command for as long as the block runs."""
+    rank, size = launched()
+    if size == 1:
+        yield ALONE
+        return
+    if compute.device.type == "cuda":
+        torch.cuda.set_device(compute.device)
+    elif compute.device.type != "cpu":
+        raise UsageError(f"several processes work on CPUs and CUDA GPUs, not on {compute.device.type}: add --device cpu")
+    try:
+        dist.init_process_group("nccl" if compute.device.type == "cuda" else "gloo", timeout=PATIENCE)
+        yield World(rank, size)
+    except RuntimeError as error:
+        if any(sign in str(error) for sign in LOST):
+            raise PPLError("another process of this command has ended; it says why, or torchrun does") from error
+        raise
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()

@@ -1,0 +1,103 @@
+"""The images that `ppl infer` and `ppl refine` are given: files and folders, under names of their own in the results."""
+
+import os
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain, groupby
+from pathlib import Path
+
+from ppl_cli.checkpoint import fingerprint
+from ppl_cli.data.images import image_names, list_names
+from ppl_cli.errors import UsageError
+
+
+class Paths(Sequence[Path]):
+    """Paths of any number of images, each held as one string: its name relative to one of a few folders."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.roots: list[Path] = []
+        self.starts: list[int] = []  # index of the first image of each root
+
+    def add(self, root: Path, names: list[str]) -> None:
+        if not self.roots or root != self.roots[-1]:
+            self.roots.append(root)
+            self.starts.append(len(self.names))
+        self.names += names
+
+    def root(self, index: int) -> Path:
+        return self.roots[bisect_right(self.starts, index) - 1]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Path:
+        return self.root(index) / self.names[index]
+
+
+@dataclass
+class Inputs:
+    """`paths` of the images; `others` counts files of other types in their folders, by suffix."""
+
+    paths: Paths = field(default_factory=Paths)
+    others: Counter[str] = field(default_factory=Counter)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def name(self, index: int) -> str:
+        """With "/" between its parts, unique."""
+        return self.paths.names[index]
+
+    def fingerprint(self) -> str:
+        """Of the names and of the folders that they are in: frames of many videos are called alike."""
+        return fingerprint(chain(map(os.path.abspath, self.paths.roots), self.paths.names))
+
+
+def gather_inputs(given: list[Path], out: Path, masks: Path | None = None) -> Inputs:
+    """Images of files and folders, in the order given; what lies in `out` or in `masks` is left out.
+
+    Names are relative to the folder given, or just the file's own. Where that would give two images one name, all
+    names are relative to the folder that holds all inputs.
+    """
+    inputs = Inputs()
+    without = {os.path.abspath(folder) for folder in (out, masks) if folder is not None}
+    for path in given:
+        if path.is_dir():
+            if masks is not None and os.path.abspath(masks) == os.path.abspath(path):
+                raise UsageError(f"--masks {masks} is the folder of the images too: put the masks into one of their own")
+            names = list(image_names(path, without, inputs.others))
+            if not names:
+                list_names(path)  # says so if it holds no image at all
+            inputs.paths.add(path, names)
+        elif path.exists() or path.is_symlink():
+            inputs.paths.add(path.parent, [path.name])
+        else:
+            raise UsageError(f"no such image or folder: {path}")
+    if not inputs.paths:
+        raise UsageError(f"no images but those in {out}, the folder for the results")
+    if len(given) > 1:
+        inputs.paths = kept_apart(once(inputs.paths))
+    return inputs
+
+
+def once(paths: Paths) -> Paths:
+    """Without the images that were given twice, as files or in overlapping folders; roots become absolute."""
+    seen: set[str] = set()
+    left = Paths()
+    for root, indices in groupby(range(len(paths)), paths.root):
+        place = os.path.abspath(root)
+        full = ((name, os.path.join(place, name)) for name in map(paths.names.__getitem__, indices))
+        left.add(Path(place), [name for name, path in full if path not in seen and not seen.add(path)])
+    return left
+
+
+def kept_apart(paths: Paths) -> Paths:
+    if len(set(paths.names)) == len(paths):
+        return paths
+    common = Path(os.path.commonpath(paths.roots))
+    longer = Paths()
+    longer.add(common, [(paths.root(i).relative_to(common) / name).as_posix() for i, name in enumerate(paths.names)])
+    return longer

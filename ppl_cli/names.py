@@ -1,0 +1,23 @@
+"""Names of anyone's files, made safe for what they are written into. Nothing here changes how a file is opened."""
+
+import re
+
+# What a spreadsheet takes for the start of a formula, also in full width. A leading + or - is harmless where only
+# letters, digits and the like follow: -30.jpg is an angle more often than an attack.
+FORMULA = re.compile(r"[=@\t\r\n\uff1d\uff0b\uff0d\uff20]|[+-](?![\w. /+-]*\Z)")
+
+
+def in_utf8(name: str) -> str:
+    """Bytes that are not UTF-8 as \\xNN."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def in_csv(name: str) -> str:
+    """A path as a cell: one that a spreadsheet would run as a formula is written ./NAME, which is the same path."""
+    return in_utf8(f"./{name}" if FORMULA.match(name) else name)
+
+
+def on_screen(text: str) -> str:
+    """One line without what a terminal would act upon (escape sequences, line breaks, marks that turn the direction)."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in in_utf8(text))
+    return "".join(shown)

@@ -1,0 +1,68 @@
+"""Model, optimiser and step made ready for the machine: compiled, distributed, with an optimiser in one kernel."""
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ppl_cli.checkpoint import build_model
+from ppl_cli.config import Config
+from ppl_cli.device import Compute
+from ppl_cli.distributed import World
+from ppl_cli.model.core import PosePriorLearner
+from ppl_cli.model.processes import synchronise_batch_norm
+from ppl_cli.prior import Prior
+from ppl_cli.training.step import TrainingStep
+
+
+def prepare_model(
+    config: Config, compute: Compute, world: World, prior: Prior | None = None, weights: PosePriorLearner | None = None
+) -> PosePriorLearner:
+    """A new model on the device, the same in every process.
+
+    `prior` is that of `prior.init` and `weights` those of `train.init`, where given; the prior is set upon the weights.
+    """
+    torch.manual_seed(config.seed)
+    model = build_model(config)
+    if weights is not None:
+        model.load_state_dict(weights.state_dict(), strict=False)  # a given keypoint prior may come from `prior` alone
+    if prior is not None:
+        keypoints = torch.tensor(prior.points) if config.prior.keypoints == "given" else None
+        links = torch.tensor(prior.weights).float() if config.prior.links == "given" else None
+        model.start_from(keypoints, links)
+    model = compute.place(model)
+    return synchronise_batch_norm(model) if world.size > 1 else model
+
+
+def make_optimiser(model: PosePriorLearner, config: Config) -> torch.optim.Optimizer:
+    rate = config.train.learning_rate
+    if "links" in config.prior.freeze:
+        model.raw_links.requires_grad_(False)
+    if "keypoints" in config.prior.freeze:
+        model.given_keypoints.requires_grad_(False)
+    others = [parameter for parameter in model.parameters() if parameter is not model.raw_links]
+    groups = [{"params": others}, {"params": [model.raw_links], "lr": rate * config.train.link_rate}]
+    # One kernel for all parameters, where PyTorch has it.
+    return torch.optim.Adam(groups, rate, fused=model.raw_links.device.type in ("cuda", "cpu"))
+
+
+def prepare_step(
+    model: PosePriorLearner, reconstruction_loss: nn.Module, config: Config, compute: Compute, world: World
+) -> nn.Module:
+    """The `TrainingStep`, ready to be called."""
+    step = TrainingStep(model, compute.place(reconstruction_loss), config, compute)
+    if compute.device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # batches have one size: the fastest convolutions are worth searching for
+    if compiles(config, compute):
+        # Where compiling fails (no C compiler, say), "auto" goes on without and only a wish is an error.
+        torch._dynamo.config.suppress_errors = config.train.compile == "auto"
+        for module in (model.encoder.blocks, model.decoder, step.reconstruction_loss):
+            module.compile()
+    if world.size == 1:
+        return step
+    where = [compute.device] if compute.device.type == "cuda" else None
+    return DistributedDataParallel(step, device_ids=where, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def compiles(config: Config, compute: Compute) -> bool:
+    """On GPUs. On CPUs convolutions are most of a step, and it got no faster when it was measured (README)."""
+    return compute.device.type == "cuda" if config.train.compile == "auto" else config.train.compile

@@ -1,0 +1,114 @@
+"""The GPU kernels: run by Triton's interpreter where there is no GPU, and compiled for one all the same.
+
+Triton decides at its import whether to interpret, so each of these runs in a process of its own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from ppl_cli.model.skeleton import skeleton_map
+
+pytest.importorskip("triton")
+HAS_GPU = torch.cuda.is_available()
+
+COMPARE = """
+import json, sys, torch
+from ppl_cli.model.skeleton import link_index, plain_skeleton_map
+from ppl_cli.model.skeleton_triton import FusedSkeletonMap
+
+device = "cuda" if torch.cuda.is_available() else "cpu"
+for case in json.loads(sys.argv[1]):
+    size, thickness = case["size"], case["thickness"]
+    keypoints = torch.tensor(case["keypoints"], device=device, requires_grad=True)
+    weights = torch.tensor(case["weights"], device=device, requires_grad=True)
+    pull = torch.randn(len(keypoints), 1, size, size, generator=torch.Generator().manual_seed(1)).to(device)
+    i, j = link_index(keypoints.shape[1], keypoints.device)
+    plain = plain_skeleton_map(keypoints, weights, size, thickness)
+    fused = FusedSkeletonMap.apply(keypoints, weights[i, j], i, j, size, thickness)
+    gradients = [torch.autograd.grad((drawn * pull).sum(), (keypoints, weights)) for drawn in (plain, fused)]
+    # Where a link of weight 0 ties with nothing at all, the plain map teaches it; ours does not.
+    drawn_links = (weights > 0).float()
+    gradients = [(a, b * drawn_links) for a, b in gradients]
+    print(json.dumps({
+        "largest": plain.max().item(),
+        "empty": (fused == 0).float().mean().item(),
+        "values": (plain - fused).abs().max().item(),
+        "gradients": [((a - b).abs().max() / a.abs().max()).item() for a, b in zip(*gradients)],
+    }))
+"""
+
+COMPILE = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from ppl_cli.model import skeleton_triton as kernels
+
+for kernel in (kernels.draw_kernel, kernels.pull_kernel):
+    kinds = {"links": "i32", "size": "i32", "thickness": "fp32", "reach": "fp32", "winners": "*i16"}
+    kinds |= {"tiles": "constexpr", "tile_size": "constexpr"}
+    signature = {name: kinds.get(name, "*fp32") for name in kernel.arg_names}
+    source = ASTSource(kernel, signature=signature, constexprs={"tiles": 8, "tile_size": kernels.TILE})
+    assert len(triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["cubin"]) > 1000
+print("compiled")
+"""
+
+
+def python(script: str, *arguments: str, interpret: bool) -> str:
+    environment = {**os.environ, "TRITON_INTERPRET": "1" if interpret else "0", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def compare(*cases: dict) -> list[dict]:
+    return [json.loads(line) for line in python(COMPARE, json.dumps(cases), interpret=not HAS_GPU).splitlines()]
+
+
+def random_case(size: int, count: int, thickness: float) -> dict:
+    generator = torch.Generator().manual_seed(size)
+    keypoints = torch.rand(2, count, 2, generator=generator) * 2.4 - 1.2  # some outside the image
+    weights = torch.rand(count, count, generator=generator) + 0.01
+    return {"size": size, "thickness": thickness, "keypoints": keypoints.tolist(), "weights": weights.tolist()}
+
+
+def test_equal_the_plain_map_in_values_and_gradients():
+    found = compare(random_case(33, 6, 5e-4), random_case(48, 5, 6e-3), random_case(40, 4, 1e-4))
+    assert len(found) == 3
+    for case in found:
+        assert case["largest"] > 0.5
+        assert case["values"] < 1e-5
+        assert max(case["gradients"]) < 1e-4
+
+
+def test_links_of_no_length_or_no_weight_and_far_links():
+    """Two keypoints in one place draw a dot, a link of weight 0 nothing, and a link outside reaches no tile."""
+    weights = [[0.0, 0.5, 0.0, 0.0], [0.0] * 4, [0.0, 0.0, 0.0, 0.7], [0.0] * 4]
+    keypoints = [[[0.1, 0.2], [0.1, 0.2], [3.0, 3.0], [3.0, 2.0]]]
+    (found,) = compare({"size": 32, "thickness": 5e-4, "keypoints": keypoints, "weights": weights})
+    assert 0.1 < found["largest"] <= 0.5
+    assert found["empty"] > 0.5
+    assert found["values"] < 1e-5
+    assert max(found["gradients"]) < 1e-4  # a NaN is not smaller
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Triton brings its assembler on Linux only")
+def test_the_kernels_compile_for_a_gpu():
+    assert "compiled" in python(COMPILE, interpret=False)
+
+
+@pytest.mark.skipif(not HAS_GPU, reason="no GPU")
+def test_a_gpu_draws_with_the_kernels_and_repeats_bit_for_bit():
+    keypoints = (torch.rand(8, 16, 2, device="cuda") * 2 - 1).requires_grad_()
+    weights = torch.rand(16, 16, device="cuda", requires_grad=True)
+    results = []
+    for _ in range(2):
+        drawn = skeleton_map(keypoints, weights, 128, 5e-4)
+        assert "Fused" in drawn.grad_fn.name()
+        results.append((drawn, *torch.autograd.grad(drawn.square().sum(), (keypoints, weights))))
+    assert all(torch.equal(first, second) for first, second in zip(*results, strict=True))

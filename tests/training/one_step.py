@@ -1,0 +1,35 @@
+"""Gradients and buffers after one training step in float64, for test_distributed.py; under torchrun, of every process."""
+
+import sys
+
+import torch
+
+from ppl_cli.config import Config, load_config
+from ppl_cli.data.datasets import list_part, open_listing
+from ppl_cli.device import choose_compute
+from ppl_cli.distributed import World, processes
+from ppl_cli.training.batches import Batch, make_batch, parts_of
+from ppl_cli.training.prepare import prepare_model, prepare_step
+
+
+def one_step(config: Config, world: World) -> dict[str, dict[str, torch.Tensor]]:
+    compute = choose_compute("cpu")
+    listing = list_part(config.data, "train", config.seed, config.model.image_size)
+    images = open_listing(listing, config.data, config.model.image_size)
+    model = prepare_model(config, compute, world, None).double()
+    learn = prepare_step(model, torch.nn.MSELoss(), config, compute, world)
+    parts = parts_of(config.train.batch, config.train.accumulate, world.rank, world.size)
+    outcomes = []
+    for part in parts:
+        batch = Batch(*(tensor.double() for tensor in make_batch(images, 0, config, compute.device, part=part)))
+        outcomes.append(learn(batch, 0, part))
+        (sum(outcomes[-1].losses.values()) / len(parts)).backward()
+    tokens, indices = torch.cat([o.tokens for o in outcomes]), torch.cat([o.indices for o in outcomes])
+    model.memory.update(tokens, indices, config.memory.revive)
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    return {"gradients": gradients, "buffers": dict(model.named_buffers())}
+
+
+if __name__ == "__main__":
+    with processes(choose_compute("cpu")) as world:
+        torch.save(one_step(load_config(sys.argv[1]), world), f"{sys.argv[2]}.{world.rank}")

@@ -1,0 +1,114 @@
+"""Several processes against one: gloo on this machine's CPU, started as torchrun starts them."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ppl_cli.config import Config, to_yaml
+from ppl_cli.distributed import ALONE, World
+from ppl_cli.launched import launched
+from tests.training.one_step import one_step
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+
+
+def with_batch(config: Config, batch: int, **settings) -> Config:
+    return config.model_copy(update={"train": config.train.model_copy(update={"batch": batch, **settings})})
+
+
+def launch(arguments: list[str], count: int, cwd) -> subprocess.CompletedProcess:
+    command = [*TORCHRUN, str(count), *arguments]
+    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def largest_difference(first: dict, second: dict) -> float:
+    """Relative to the largest number of all tensors: gradients that are zero but for rounding do not count."""
+    largest = max(float(tensor.double().abs().max()) for tensor in first.values())
+    return max(float((first[name].double() - second[name].double()).abs().max()) for name in first) / largest
+
+
+def test_two_processes_step_as_one_with_twice_the_batch(tiny, tmp_path):
+    """In float64: batch normalisation over a few pixels makes 1e-4 of what float32 rounds."""
+    (tmp_path / "tiny.yaml").write_text(to_yaml(tiny, {}))
+    done = launch(["-m", "tests.training.one_step", "tiny.yaml", "state"], 2, tmp_path)
+    assert done.returncode == 0, done.stderr
+    ours = [torch.load(tmp_path / f"state.{rank}") for rank in (0, 1)]
+    whole, half = one_step(with_batch(tiny, 8), ALONE), one_step(tiny, ALONE)
+    for kind in ("gradients", "buffers"):
+        for rank in (0, 1):
+            assert largest_difference(whole[kind], ours[rank][kind]) < 1e-8
+        assert largest_difference(whole[kind], half[kind]) > 1e-3  # or there would be nothing to compare
+    memory = [name for name in whole["buffers"] if name.startswith("memory.")]
+    assert len(memory) == 3
+    assert all(torch.equal(ours[0]["buffers"][name], ours[1]["buffers"][name]) for name in memory)
+
+
+def test_torchrun_trains_with_one_writer(tiny, tmp_path):
+    (tmp_path / "tiny.yaml").write_text(to_yaml(tiny, {}))
+    train = ["-m", "ppl_cli", "train", "tiny.yaml", "--device", "cpu"]
+    done = launch([*train, "--out", "two"], 2, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("6 steps") == 1
+    alone = [sys.executable, *train, "--out", "one", "--set", "train.batch=8"]
+    subprocess.run(
+        alone,
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+        env=ENVIRONMENT,
+    )
+    assert {file.name for file in (tmp_path / "two").iterdir()} == {file.name for file in (tmp_path / "one").iterdir()}
+    rows = [list(csv.DictReader((tmp_path / name / "metrics.csv").open())) for name in ("one", "two")]
+    assert [row["step"] for row in rows[1]] == ["2", "4", "6"]
+    for one, two in zip(*rows, strict=True):
+        assert float(one["total"]) == pytest.approx(float(two["total"]), rel=1e-3)
+    more = ["--out", "two", "--resume", "--set", "train.steps=8"]
+    fewer = subprocess.run([sys.executable, *train, *more], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert "the run was one of 2 processes, now there are 1" in fewer.stderr
+    resumed = launch([*train, *more], 2, tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "two" / "model.safetensors").values())
+
+
+def test_what_is_wrong_everywhere_is_said_once_and_what_is_wrong_in_one_process_too(tiny, tmp_path):
+    done = launch(["-m", "ppl_cli", "train", "nowhere.yaml", "--device", "cpu"], 2, tmp_path)
+    assert done.returncode != 0
+    assert done.stderr.count("no configuration 'nowhere.yaml'") == 1
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine.txt").touch()
+    (tmp_path / "tiny.yaml").write_text(to_yaml(tiny, {}))
+    done = launch(["-m", "ppl_cli", "train", "tiny.yaml", "--device", "cpu", "--out", "taken"], 2, tmp_path)
+    assert done.stderr.count("taken is not empty") == 1
+    assert "internal error" not in done.stderr
+
+
+def test_pieces_of_a_batch_are_the_same_step_but_for_batch_statistics(tiny, monkeypatch):
+    """Batch normalisation sees each piece alone. With fixed statistics nothing differs."""
+    monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", lambda self, x: x * self.weight[:, None, None])
+    whole, pieces = one_step(tiny, ALONE), one_step(with_batch(tiny, 4, accumulate=2), ALONE)
+    for kind in ("gradients", "buffers"):
+        assert largest_difference(whole[kind], pieces[kind]) < 1e-8
+
+
+def test_shares_follow_each_other_and_cover_all():
+    for count in (0, 1, 7, 1000):
+        for size in (1, 2, 3, 8):
+            pieces = [World(rank, size).share(count) for rank in range(size)]
+            assert [index for piece in pieces for index in piece] == list(range(count))
+            assert max(map(len, pieces)) - min(map(len, pieces)) <= 1
+
+
+def test_without_torchrun_there_is_one_process(monkeypatch):
+    for rank, size in ((None, None), ("x", "2"), ("3", "2")):
+        for name, value in (("RANK", rank), ("WORLD_SIZE", size)):
+            monkeypatch.delenv(name, raising=False)
+            if value is not None:
+                monkeypatch.setenv(name, value)
+        assert launched() == (0, 1)
