@@ -50,7 +50,8 @@ class Checkpoint:
 
 
 def build_model(config: Config) -> PosePriorLearner:
-    return PosePriorLearner(Sizes(**config.model.model_dump(), given_keypoints=config.prior.keypoints == "given"))
+    given, by_usage = config.prior.keypoints == "given", config.memory.distil == "usage"
+    return PosePriorLearner(Sizes(**config.model.model_dump(), distil_by_usage=by_usage, given_keypoints=given))
 
 
 def save_model(path: Path, model: PosePriorLearner, config: Config, step: int, known: Known | None = None) -> None:
@@ -208,8 +209,11 @@ def save_training(
     step: int,
     window: torch.Tensor,
     names: list[str],
+    average: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """`window`: losses of the steps since the last row of metrics.csv, so that a resumed run writes the same rows.
+
+    `average`: state of the averaged model, where one is kept.
 
     `names` of the images decide the order in which they come, so a resumed run must see the same ones.
     """
@@ -222,6 +226,7 @@ def save_training(
         "window": window,
         "images": fingerprint(names),
         "processes": world_size(),
+        "average": average,
     }
     with replacing(path) as temporary:
         try:
@@ -240,8 +245,11 @@ def fingerprint(names: Iterable[str]) -> str:
 
 def load_training(
     path: Path, model: PosePriorLearner, optimiser: torch.optim.Optimizer, names: list[str]
-) -> tuple[int, torch.Tensor]:
-    """Fill model and optimiser in place; returns the step reached and the window. UsageError if the file does not fit."""
+) -> tuple[int, torch.Tensor, dict[str, torch.Tensor] | None]:
+    """Fill model and optimiser in place; returns the step reached, the window and the average's state.
+
+    UsageError if the file does not fit.
+    """
     try:
         with TorchZip(path) as archive:
             archive.tree(REBUILT)  # compressed storages and nests without end are refused before torch meets them
@@ -251,7 +259,7 @@ def load_training(
         state = torch.load(path, map_location="cpu", weights_only=True)
         if check_version(state["format_version"]) > FORMAT_VERSION:
             raise UsageError(f"{path} has format version {reprlib.repr(state['format_version'])}: update ppl")
-        if state["sizes"] != asdict(model.sizes):
+        if asdict(Sizes(**state["sizes"])) != asdict(model.sizes):
             raise UsageError(f"{path} belongs to a model of other sizes; the run's config.yaml was changed")
         if state["images"] != fingerprint(names):
             raise UsageError(
@@ -269,7 +277,7 @@ def load_training(
                 raise ValueError("moments of other sizes")
         if type(state["step"]) is not int or state["step"] < 0 or state["window"].ndim != 2:
             raise ValueError("step or window")
-        return state["step"], state["window"]
+        return state["step"], state["window"], state.get("average")
     except (UsageError, MemoryError):
         raise
     except OSError as error:

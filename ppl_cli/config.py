@@ -1,7 +1,8 @@
 """The typed configuration and its YAML form.
 
-Every field has its unit and meaning here; the files in `configs/` only say what differs. An unknown key is an error
-that names the nearest known one.
+Every field has its unit and meaning here; the files in `configs/` only say what differs, and the recipe that they name
+(`recipes.py`) fills in how to learn. The defaults here are the paper's. An unknown key is an error that names the nearest
+known one.
 """
 
 import difflib
@@ -14,13 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited
+from ppl_cli.recipes import VIDEOS, fill_in
 
 LARGEST_YAML = 256 << 10  # bytes
 Positive = Annotated[int, Field(gt=0)]
 DataKind = Literal["folder", "video_frames", "coco", "figures", "deeplabcut", "h5", "h36m", "h36m_wobg", "taichi"]
-
-
-VIDEOS = ("video_frames", "h36m", "h36m_wobg", "taichi", "deeplabcut")
 
 
 class Section(BaseModel):
@@ -53,8 +52,11 @@ class ModelConfig(Section):
     banks: int = Field(34, gt=0, le=4096)  # memory banks
     vectors: int = Field(16, gt=0, le=32_767)  # vectors in a bank
     dimension: int = Field(512, gt=0, le=65_536)  # of a vector
-    thickness: float = Field(5e-4, gt=0)  # of a drawn link, in squared normalised units
+    thickness: float = Field(5e-4, gt=0)  # of a drawn link, in squared normalised units; in a file also auto: about 3 pixels
     links_start: float = -4.0  # links start at softplus(this + noise): -4 is faint (0.02), 0 is strong (0.7)
+    affine_start: Literal["random", "identity"] = "random"  # identity: every pose begins at the keypoint prior
+    affine_limit: float = Field(0.0, ge=0)  # scale and shear differ from those of the prior by less than this; 0: no limit
+    attention_temperature: float = Field(1.0, gt=0)  # below 1 the encoder looks at fewer cells, above at more
 
     @field_validator("image_size")
     @classmethod
@@ -68,6 +70,9 @@ class ReferenceConfig(Section):
     kind: Literal["mask", "video"] = "mask"  # the image with cells hidden, or another frame of the same video
     cells: Positive = 16  # mask: the image is cut into cells x cells
     missing: float = Field(0.8, ge=0, le=1)  # mask: share of hidden cells
+    missing_start: float | None = Field(None, ge=0, le=1)  # mask: share at the first step; none: `missing` throughout
+    missing_until: int = Field(0, ge=0)  # mask: step at which `missing` is reached
+    vary_cells: bool = False  # mask: half as many, as many and twice as many cells take turns
 
 
 class PriorConfig(Section):
@@ -82,6 +87,7 @@ class PriorConfig(Section):
 
 class MemoryConfig(Section):
     revive: float = Field(0.0, ge=0, lt=1)  # vectors used less than this share of the average take a pose of the batch
+    distil: Literal["mean", "usage"] = "mean"  # the prior: all vectors of a bank alike (paper), or weighed by their use
 
 
 class LossConfig(Section):
@@ -107,10 +113,15 @@ class TrainConfig(Section):
     accumulate: Positive = 1  # pieces that a batch is computed in, one after the other: less memory, the same step
     compile: bool | Literal["auto"] = "auto"  # torch.compile; auto: on a CUDA GPU
     learning_rate: float = Field(1e-4, gt=0)  # Adam
+    schedule: Literal["constant", "cosine"] = "constant"  # of the learning rates; cosine: down to 0 at the last step
+    warmup: int = Field(0, ge=0)  # steps in which the learning rates rise
+    ema: float = Field(0.0, ge=0, lt=1)  # what is saved is the mean of the weights, the past weighed by this each step; 0: off
     link_rate: float = Field(1.0, ge=0)  # learning rate of the links, relative to learning_rate
     flip: bool = True  # random horizontal flips
     jitter: float = Field(0.0, ge=0, le=0.5)  # random shift of drawn keypoints, standard deviation in normalised units
     warp: float = Field(0.0, ge=0, le=1)  # random rotation, scale and shift; 1: up to 23 degrees, 20 %, 15 % of half a side
+    rotate: float = Field(0.0, ge=0, le=180)  # degrees: random rotation up to this, either way; equivariance learns it too
+    colour: float = Field(0.0, ge=0, le=1)  # the encoder sees images of changed brightness, contrast and tint; 1: strongly
     occlude: float = Field(0.0, ge=0, le=1)  # the encoder sees half of the images with holes, up to this share
     log_every: Positive = 50  # steps between rows of metrics.csv
     save_every: Positive = 500  # steps between checkpoints
@@ -120,6 +131,7 @@ class TrainConfig(Section):
 
 class Config(Section):
     name: str = Field("run", pattern=r"^[\w.-]+$")  # of the run folder
+    recipe: Literal["ppl", "paper", "reference", "none"] = "none"  # filled in what a file left out (recipes.py); in a file: ppl
     seed: int = Field(0, ge=0, lt=2**63)
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
@@ -169,7 +181,7 @@ def load_config(source: str, overrides: tuple[str, ...] = (), **settings: str | 
     UsageError with one line: the file, the key and the nearest known key.
     """
     where, values = read_yaml(source)
-    values.pop("written_by", None)
+    resolved = values.pop("written_by", None) is not None  # the config.yaml of a run, with every field
     asked = []
     for text in overrides:
         key, equals, value = text.partition("=")
@@ -185,6 +197,10 @@ def load_config(source: str, overrides: tuple[str, ...] = (), **settings: str | 
     for key, value in settings.items():
         if value is not None:
             set_key(values, key.replace("__", "."), value)
+    if resolved and "recipe" in asked:
+        raise UsageError(f"--set recipe: {where} is the configuration of a run, with every field set; start from another one")
+    if not resolved:
+        fill_in(values)
     return parse_config(values, where, asked)
 
 

@@ -11,6 +11,7 @@ FLOORS = [
     {"checkpoint", "drawing", "distributed"},
     {
         "config",
+        "recipes",
         "reference",
         "data",
         "prior",

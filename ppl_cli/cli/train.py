@@ -56,6 +56,9 @@ def train(
     folder_small (the same on a laptop), and the data sets of the paper: h36m, h36m_wobg, taichi, cub, cub_three, hands,
     flowers, horse, dogs.
 
+    A configuration says what to learn from and how large; how to learn is its recipe: ppl (the default for your own images),
+    paper or reference, faithful to the publication or its implementation: --set recipe=paper.
+
     The run folder gets the weights (model.safetensors), the resolved config.yaml, metrics.csv, curves.png, prior.json
     and pictures of what the model does over time (samples/). Ctrl-C finishes the step, saves and stops; --resume goes on.
 

@@ -29,10 +29,15 @@ def pixel_grid(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
 
 
 class Encoder(nn.Module):
-    """`width` is the number of channels of the first block (64 in the paper); features have 2 x width."""
+    """`width` is the number of channels of the first block (64 in the paper); features have 2 x width.
 
-    def __init__(self, keypoints: int, width: int):
+    Not in the paper: a `temperature` other than 1 sharpens (below) or blurs (above) the attention; with a `limit` above 0
+    the 2 x 2 part of an affine transform stays within that of the identity, entry by entry.
+    """
+
+    def __init__(self, keypoints: int, width: int, temperature: float = 1.0, limit: float = 0.0):
         super().__init__()
+        self.temperature, self.limit = temperature, limit
         w, features = width, 2 * width
         self.blocks = nn.Sequential(
             ResidualDown(3, w),
@@ -63,11 +68,20 @@ class Encoder(nn.Module):
     def locate(self, features: torch.Tensor, prior: torch.Tensor) -> Estimate:
         """features (B, C, h, w), prior (N, 2) -> keypoints."""
         batch, _, h, w = features.shape
-        attention = self.attend(features).flatten(2).softmax(-1)  # (B, N, hw)
+        attention = (self.attend(features).flatten(2) / self.temperature).softmax(-1)  # (B, N, hw)
         # Attention is linear, so pooling features and positions apart equals pooling their concatenation.
         seen = attention @ features.flatten(2).mT  # (B, N, C)
         where = attention @ self.embed_position(pixel_grid(h, w, prior))  # (B, N, C)
         expected = self.embed_position(prior).expand(batch, -1, -1)  # (B, N, C)
         affine = self.regress(torch.cat((seen, where, expected), -1)).unflatten(-1, (2, 3))
+        if self.limit:
+            affine = near_identity(affine, self.limit)
         keypoints = (affine[..., :2] @ prior.unsqueeze(-1)).squeeze(-1) + affine[..., 2]
         return Estimate(keypoints, affine, attention.unflatten(-1, (h, w)))
+
+
+def near_identity(affine: torch.Tensor, limit: float) -> torch.Tensor:
+    """(..., 2, 3) -> the same with |A - I| < limit for each entry of the 2 x 2 part, smoothly; shifts stay."""
+    identity = torch.eye(2, dtype=affine.dtype, device=affine.device)
+    linear = identity + limit * torch.tanh((affine[..., :2] - identity) / limit)
+    return torch.cat((linear, affine[..., 2:]), -1)

@@ -83,10 +83,17 @@ class Memory(nn.Module):
         indices, quantised = self.quantise(tokens)
         return Recall(tokens, indices, quantised, self.decode(tokens + (quantised - tokens).detach()))
 
-    def distil(self) -> torch.Tensor:
-        """The keypoint prior (N, 2): the decoded mean of every bank, without gradient."""
+    def distil(self, by_usage: bool = False) -> torch.Tensor:
+        """The keypoint prior (N, 2): the decoded mean of every bank, without gradient.
+
+        In the paper all vectors of a bank count alike; `by_usage` weighs them by how often they are chosen.
+        """
         with torch.no_grad():
-            return self.decode(self.vectors.mean(1).unsqueeze(0))[0]
+            if not by_usage:
+                return self.decode(self.vectors.mean(1).unsqueeze(0))[0]
+            use = self.counts + SMOOTHING
+            share = use / use.sum(1, keepdim=True)  # (banks, vectors)
+            return self.decode((share.unsqueeze(1) @ self.vectors).transpose(0, 1))[0]
 
     @torch.no_grad()
     def update(self, tokens: torch.Tensor, indices: torch.Tensor, revive: float = 0.0) -> None:

@@ -24,10 +24,13 @@ from ppl_cli.drawing.curves import save_curves
 from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.prior import Prior
+from ppl_cli.training.averaging import Average
 from ppl_cli.training.batches import Part, make_batch, parts_of
 from ppl_cli.training.metrics import MetricsFile, read_metrics
 from ppl_cli.training.prepare import make_optimiser, prepare_model, prepare_step
 from ppl_cli.training.progress import Progress, peak_memory_gib
+from ppl_cli.training.schedule import set_learning_rates
+from ppl_cli.training.warnings import Watch
 from ppl_cli.training.writer import draw_samples, save, write_config
 
 SAMPLES = 8  # images in a picture of samples/
@@ -66,22 +69,25 @@ def train(
     device = compute.device
     model = prepare_model(config, compute, world, prior, weights)
     optimiser = make_optimiser(model, config)
+    average = Average(model, config.train.ema)
     step, window = 0, None
     if resume:
-        step, window = load_training(folder / "training.pt", model, optimiser, images.names)
+        step, window, averaged = load_training(folder / "training.pt", model, optimiser, images.names)
+        average.load(averaged)
         if step > config.train.steps:
             raise UsageError(f"--resume: the run is at step {step} already; ask for more with --set train.steps=...")
     images.move_cache(device)
     learn = prepare_step(model, reconstruction_loss, config, compute, world)
     parts = parts_of(config.train.batch, config.train.accumulate, world.rank, world.size)
     progress = Progress(config, step, window, device, say, world.size)
+    watch = Watch(config, progress.note)
     shown = make_batch(images, 0, config, device, part=Part(0, SAMPLES, SAMPLES))
     if world.leader:
         write_config(folder / "config.yaml", config, compute)
         metrics = MetricsFile(folder / "metrics.csv", step, config.train.log_every, config.train.tensorboard)
-        draw_samples(folder, model, config, shown, step)
+        draw_samples(folder, average.model, config, shown, step)
         # From now on there is something to resume; a resumed run may have been killed between the files of a save.
-        save(folder, model, optimiser, config, images, step, progress)
+        save(folder, average, optimiser, config, images, step, progress)
     model.train()
 
     finished = step == config.train.steps
@@ -95,10 +101,13 @@ def train(
                     outcome = learn(batch, step, part)
                     (torch.stack(list(outcome.losses.values())).sum() / len(parts)).backward()
                 outcomes.append(outcome)
+            set_learning_rates(optimiser, config, step)
             optimiser.step()
             tokens, indices = (torch.cat(rows) for rows in ([o.tokens for o in outcomes], [o.indices for o in outcomes]))
             model.memory.update(tokens, indices, config.memory.revive)
             step += 1
+            average.update(step)
+            average.update(step)
 
             progress.collect(outcomes)
             finished = step == config.train.steps
@@ -107,11 +116,13 @@ def train(
             if world.leader:
                 logged = step % config.train.log_every == 0
                 if logged:
-                    metrics.append(progress.row(step, model))
+                    metrics.append(row := progress.row(step, model))
+                    watch.row(row, model)
                 if last or step % config.train.save_every == 0:
-                    save(folder, model, optimiser, config, images, step, progress)
+                    save(folder, average, optimiser, config, images, step, progress)
+                    watch.decoder(step, average.model, shown.images, shown.references, reconstruction_loss)
                 if last or step % config.train.sample_every == 0:
-                    draw_samples(folder, model, config, shown, step)
+                    draw_samples(folder, average.model, config, shown, step)
             elif step % config.train.log_every == 0:
                 progress.collected.clear()  # the leader has the means of all processes
             if last:
@@ -125,7 +136,7 @@ def train(
         start = ["ppl"] if world.size == 1 else ["torchrun", "--nproc-per-node", str(world.size), "-m", "ppl_cli"]
         again = shlex.join([*start, "train", str(folder / "config.yaml"), "--out", str(folder), "--resume"])
         raise InterruptedRunError(f"stopped at step {step}, everything is saved; go on with: {again}")
-    return Trained(model.eval(), step, progress.seconds, peak_memory_gib(device))
+    return Trained(average.model.eval(), step, progress.seconds, peak_memory_gib(device))
 
 
 def sharing_gradients(learn: torch.nn.Module, now: bool) -> AbstractContextManager:

@@ -95,6 +95,12 @@ class Progress:
             )
             self.last_line = now
 
+    def note(self, line: str) -> None:
+        """A line of log that does not run into the progress bar."""
+        self.bar.clear()
+        self.say(line)
+        self.bar.refresh()
+
     def close(self) -> None:
         self.bar.close()
 

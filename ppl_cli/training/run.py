@@ -117,7 +117,10 @@ def training_images(config: Config) -> Listing:
 
 def check_videos(images: ImageSet, config: Config) -> None:
     if config.reference.kind == "video" and images.groups is not None and len(set(images.groups)) == len(images):
-        raise UsageError("reference.kind video: no video has two frames; put the frames of each video into one folder")
+        raise UsageError(
+            "reference.kind video: no video has two frames; put the frames of each video into one folder, or add "
+            "--set reference.kind=mask"
+        )
 
 
 def remove_what_never_began(folder: Path) -> None:

@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from ppl_cli.config import Config
-from ppl_cli.data.warp import random_affine, warp_images
+from ppl_cli.data.warp import random_affine, random_rotation, warp_images
 from ppl_cli.device import Compute
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.losses import boundary_loss, configuration_loss, equivariance_loss, link_loss, separation_loss
 from ppl_cli.training.batches import Batch, Part, draw_jitter, generator
+from ppl_cli.training.schedule import eased
 
 
 class Outcome(NamedTuple):
@@ -54,16 +55,10 @@ class TrainingStep(nn.Module):
 
     def equivariance(self, images: torch.Tensor, keypoints: torch.Tensor, step: int, part: Part) -> torch.Tensor:
         random = generator(images.device, self.config.seed, "warp", step)
-        affine = random_affine(part.whole, random)[part.rows]
+        affine = random_affine(part.whole, random)
+        if self.config.train.rotate:
+            affine = random_rotation(part.whole, random, self.config.train.rotate, affine)
+        affine = affine[part.rows]
         with self.compute.autocast():
             moved = self.model.estimate(warp_images(images, affine)).keypoints
         return equivariance_loss(keypoints, moved, affine)
-
-
-def eased(config: Config, step: int) -> float:
-    """Factor of the two losses that only lead the way: 1, then falling in a line to `loss.eased`."""
-    first, last = config.loss.ease_from, config.loss.ease_to
-    if not last:
-        return 1.0
-    done = min(max((step - first) / max(last - first, 1), 0.0), 1.0)
-    return 1 - (1 - config.loss.eased) * done

@@ -14,6 +14,7 @@ from ppl_cli.errors import PPLError
 from ppl_cli.files import replacing
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.prior import Prior, save_prior
+from ppl_cli.training.averaging import Average
 from ppl_cli.training.batches import Batch, to_unit
 from ppl_cli.training.progress import LOWER_RATE, Progress
 from ppl_cli.training.run_folder import write_skipped
@@ -23,7 +24,7 @@ KNOWN_POSES = 256  # training images that say how near the memory is to typical 
 
 def save(
     folder: Path,
-    model: PosePriorLearner,
+    average: Average,
     optimiser: torch.optim.Optimizer,
     config: Config,
     images: ImageSet,
@@ -32,11 +33,11 @@ def save(
 ) -> None:
     """A checkpoint never holds what a broken step left behind: PPLError if a loss or a weight is not finite."""
     window = progress.check_finite(step)
-    check_weights(model, step)
-    save_training(folder / "training.pt", model, optimiser, step, window, images.names)
+    check_weights(average.trained, step)
+    save_training(folder / "training.pt", average.trained, optimiser, step, window, images.names, average.state())
     write_skipped(folder, images.skipped)
-    save_model(folder / "model.safetensors", model, config, step, known_poses(model, images))
-    save_prior(folder / "prior.json", prior_of(model, config))
+    save_model(folder / "model.safetensors", average.model, config, step, known_poses(average.model, images))
+    save_prior(folder / "prior.json", prior_of(average.model, config))
 
 
 @torch.no_grad()

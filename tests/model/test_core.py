@@ -1,9 +1,11 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
 from ppl_cli.model.core import PosePriorLearner, Sizes
+from ppl_cli.model.encoder import near_identity
 
 TINY = Sizes(image_size=32, keypoints=5, width=4, banks=3, vectors=4, dimension=16, thickness=5e-3)
 
@@ -91,8 +93,6 @@ def test_bfloat16_autocast_keeps_pose_and_memory_in_float32(model):
 
 
 def test_poses_begin_at_a_given_prior():
-    from dataclasses import replace
-
     sizes = Sizes(image_size=32, keypoints=6, width=4, banks=3, vectors=4, dimension=16, given_keypoints=True)
     torch.manual_seed(0)
     model, plain = PosePriorLearner(sizes).eval(), PosePriorLearner(replace(sizes, given_keypoints=False)).eval()
@@ -108,6 +108,44 @@ def test_poses_begin_at_a_given_prior():
     assert torch.equal(model.distil_prior(), keypoints)
     found.sum().backward()  # a given prior learns, where it is not frozen
     assert model.given_keypoints.grad.abs().sum() > 0
+
+
+def test_poses_begin_at_the_prior_where_asked():
+    torch.manual_seed(0)
+    plain = PosePriorLearner(TINY).eval()
+    torch.manual_seed(0)
+    near = PosePriorLearner(replace(TINY, affine_start="identity")).eval()
+    far, close = ((m.estimate(images()).keypoints - m.distil_prior()).norm(dim=-1).mean() for m in (plain, near))
+    assert close < 0.1 < far
+
+
+def test_limited_affine_transforms_stay_near_the_identity_and_are_untouched_well_inside():
+    wild = near_identity(torch.randn(4, 5, 2, 3) * 10, 0.5)
+    assert ((wild[..., :2] - torch.eye(2)).abs() <= 0.5).all()
+    small = torch.cat((torch.eye(2) + 0.01 * torch.randn(2, 2), torch.tensor([[3.0], [-2.0]])), 1)
+    assert torch.allclose(near_identity(small, 0.5), small, atol=1e-4)
+    sizes = replace(TINY, affine_limit=0.25)
+    affine = PosePriorLearner(sizes).eval().estimate(images()).affine
+    assert ((affine[..., :2] - torch.eye(2)).abs() <= 0.25).all()
+
+
+def test_a_low_temperature_looks_at_fewer_cells():
+    def widest(temperature):
+        torch.manual_seed(0)
+        model = PosePriorLearner(replace(TINY, attention_temperature=temperature)).eval()
+        return model.estimate(images()).attention.flatten(2).amax(-1)
+
+    assert (widest(0.25) > widest(1.0)).all()
+    assert (widest(1.0) > widest(4.0)).all()
+
+
+def test_a_prior_by_use_leaves_out_what_is_never_chosen(model):
+    memory = model.memory
+    assert torch.allclose(memory.distil(by_usage=True), memory.distil(), atol=1e-5)  # at first nothing was chosen
+    memory.counts.zero_()[:, 2] = 5.0
+    chosen = memory.decode(memory.vectors[:, 2].unsqueeze(0))[0]
+    assert torch.allclose(memory.distil(by_usage=True), chosen, atol=1e-3)
+    assert not torch.allclose(memory.distil(), chosen, atol=1e-3)
 
 
 def test_blocks_halve_and_convolve_at_once_as_one_after_the_other():

@@ -19,7 +19,8 @@ from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
 from ppl_cli.training import loop, writer
 from ppl_cli.training import run as training_run
 from ppl_cli.training.run import run_training
-from ppl_cli.training.step import TrainingStep, eased
+from ppl_cli.training.schedule import eased
+from ppl_cli.training.step import TrainingStep
 
 
 def quiet(line: str) -> None:
@@ -95,6 +96,21 @@ def test_a_signal_saves_and_resume_continues_as_if_never_stopped(tiny, tmp_path,
     run(tiny, tmp_path / "parts", resume=True)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
     assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+
+
+def test_a_run_that_averages_its_weights_resumes_exactly_and_saves_the_average(tiny, tmp_path):
+    config = with_train(tiny, ema=0.5, warmup=4)
+    run(config, tmp_path / "whole")
+    run(with_train(config, steps=3), tmp_path / "parts")
+    run(config, tmp_path / "parts", resume=True, overrides=("train.steps=6",))
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+    state = torch.load(tmp_path / "whole" / "training.pt", weights_only=True)
+    saved = weights(tmp_path / "whole")
+    assert same(state["average"], saved)
+    assert not torch.equal(state["model"]["raw_links"], saved["raw_links"])
+    run(with_train(config, ema=0), tmp_path / "plain")  # averaging does not change what is trained
+    assert same(state["model"], weights(tmp_path / "plain"))
 
 
 def test_a_finished_run_can_be_made_longer(tiny, tmp_path):

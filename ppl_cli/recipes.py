@@ -1,0 +1,98 @@
+"""Recipes: how to learn. A configuration says what to learn from and how large; its `recipe` fills in what it leaves out.
+
+`ppl` is the default: what was measured to learn reliably from small sets (README, "What makes it learn"). `paper` and
+`reference` are faithful to the publication and to its reference implementation. What a file or --set says always comes
+first. A run's config.yaml has every field, so a recipe that changes later does not change it.
+"""
+
+Values = dict[str, object]
+
+VIDEOS = ("video_frames", "h36m", "h36m_wobg", "taichi", "deeplabcut")
+LINE = 3.3  # thickness of a link in squared pixels: half as strong 1.5 pixels from its middle
+
+
+def ppl(values: Values) -> Values:
+    steps = whole(given(values, "train.steps"), 20_000)
+    return {
+        "model.links_start": 0.0,  # links are visible from the first step
+        "model.thickness": "auto",
+        "memory.revive": 0.1,
+        "reference.kind": "video" if given(values, "data.kind") in VIDEOS else "mask",
+        "reference.cells": 8,  # with small cells the decoder fills in from visible ones, and no pose is learned
+        "reference.missing": 0.9,
+        "loss.equivariance": 5.0,  # these two lead the way ...
+        "loss.separation": 0.3,
+        "loss.ease_from": min(max(100, steps // 40), steps // 8),  # ... and then leave the pose to the reconstruction
+        "loss.ease_to": min(max(300, steps // 10), steps * 2 // 5),
+        "train.learning_rate": 5e-4,
+        "train.link_rate": 0.1,  # or links fade before the keypoints are in place
+        "train.jitter": 0.03,  # or poses hide in shifts too small to see
+        "train.warp": 0.4,  # or small sets are memorised
+        "train.ema": min(max(1 - 20 / steps, 0.5), 0.999),  # a mean over a twentieth of the run
+    }
+
+
+def paper(values: Values) -> Values:
+    return FAITHFUL | {
+        "reference.kind": "video" if given(values, "data.kind") in VIDEOS else "mask",
+        "loss.network": "vgg19",
+        "loss.links": 1.0,
+        "train.learning_rate": 1e-3,
+    }
+
+
+def reference(values: Values) -> Values:
+    return FAITHFUL | {"reference.kind": "mask", "loss.network": "vgg16", "loss.links": 0.0, "train.learning_rate": 1e-4}
+
+
+FAITHFUL: Values = {
+    "model.links_start": -4.0,
+    "model.thickness": 5e-4,
+    "memory.revive": 0.0,
+    "memory.distil": "mean",
+    "reference.cells": 16,
+    "reference.missing": 0.8,
+    "loss.stages": 4,
+    "loss.equivariance": 0.0,
+    "loss.separation": 0.0,
+    "train.steps": 20_000,
+    "train.link_rate": 1.0,
+    "train.jitter": 0.0,
+    "train.warp": 0.0,
+    "train.ema": 0.0,
+}
+RECIPES = {"ppl": ppl, "paper": paper, "reference": reference}  # and none: runs from before there were recipes
+
+
+def fill_in(values: Values) -> None:
+    """Set, in place, what the recipe of `values` says and they do not, and the fields that are derived from others.
+
+    Wrong values are left for the validation that follows.
+    """
+    name = values.setdefault("recipe", "ppl")
+    for key, value in RECIPES[name](values).items() if isinstance(name, str) and name in RECIPES else ():
+        section, field = key.split(".")
+        fields = values.setdefault(section, {})
+        if fields is None:
+            fields = values[section] = {}
+        if isinstance(fields, dict):
+            fields.setdefault(field, value)
+    if given(values, "model.thickness") == "auto":
+        values["model"]["thickness"] = line_thickness(whole(given(values, "model.image_size"), 128))
+
+
+def line_thickness(size: int) -> float:
+    """Thickness (squared normalised units) of links that look alike at every image size, to two digits."""
+    return float(f"{LINE * (2 / max(size - 1, 1)) ** 2:.1e}")
+
+
+def given(values: Values, key: str) -> object:
+    """What the field `section.name` was set to, or None."""
+    section, field = key.split(".")
+    fields = values.get(section)
+    return fields.get(field) if isinstance(fields, dict) else None
+
+
+def whole(value: object, default: int) -> int:
+    """`value` where it is a positive whole number."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else default

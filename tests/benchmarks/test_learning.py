@@ -1,0 +1,70 @@
+"""The benchmark's own promises: rows that load, results that only grow, keypoints told to be on the object or beside it."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from ppl_cli.config import load_config
+from ppl_cli.data.figures import figure_keypoints
+from ppl_cli.data.frame import Frame
+from ppl_cli.evaluation.protocols import Sample
+from tests.benchmarks import learning
+
+
+def test_every_row_is_a_configuration_of_its_own():
+    for size in learning.SIZES.values():
+        for data in learning.SETS.values():
+            load_config("folder", (*size, *data))
+    size, video = learning.SIZES["cpu"], learning.SETS["tiger"]
+    seen = [load_config("folder", (*size, *video, *settings)) for settings in learning.ROWS.values()]
+    assert all(seen[i] != seen[j] for i in range(len(seen)) for j in range(i))
+
+
+def made_up(error: float) -> dict:
+    return {"regression": error, "ridge": error - 1, "mean_pose": 8.0, "collapsed": error > 7, "spread": 0.3} | {
+        "spread_of_truth": 0.4,
+        "on_object": 0.5,
+        "perplexity": 9.0,
+    }
+
+
+def test_results_go_on_where_they_stopped_and_are_averaged_over_seeds(tmp_path, monkeypatch, capsys):
+    trained = []
+
+    def train(row, data, seed, size, out, device):
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        trained.append((row, seed))
+        return {"seconds": 1, "cpu_seconds": 2, "settings": []}
+
+    monkeypatch.setattr(learning, "train", train)
+    monkeypatch.setattr(learning, "examine", lambda out, data, device: made_up(4.0 + 2 * len(trained)))
+    arguments = ["learning", str(tmp_path), "--rows", "paper,ppl", "--sets", "figures", "--seeds", "0,1"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(KeyboardInterrupt):
+        learning.main()
+    trained.remove(("paper", 0))
+    learning.main()
+    assert trained == [("ppl", 0), ("paper", 1), ("ppl", 1)]
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [(line["row"], line["seed"]) for line in lines] == [("paper", 0), ("ppl", 0), ("paper", 1), ("ppl", 1)]
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| figures")]
+    assert table[0].startswith("| figures | paper | 2 | 8.00 ± 2.83 | 7.00 ± 2.83 | 8.00 | 1 of 2 | 0.75 | 50 % |")
+
+
+def test_joints_of_figures_are_on_the_figure_and_corners_are_not(tiny):
+    frame = Frame(32, 32, 32)
+    joints = [(frame.to_pixels(figure_keypoints(i, tiny.seed + 10**6)) + 0.5) / 32 for i in range(4)]
+    corners = np.broadcast_to([[0.0, 0.0], [1.0, 0.0]], (4, 2, 2))
+    for found, share in ((np.stack(joints), 1.0), (corners, 0.0)):
+        sample = Sample([f"figure {i}" for i in range(4)], found, np.stack(joints), np.full((4, 2), 32))
+        assert learning.on_figures(sample, tiny) == share
+
+
+def test_near_the_hull_is_on_the_object():
+    truth = np.array([[[0.3, 0.3], [0.7, 0.3], [0.5, 0.7]]])
+    found = np.array([[[0.5, 0.4], [0.5, 0.26], [0.5, 0.2], [0.9, 0.9]]])
+    assert learning.on_hull(Sample(["a"], found, truth, np.full((1, 2), 100))) == 0.5
+    assert learning.spread_of(truth) == pytest.approx(2 * np.mean(np.std(truth[0], 0, ddof=1)))
