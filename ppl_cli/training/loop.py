@@ -107,7 +107,6 @@ def train(
             model.memory.update(tokens, indices, config.memory.revive)
             step += 1
             average.update(step)
-            average.update(step)
 
             progress.collect(outcomes)
             finished = step == config.train.steps
