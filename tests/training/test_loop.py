@@ -18,6 +18,7 @@ from ppl_cli.device import choose_compute
 from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
 from ppl_cli.training import loop, writer
 from ppl_cli.training import run as training_run
+from ppl_cli.training.averaging import Average
 from ppl_cli.training.run import run_training
 from ppl_cli.training.schedule import eased
 from ppl_cli.training.step import TrainingStep
@@ -111,6 +112,13 @@ def test_a_run_that_averages_its_weights_resumes_exactly_and_saves_the_average(t
     assert not torch.equal(state["model"]["raw_links"], saved["raw_links"])
     run(with_train(config, ema=0), tmp_path / "plain")  # averaging does not change what is trained
     assert same(state["model"], weights(tmp_path / "plain"))
+
+
+def test_the_average_takes_one_step_with_every_step(tiny, tmp_path, monkeypatch):
+    taken = []
+    monkeypatch.setattr(Average, "update", lambda self, step: taken.append(step))
+    run(with_train(tiny, ema=0.5), tmp_path / "run")
+    assert taken == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_finished_run_can_be_made_longer(tiny, tmp_path):
