@@ -50,8 +50,9 @@ class Checkpoint:
 
 
 def build_model(config: Config) -> PosePriorLearner:
-    given, by_usage = config.prior.keypoints == "given", config.memory.distil == "usage"
-    return PosePriorLearner(Sizes(**config.model.model_dump(), distil_by_usage=by_usage, given_keypoints=given))
+    memory, given = config.memory, config.prior.keypoints == "given"
+    apart = {"distil_by_usage": memory.distil == "usage", "counts_start": memory.counts_start, "given_keypoints": given}
+    return PosePriorLearner(Sizes(**config.model.model_dump(), **apart))
 
 
 def save_model(path: Path, model: PosePriorLearner, config: Config, step: int, known: Known | None = None) -> None:

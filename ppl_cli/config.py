@@ -57,6 +57,7 @@ class ModelConfig(Section):
     affine_start: Literal["random", "identity"] = "random"  # identity: every pose begins at the keypoint prior
     affine_limit: float = Field(0.0, ge=0)  # scale and shear differ from those of the prior by less than this; 0: no limit
     attention_temperature: float = Field(1.0, gt=0)  # below 1 the encoder looks at fewer cells, above at more
+    attention_stride: Literal[2, 4] = 4  # pixels to a cell of attention
 
     @field_validator("image_size")
     @classmethod
@@ -86,6 +87,7 @@ class PriorConfig(Section):
 
 
 class MemoryConfig(Section):
+    counts_start: float = Field(0.0, ge=0)  # count of every vector at the start; 1: moving averages begin settled
     revive: float = Field(0.0, ge=0, lt=1)  # vectors used less than this share of the average take a pose of the batch
     distil: Literal["mean", "usage"] = "mean"  # the prior: all vectors of a bank alike (paper), or weighed by their use
 
@@ -113,6 +115,7 @@ class TrainConfig(Section):
     accumulate: Positive = 1  # pieces that a batch is computed in, one after the other: less memory, the same step
     compile: bool | Literal["auto"] = "auto"  # torch.compile; auto: on a CUDA GPU
     learning_rate: float = Field(1e-4, gt=0)  # Adam
+    weight_decay: float = Field(0.0, ge=0)  # AdamW's
     schedule: Literal["constant", "cosine"] = "constant"  # of the learning rates; cosine: down to 0 at the last step
     warmup: int = Field(0, ge=0)  # steps in which the learning rates rise
     ema: float = Field(0.0, ge=0, lt=1)  # what is saved is the mean of the weights, the past weighed by this each step; 0: off

@@ -43,6 +43,8 @@ class Sizes:
     affine_start: str = "random"  # identity: every pose begins at the keypoint prior
     affine_limit: float = 0.0  # of scale and shear, 0: none (encoder.py)
     attention_temperature: float = 1.0
+    attention_stride: int = 4  # pixels to a cell of attention: 4 or 2
+    counts_start: float = 0.0  # of the memory's vectors
     distil_by_usage: bool = False  # the prior weighs the vectors of a bank by their use, not all alike
     given_keypoints: bool = False  # the keypoint prior is a parameter of its own, not distilled from the memory
 
@@ -59,11 +61,11 @@ class PosePriorLearner(nn.Module):
         super().__init__()
         self.sizes = sizes
         n = sizes.keypoints
-        self.encoder = Encoder(n, sizes.width, sizes.attention_temperature, sizes.affine_limit)
+        self.encoder = Encoder(n, sizes.width, sizes.attention_temperature, sizes.affine_limit, sizes.attention_stride)
         if sizes.affine_start == "identity":
             self.encoder.start_at_prior()
         self.decoder = Decoder(sizes.width)
-        self.memory = Memory(n, sizes.banks, sizes.vectors, sizes.dimension)
+        self.memory = Memory(n, sizes.banks, sizes.vectors, sizes.dimension, sizes.counts_start)
         self.raw_links = nn.Parameter((torch.randn(n, n) + sizes.links_start) / LINK_SCALE)  # only i < j is read
         if sizes.given_keypoints:
             self.given_keypoints = nn.Parameter(torch.zeros(n, 2))

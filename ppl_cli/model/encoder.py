@@ -17,7 +17,7 @@ NEAR_IDENTITY = 0.1  # of the last weights' usual size, where poses are to begin
 class Estimate(NamedTuple):
     keypoints: torch.Tensor  # (B, N, 2) (x, y), normalised; may leave [-1, 1]
     affine: torch.Tensor  # (B, N, 2, 3) acting on (x, y, 1) of the keypoint prior
-    attention: torch.Tensor  # (B, N, S/4, S/4), each map sums to 1
+    attention: torch.Tensor  # (B, N, S/4, S/4) or S/2, each map sums to 1
 
 
 def pixel_grid(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
@@ -32,10 +32,11 @@ class Encoder(nn.Module):
     """`width` is the number of channels of the first block (64 in the paper); features have 2 x width.
 
     Not in the paper: a `temperature` other than 1 sharpens (below) or blurs (above) the attention; with a `limit` above 0
-    the 2 x 2 part of an affine transform stays within that of the identity, entry by entry.
+    the 2 x 2 part of an affine transform stays within that of the identity, entry by entry; `stride` 2 attends to cells of
+    2 x 2 pixels, not 4 x 4.
     """
 
-    def __init__(self, keypoints: int, width: int, temperature: float = 1.0, limit: float = 0.0):
+    def __init__(self, keypoints: int, width: int, temperature: float = 1.0, limit: float = 0.0, stride: int = 4):
         super().__init__()
         self.temperature, self.limit = temperature, limit
         w, features = width, 2 * width
@@ -46,6 +47,7 @@ class Encoder(nn.Module):
             ResidualDown(4 * w, 8 * w),
             UpConv(8 * w, 4 * w),
             UpConv(4 * w, features),
+            *([UpConv(features, features)] if stride == 2 else []),
         )
         self.attend = conv3x3(features, keypoints)
         self.embed_position = nn.Linear(2, features)

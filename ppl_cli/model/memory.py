@@ -42,7 +42,7 @@ class MixerLayer(nn.Module):
 
 
 class Memory(nn.Module):
-    def __init__(self, keypoints: int, banks: int = 34, vectors: int = 16, dimension: int = 512):
+    def __init__(self, keypoints: int, banks: int = 34, vectors: int = 16, dimension: int = 512, counts: float = 0.0):
         super().__init__()
         self.embed = nn.Linear(2, dimension)
         self.mix = nn.Sequential(*(MixerLayer(keypoints, dimension, dimension) for _ in range(4)))
@@ -55,8 +55,9 @@ class Memory(nn.Module):
         self.decoder_norm = nn.LayerNorm(DECODER_DIMENSION)
         self.to_keypoints = nn.Linear(DECODER_DIMENSION, 2)
         self.register_buffer("vectors", torch.randn(banks, vectors, dimension))
-        self.register_buffer("counts", torch.zeros(banks, vectors))
-        self.register_buffer("sums", torch.randn(banks, vectors, dimension))
+        # In the paper counts start at 0 and sums anywhere, so the first averages are of few poses.
+        self.register_buffer("counts", torch.full((banks, vectors), float(counts)))
+        self.register_buffer("sums", self.vectors * counts if counts else torch.randn(banks, vectors, dimension))
 
     def encode(self, keypoints: torch.Tensor) -> torch.Tensor:
         """(B, N, 2) (x, y) -> tokens (B, banks, dimension)."""

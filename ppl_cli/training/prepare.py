@@ -42,7 +42,8 @@ def make_optimiser(model: PosePriorLearner, config: Config) -> torch.optim.Optim
     others = [parameter for parameter in model.parameters() if parameter is not model.raw_links]
     groups = [{"params": others}, {"params": [model.raw_links], "lr": rate * config.train.link_rate}]
     # One kernel for all parameters, where PyTorch has it.
-    return torch.optim.Adam(groups, rate, fused=model.raw_links.device.type in ("cuda", "cpu"))
+    fused = model.raw_links.device.type in ("cuda", "cpu")
+    return torch.optim.AdamW(groups, rate, weight_decay=config.train.weight_decay, fused=fused)
 
 
 def prepare_step(

@@ -75,6 +75,14 @@ ROWS: dict[str, list[str]] = {
     "harder": ["reference.missing_start=0.6", "reference.missing=0.95", "reference.missing_until=300"],
     "easier": ["reference.missing_start=1", "reference.missing=0.8", "reference.missing_until=300"],
     "vary_cells": ["reference.vary_cells=true"],
+    "adamw": ["train.weight_decay=0.01"],
+    "no_ema": ["train.ema=0"],
+    "counts": ["memory.counts_start=1"],
+    "few_banks": ["model.banks=3"],
+    "more_banks": ["model.banks=24"],
+    "fine_attention": ["model.attention_stride=2"],
+    "one_stage": ["loss.stages=1"],
+    "three_stages": ["loss.stages=3"],
 }
 VIDEO = ["data.kind=video_frames", "train.flip=false"]
 SETS = {

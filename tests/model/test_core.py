@@ -139,6 +139,21 @@ def test_a_low_temperature_looks_at_fewer_cells():
     assert (widest(1.0) > widest(4.0)).all()
 
 
+def test_a_stride_of_2_attends_to_four_times_as_many_cells():
+    fine, coarse = (PosePriorLearner(replace(TINY, attention_stride=stride)).eval().estimate(images()) for stride in (2, 4))
+    assert fine.attention.shape[2:] == tuple(2 * side for side in coarse.attention.shape[2:])
+    assert torch.allclose(fine.attention.sum((2, 3)), torch.ones(fine.attention.shape[:2]), atol=1e-5)
+    assert fine.keypoints.shape == coarse.keypoints.shape
+
+
+def test_averages_that_begin_settled_leave_what_is_not_chosen_where_it_is():
+    settled = PosePriorLearner(replace(TINY, counts_start=1.0)).memory
+    before = settled.vectors.clone()
+    settled.update(torch.zeros(3, *before.shape[::2]), torch.zeros(3, len(before), dtype=torch.int64))
+    assert torch.allclose(settled.vectors[:, 1:], before[:, 1:], rtol=1e-3)
+    assert (settled.vectors[:, 0].norm(dim=-1) < 0.9 * before[:, 0].norm(dim=-1)).all()
+
+
 def test_a_prior_by_use_leaves_out_what_is_never_chosen(model):
     memory = model.memory
     assert torch.allclose(memory.distil(by_usage=True), memory.distil(), atol=1e-5)  # at first nothing was chosen

@@ -121,6 +121,14 @@ def test_the_average_takes_one_step_with_every_step(tiny, tmp_path, monkeypatch)
     assert taken == [1, 2, 3, 4, 5, 6]
 
 
+def test_decay_draws_weights_to_zero(tiny, tmp_path):
+    def size(decay):
+        run(with_train(tiny, weight_decay=decay), tmp_path / str(decay))
+        return weights(tmp_path / str(decay))["encoder.regress.0.weight"].norm()
+
+    assert size(10.0) < size(0.0)
+
+
 def test_a_finished_run_can_be_made_longer(tiny, tmp_path):
     run(with_train(tiny, steps=8), tmp_path / "whole")
     run(with_train(tiny, steps=5), tmp_path / "parts")
