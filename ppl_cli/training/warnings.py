@@ -76,12 +76,14 @@ def advice(config: Config) -> dict[str, str]:
     revive = "--set memory.revive=0.1" if not config.memory.revive else f"--set train.learning_rate={train.learning_rate / 2:g}"
     links = [] if config.model.links_start >= 0 else ["--set model.links_start=0"]
     links.append(f"--set train.link_rate={train.link_rate / 10:g}")
-    return {
+    tried = {
         "collapsed": (stronger if leading else lead) + ", or images that show the object larger",
         "dead": revive + (" once the keypoints spread" if not leading else ""),
         "faded": " ".join(links),
         "ignored": hide + ("" if leading else f" {lead}") + ", or more steps",
     }
+    faithful = config.recipe in ("paper", "reference")
+    return {state: f"--set recipe=ppl, or {what}" if faithful else what for state, what in tried.items()}
 
 
 def hidden_more(reference) -> float:

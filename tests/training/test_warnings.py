@@ -85,6 +85,7 @@ def test_what_is_proposed_exists_and_changes_something(recipe, kind):
     for text in advice(config).values():
         settings = re.findall(r"--set (\S+?),?(?= |$)", text)
         assert settings
+        assert ("recipe=ppl" in settings) == (recipe != "ppl")
         for setting in settings:
             changed = load_config("folder_small", (f"recipe={recipe}", f"data.kind={kind}", setting))
             assert changed != config, setting
