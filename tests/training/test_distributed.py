@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ppl_cli.cli.app import main
 from ppl_cli.config import Config, to_yaml
 from ppl_cli.distributed import ALONE, World
 from ppl_cli.launched import launched
@@ -50,28 +51,29 @@ def test_two_processes_step_as_one_with_twice_the_batch(tiny, tmp_path):
     assert all(torch.equal(ours[0]["buffers"][name], ours[1]["buffers"][name]) for name in memory)
 
 
-def test_torchrun_trains_with_one_writer(tiny, tmp_path):
+def exit_code(arguments: list[str]) -> int:
+    """Of the program, run in this process: no second start of Python."""
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    return end.value.code or 0
+
+
+def test_torchrun_trains_with_one_writer(tiny, tmp_path, monkeypatch, capsys):
     (tmp_path / "tiny.yaml").write_text(to_yaml(tiny, {}))
     train = ["-m", "ppl_cli", "train", "tiny.yaml", "--device", "cpu"]
     done = launch([*train, "--out", "two"], 2, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("6 steps") == 1
-    alone = [sys.executable, *train, "--out", "one", "--set", "train.batch=8"]
-    subprocess.run(
-        alone,
-        cwd=tmp_path,
-        capture_output=True,
-        check=True,
-        env=ENVIRONMENT,
-    )
+    monkeypatch.chdir(tmp_path)
+    assert exit_code([*train[2:], "--out", "one", "--set", "train.batch=8"]) == 0
     assert {file.name for file in (tmp_path / "two").iterdir()} == {file.name for file in (tmp_path / "one").iterdir()}
     rows = [list(csv.DictReader((tmp_path / name / "metrics.csv").open())) for name in ("one", "two")]
     assert [row["step"] for row in rows[1]] == ["2", "4", "6"]
     for one, two in zip(*rows, strict=True):
         assert float(one["total"]) == pytest.approx(float(two["total"]), rel=1e-3)
     more = ["--out", "two", "--resume", "--set", "train.steps=8"]
-    fewer = subprocess.run([sys.executable, *train, *more], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
-    assert "the run was one of 2 processes, now there are 1" in fewer.stderr
+    assert exit_code([*train[2:], *more]) != 0
+    assert "the run was one of 2 processes, now there are 1" in capsys.readouterr().err
     resumed = launch([*train, *more], 2, tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "two" / "model.safetensors").values())
