@@ -1,21 +1,23 @@
 """Several processes of one command, started by torchrun: who they are, and what they tell each other.
 
 torchrun sets RANK, WORLD_SIZE and LOCAL_RANK. Without them a command is one process, its own leader, and nothing here
-waits for anybody. Only the leader writes files of the run and talks to the user.
+waits for anybody. Only the leader writes files of the run and talks to the user. torch is imported where it is used:
+`ppl --help` asks too.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-import torch.distributed as dist
-
-from ppl_cli.device import Compute
 from ppl_cli.errors import PPLError, UsageError
-from ppl_cli.launched import launched
+
+if TYPE_CHECKING:
+    import torch
+
+    from ppl_cli.device import Compute
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=2)  # one process may read a large folder or write pictures while the others wait
@@ -35,14 +37,19 @@ class World:
         """What the leader passes in; what the others pass in does not count."""
         if self.size == 1:
             return value
+        import torch.distributed as dist
+
         held: list[Any] = [value]
         dist.broadcast_object_list(held, src=0)
         return held[0]
 
-    def any(self, flag: bool, device: torch.device) -> bool:
+    def any(self, flag: bool, device: "torch.device") -> bool:
         """Whether the flag is up in one process at least; all must ask."""
         if self.size == 1:
             return flag
+        import torch
+        import torch.distributed as dist
+
         raised = torch.tensor(int(flag), device=device)
         dist.all_reduce(raised, dist.ReduceOp.MAX)
         return bool(raised)
@@ -51,6 +58,8 @@ class World:
         """What every process passes in, in their order."""
         if self.size == 1:
             return [value]
+        import torch.distributed as dist
+
         held: list[Any] = [None] * self.size
         dist.all_gather_object(held, value)
         return held
@@ -63,13 +72,45 @@ class World:
 ALONE = World()
 
 
+def launched() -> tuple[int, int]:
+    """(rank, number of processes) as torchrun says; (0, 1) without it."""
+    try:
+        rank, size = int(os.environ.get("RANK", "")), int(os.environ.get("WORLD_SIZE", ""))
+    except ValueError:
+        return 0, 1
+    return (rank, size) if 0 <= rank < size else (0, 1)
+
+
+def first_to_say(line: str) -> bool:
+    """Whether no other process has said the same line: what is wrong everywhere is said once.
+
+    torchrun keeps a store that all processes reach; where it cannot be reached, the first process speaks.
+    """
+    rank, size = launched()
+    if size == 1:
+        return True
+    try:
+        from datetime import timedelta
+
+        from torch.distributed import TCPStore
+
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=5), wait_for_workers=False)
+        return store.add(f"ppl said {line}", 1) == 1
+    except Exception:
+        return rank == 0
+
+
 @contextmanager
-def processes(compute: Compute) -> Iterator[World]:
+def processes(compute: "Compute") -> Iterator[World]:
     """Joins the other processes of this command for as long as the block runs."""
     rank, size = launched()
     if size == 1:
         yield ALONE
         return
+    import torch
+    import torch.distributed as dist
+
     if compute.device.type == "cuda":
         torch.cuda.set_device(compute.device)
     elif compute.device.type != "cpu":

@@ -13,15 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
-from ppl_cli.checkpoint import build_model, load_model, load_training, save_model, save_training
-from ppl_cli.config import Config, DataConfig, load_config, to_yaml
+from ppl_cli.checkpoints.model_file import build_model, load_model, load_training, save_model, save_training
+from ppl_cli.config.loading import load_config, to_yaml
+from ppl_cli.config.sections import Config, DataConfig
 from ppl_cli.data.coco import read_coco
 from ppl_cli.data.cub import cub_birds
 from ppl_cli.data.deeplabcut import read_table
 from ppl_cli.data.human36m import read_landmarks
 from ppl_cli.data.taichi import taichi_videos
 from ppl_cli.errors import PPLError
-from ppl_cli.prior import Prior, load_prior, save_prior
+from ppl_cli.prior.prior import Prior, load_prior, save_prior
 from ppl_cli.training.loop import make_optimiser
 from ppl_cli.training.metrics import COLUMNS, read_metrics
 from tests import lookalike

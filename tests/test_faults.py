@@ -15,14 +15,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from ppl_cli.checkpoint import load_model
+from ppl_cli.checkpoints.model_file import load_model
 from ppl_cli.cli.app import main
-from ppl_cli.config import to_yaml
+from ppl_cli.config.loading import to_yaml
 from ppl_cli.inference import run as inference_run
 from ppl_cli.inference.estimate import Estimator
-from ppl_cli.inference.journal import Journal
-from ppl_cli.inference.results import Results
 from ppl_cli.lock import locked
+from ppl_cli.results.files import Results
+from ppl_cli.results.journal import Journal
 from ppl_cli.training import loop
 from tests.training.test_kills import table
 

@@ -6,24 +6,13 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "ppl_cli"
 FLOORS = [
     {"cli", "__main__"},
-    {"evaluation"},
-    {"training", "inference"},
-    {"checkpoint", "drawing", "distributed"},
-    {
-        "config",
-        "recipes",
-        "reference",
-        "data",
-        "prior",
-        "device",
-        "files",
-        "lock",
-        "names",
-        "pickles",
-        "torch_zip",
-        "reference_checkpoint",
-    },
-    {"model", "errors", "launched"},
+    {"api"},
+    {"training", "evaluation", "inference", "results"},
+    {"checkpoints", "original", "prior", "drawing"},
+    {"data"},
+    {"config", "device", "distributed", "lock", "pickles", "runtime"},
+    {"files", "text"},
+    {"model", "errors"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 

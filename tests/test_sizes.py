@@ -19,15 +19,16 @@ import torch
 from safetensors.torch import save_file
 from scipy.io import savemat
 
-from ppl_cli.checkpoint import build_model, load_model, load_training, save_training
-from ppl_cli.config import DataConfig, load_config
+from ppl_cli.checkpoints.model_file import build_model, load_model, load_training, save_training
+from ppl_cli.config.loading import load_config
+from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.coco import read_coco
 from ppl_cli.data.cub import cub_birds
 from ppl_cli.data.human36m import read_landmarks
 from ppl_cli.data.pickled_tables import read_table
 from ppl_cli.data.taichi import taichi_videos
 from ppl_cli.errors import UsageError
-from ppl_cli.prior import load_prior
+from ppl_cli.prior.prior import load_prior
 from ppl_cli.training.loop import make_optimiser
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is measured in Linux's way")

@@ -16,9 +16,9 @@ from ppl_cli.cli.export_prior import export_prior
 from ppl_cli.cli.infer import infer
 from ppl_cli.cli.refine import refine
 from ppl_cli.cli.train import train
+from ppl_cli.distributed import first_to_say, launched
 from ppl_cli.errors import PPLError
-from ppl_cli.launched import first_to_say, launched
-from ppl_cli.names import on_screen
+from ppl_cli.text import on_screen
 
 HELP = """Learn where the keypoints of a category are, how they link and which poses are typical, from nothing but a
 folder of unlabelled images; then find poses with it.

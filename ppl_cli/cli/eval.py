@@ -95,9 +95,9 @@ def evaluate(
 
       ppl eval --models runs/mine-1 runs/mine-2 runs/mine-3 --data tiger --json
     """
+    from ppl_cli.api.evaluate import run_evaluation
     from ppl_cli.errors import UsageError
-    from ppl_cli.evaluation.choose import Choices
-    from ppl_cli.evaluation.run import run_evaluation
+    from ppl_cli.evaluation.protocol_options import Choices
 
     sources = [*(models or []), *(more or [])]
     if not sources:

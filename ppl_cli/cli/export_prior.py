@@ -39,6 +39,6 @@ def export_prior(
     if set(formats) - {"coco", "sleap", "deeplabcut"}:
         raise UsageError(f"--format {format_}: write any of coco,sleap,deeplabcut, with commas between")
 
-    from ppl_cli.inference.export import run_export
+    from ppl_cli.api.export import run_export
 
     run_export(model, out, data, prototypes, formats, overwrite, device, "fp32", say)

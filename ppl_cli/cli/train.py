@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ppl_cli.names import on_screen
+from ppl_cli.text import on_screen
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel="Machine")]
 PRIOR = "Starting from a prior"
@@ -70,8 +70,8 @@ def train(
 
       ppl train folder --data photos --out runs/mine --resume
     """
-    from ppl_cli.launched import launched
-    from ppl_cli.training.run import run_training
+    from ppl_cli.api.train import run_training
+    from ppl_cli.distributed import launched
 
     set_ = [*starting_prior(init_prior, freeze, set_ or []), *(set_ or [])]
     settings = {
@@ -84,7 +84,7 @@ def train(
     )
     print(f"{trained.step} steps, {trained.seconds:.0f} s, peak memory {trained.peak_memory_gib:.1f} GiB: {folder}")
     if chosen.data.kind == "figures" and launched()[0] == 0:
-        from ppl_cli.evaluation.run import held_out
+        from ppl_cli.api.evaluate import held_out
 
         score = held_out(trained.model, chosen, compute)
         error, baseline = score.score.value, score.baseline.value

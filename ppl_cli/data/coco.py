@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ppl_cli.config import DataConfig
+from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.images import decode, walk
 from ppl_cli.data.listing import Listing, Part, names_of
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited
-from ppl_cli.pickles import printable
+from ppl_cli.pickles.machine import printable
 
 LARGEST_FILE = 1 << 30  # bytes
 LARGEST_SIDE = 1_000_000  # pixels

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ppl_cli.config import DataConfig
+from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.images import UnreadableImageError
 from ppl_cli.data.listing import Listing, Part, names_of
 from ppl_cli.errors import PPLError, UsageError

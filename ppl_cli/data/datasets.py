@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from ppl_cli.config import DataConfig
+from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.coco import coco_images
 from ppl_cli.data.cub import cub_birds
 from ppl_cli.data.deeplabcut import deeplabcut_project

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ppl_cli.config import DataConfig
+from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.folders import number_folders
 from ppl_cli.data.images import list_images, walk
 from ppl_cli.data.listing import Listing, Part, of_files
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited
-from ppl_cli.pickles import printable
+from ppl_cli.pickles.machine import printable
 
 FOLDER = "labeled-data"
 LARGEST_FILE = 256 << 20  # bytes

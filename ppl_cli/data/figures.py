@@ -10,7 +10,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from ppl_cli.config import DataConfig
+from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.frame import Frame
 from ppl_cli.data.listing import Listing, Part
 

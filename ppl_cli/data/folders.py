@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppl_cli.config import DataConfig
+from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.images import list_names, natural_order, note_others
 from ppl_cli.data.listing import Listing, Part, of_names
 from ppl_cli.errors import UsageError

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ppl_cli.config import DataConfig
+from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.folders import number_folders
 from ppl_cli.data.images import UnreadableImageError, decode, walk
 from ppl_cli.data.listing import Listing, Part, names_of

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from ppl_cli.data.frame import PADDING
 from ppl_cli.errors import UsageError
-from ppl_cli.names import on_screen
+from ppl_cli.text import on_screen
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 KINDS = " ".join(suffix[1:] for suffix in SUFFIXES)

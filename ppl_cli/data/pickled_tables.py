@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ppl_cli.errors import UsageError
-from ppl_cli.pickles import Node, UnreadablePickleError, read_pickle
+from ppl_cli.pickles.machine import Node, UnreadablePickleError, read_pickle
 
 # (first part of the module, name): packages move their modules about between versions, and nothing here is imported.
 ARRAYS = frozenset(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppl_cli.config import DataConfig
+from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.folders import of_videos
 from ppl_cli.data.images import SUFFIXES, list_names
 from ppl_cli.data.listing import Listing, Part, names_of, of_files

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ppl_cli.drawing.overlay import keypoint_colours
 from ppl_cli.files import replacing
-from ppl_cli.prior import Prior
+from ppl_cli.prior.prior import Prior
 
 TEMPLATE = Path(__file__).with_name("prior_page.html")
 THUMBNAIL = 128  # pixels

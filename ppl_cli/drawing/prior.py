@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ppl_cli.data.frame import Frame
 from ppl_cli.drawing.overlay import draw_smoothly, keypoint_colours, overlay
 from ppl_cli.files import replacing
-from ppl_cli.prior import Prior
+from ppl_cli.prior.prior import Prior
 
 SIDE, TILE, GAP, CAPTION = 640, 200, 6, 22
 DARK = (38, 42, 48)

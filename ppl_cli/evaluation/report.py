@@ -13,7 +13,7 @@ from ppl_cli import __version__
 from ppl_cli.data.occlusion import Occlusion
 from ppl_cli.evaluation.matching import Matching
 from ppl_cli.evaluation.protocols import Fitted, Regression, Score, mean
-from ppl_cli.names import in_utf8, on_screen
+from ppl_cli.text import in_utf8, on_screen
 
 FORMAT_VERSION = 1
 Protocol = Regression | Matching

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain, groupby
 from pathlib import Path
 
-from ppl_cli.checkpoint import fingerprint
+from ppl_cli.checkpoints.model_file import fingerprint
 from ppl_cli.data.images import image_names, list_names
 from ppl_cli.errors import UsageError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageColor
 
-from ppl_cli.checkpoint import fingerprint
+from ppl_cli.checkpoints.model_file import fingerprint
 from ppl_cli.data.images import UnreadableImageError, decode, walk
 from ppl_cli.errors import UsageError
 

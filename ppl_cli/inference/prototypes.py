@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ppl_cli.inference.estimate import Decoded, Estimator, decode_ahead, stack_squares
-from ppl_cli.prior import Bank, Prior, Prototype
+from ppl_cli.prior.prior import Bank, Prior, Prototype
 
 MOST = 1000  # poses that prototypes are chosen among
 ROUNDS = 50

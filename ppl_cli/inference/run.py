@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ppl_cli.checkpoint import load_model
+from ppl_cli.checkpoints.model_file import load_model
 from ppl_cli.data.images import UnreadableImageError, decode, note_others
 from ppl_cli.device import batch_that_fits, choose_compute
 from ppl_cli.distributed import World, processes
@@ -16,11 +16,11 @@ from ppl_cli.errors import DiskFullError, PPLError
 from ppl_cli.files import folder_below, replacing
 from ppl_cli.inference.estimate import Decoded, Estimator, Pose, estimate_poses
 from ppl_cli.inference.inputs import Inputs, gather_inputs
-from ppl_cli.inference.journal import Journal
 from ppl_cli.inference.jpeg import decode_jpeg_square, has_gpu_decoder
-from ppl_cli.inference.results import Results
-from ppl_cli.inference.unfinished import identify, results_folder
-from ppl_cli.prior import Prior
+from ppl_cli.prior.prior import Prior
+from ppl_cli.results.files import Results
+from ppl_cli.results.journal import Journal
+from ppl_cli.results.resuming import identify, results_folder
 
 
 def run_inference(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ppl_cli.checkpoint import Checkpoint, load_model
+from ppl_cli.checkpoints.model_file import Checkpoint, load_model
 from ppl_cli.data.frame import Frame
 from ppl_cli.data.images import UnreadableImageError, decode, note_others
 from ppl_cli.device import batch_that_fits, choose_compute
@@ -21,9 +21,9 @@ from ppl_cli.inference.estimate import Decoded, Estimator, Pose, Refined, decode
 from ppl_cli.inference.inputs import Inputs, gather_inputs
 from ppl_cli.inference.occluder import Occluder
 from ppl_cli.inference.refine import Options, Refinement, Step, refine, seen
-from ppl_cli.inference.results import Results
 from ppl_cli.inference.run import prior_of, summarise, write_poses
-from ppl_cli.inference.unfinished import identify, results_folder
+from ppl_cli.results.files import Results
+from ppl_cli.results.resuming import identify, results_folder
 
 
 def run_refinement(

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ppl_cli.config import Config
+from ppl_cli.config.sections import Config
 from ppl_cli.device import Compute
 from ppl_cli.distributed import ALONE
 from ppl_cli.errors import UsageError

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from ppl_cli.config import Config
+from ppl_cli.config.sections import Config
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.references import keep_mask
 from ppl_cli.data.warp import random_affine, random_rotation, warp_images

@@ -15,23 +15,23 @@ from pathlib import Path
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from ppl_cli.checkpoint import load_training
-from ppl_cli.config import Config
+from ppl_cli.checkpoints.model_file import load_training
+from ppl_cli.config.sections import Config
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.device import Compute, is_out_of_memory
 from ppl_cli.distributed import ALONE, World
 from ppl_cli.drawing.curves import save_curves
 from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
 from ppl_cli.model.core import PosePriorLearner
-from ppl_cli.prior import Prior
+from ppl_cli.prior.prior import Prior
 from ppl_cli.training.averaging import Average
 from ppl_cli.training.batches import Part, make_batch, parts_of
+from ppl_cli.training.health import Watch
 from ppl_cli.training.metrics import MetricsFile, read_metrics
 from ppl_cli.training.prepare import make_optimiser, prepare_model, prepare_step
 from ppl_cli.training.progress import Progress, peak_memory_gib
+from ppl_cli.training.save import draw_samples, save, write_config
 from ppl_cli.training.schedule import set_learning_rates
-from ppl_cli.training.warnings import Watch
-from ppl_cli.training.writer import draw_samples, save, write_config
 
 SAMPLES = 8  # images in a picture of samples/
 ASK_EVERY = {"cuda": 10, "cpu": 1}  # steps between questions to other processes whether they were told to stop

@@ -4,13 +4,13 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ppl_cli.checkpoint import build_model
-from ppl_cli.config import Config
+from ppl_cli.checkpoints.model_file import build_model
+from ppl_cli.config.sections import Config
 from ppl_cli.device import Compute
 from ppl_cli.distributed import World
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.processes import synchronise_batch_norm
-from ppl_cli.prior import Prior
+from ppl_cli.prior.prior import Prior
 from ppl_cli.training.step import TrainingStep
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from tqdm import tqdm
 
-from ppl_cli.config import Config
+from ppl_cli.config.sections import Config
 from ppl_cli.errors import PPLError
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.processes import all_sum

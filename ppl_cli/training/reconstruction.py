@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ppl_cli.config import LossConfig
+from ppl_cli.config.sections import LossConfig
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.model.losses import VGG_STAGES, MultiscaleLoss, PerceptualLoss
 

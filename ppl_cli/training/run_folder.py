@@ -6,11 +6,12 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from ppl_cli.config import Config, load_config
+from ppl_cli.config.loading import load_config
+from ppl_cli.config.sections import Config
 from ppl_cli.errors import UsageError
 from ppl_cli.files import is_leftover, make_folder, remove_leftovers, replacing
 from ppl_cli.lock import FILE as LOCK
-from ppl_cli.names import in_csv
+from ppl_cli.text import in_csv
 
 FILES = ("config.yaml", "model.safetensors", "training.pt", "metrics.csv", "prior.json", "curves.png", "skipped.csv")
 

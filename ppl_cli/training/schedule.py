@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from ppl_cli.config import Config
+from ppl_cli.config.sections import Config
 
 
 def learning_rates(config: Config, step: int) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ppl_cli.config import Config
+from ppl_cli.config.sections import Config
 from ppl_cli.data.warp import random_affine, random_rotation, warp_images
 from ppl_cli.device import Compute
 from ppl_cli.model.core import PosePriorLearner

@@ -26,14 +26,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ppl_cli.checkpoint import load_model
-from ppl_cli.config import DataConfig
+from ppl_cli.api.evaluate import Judge, measure
+from ppl_cli.checkpoints.model_file import load_model
+from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.figures import background, body, pose, stream
 from ppl_cli.device import choose_compute
-from ppl_cli.evaluation.choose import evaluation_data
 from ppl_cli.evaluation.collect import collect
+from ppl_cli.evaluation.protocol_options import evaluation_data
 from ppl_cli.evaluation.protocols import Regression, Sample
-from ppl_cli.evaluation.run import Judge, measure
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.training.metrics import read_metrics
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ppl_cli.checkpoint import load_model
+from ppl_cli.checkpoints.model_file import load_model
 from ppl_cli.data.figures import figure
 from ppl_cli.data.frame import Frame
 from ppl_cli.data.images import decode

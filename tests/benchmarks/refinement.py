@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ppl_cli.checkpoint import load_model
+from ppl_cli.api.evaluate import Judge, run_evaluation
+from ppl_cli.checkpoints.model_file import load_model
 from ppl_cli.data.occlusion import Occlusion, visible_pixels
 from ppl_cli.device import choose_compute
-from ppl_cli.evaluation.choose import Choices, evaluation_data
 from ppl_cli.evaluation.collect import collect
+from ppl_cli.evaluation.protocol_options import Choices, evaluation_data
 from ppl_cli.evaluation.protocols import Regression
-from ppl_cli.evaluation.run import Judge, run_evaluation
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.inference.refine import Options, refine
 

@@ -23,8 +23,9 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from ppl_cli.checkpoint import build_model, load_model, save_model
-from ppl_cli.config import Config, load_config
+from ppl_cli.checkpoints.model_file import build_model, load_model, save_model
+from ppl_cli.config.loading import load_config
+from ppl_cli.config.sections import Config
 from ppl_cli.data.figures import figure
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.images import decode, list_images

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from ppl_cli.config import load_config
+from ppl_cli.config.loading import load_config
 from ppl_cli.data.figures import figure_keypoints
 from ppl_cli.data.frame import Frame
 from ppl_cli.evaluation.protocols import Sample

@@ -131,12 +131,12 @@ def test_train_then_infer(capsys, tmp_path, tiny_yaml, pictures):
 
 
 def test_a_bug_shows_its_traceback_only_with_debug(capsys, monkeypatch, tiny_yaml):
-    import ppl_cli.training.run
+    import ppl_cli.api.train
 
     def broken(*arguments, **settings):
         raise ZeroDivisionError("division\nby zero")
 
-    monkeypatch.setattr(ppl_cli.training.run, "load_config", broken)
+    monkeypatch.setattr(ppl_cli.api.train, "load_config", broken)
     code, _, error = ppl(capsys, "train", tiny_yaml)
     assert code == 1
     assert "internal error: ZeroDivisionError: division by zero" in one_line(error)

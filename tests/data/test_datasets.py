@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ppl_cli.config import DataConfig
+from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.datasets import list_part, open_dataset
 from ppl_cli.data.references import keep_mask
 from ppl_cli.errors import PPLError, UsageError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppl_cli.config import DataConfig
+from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.datasets import list_part, open_dataset
 from ppl_cli.data.figures import figure
 from ppl_cli.errors import UsageError
@@ -256,7 +256,7 @@ def test_coco_wrong(tmp_path, change, said):
 
 def test_every_shipped_data_set_trains_from_its_layout(tmp_path, tiny):
     """The configurations name kinds that exist, and their images come out as squares."""
-    from ppl_cli.config import load_config
+    from ppl_cli.config.loading import load_config
 
     layouts.human36m(tmp_path / "h36m")
     layouts.taichi(tmp_path / "taichi")

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ppl_cli.config import DataConfig
+from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.datasets import open_dataset
 from ppl_cli.data.frame import Frame
 from ppl_cli.data.images import UnreadableImageError, decode, grey_to_8_bits

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ppl_cli.drawing.page import save_page
-from ppl_cli.prior import Prior, Prototype
+from ppl_cli.prior.prior import Prior, Prototype
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")

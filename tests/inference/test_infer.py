@@ -56,7 +56,7 @@ def test_every_format_says_the_same(model_file, pictures, tmp_path):
 
 
 def test_equals_the_model_called_by_hand(model_file, pictures, tmp_path, tiny):
-    from ppl_cli.checkpoint import load_model
+    from ppl_cli.checkpoints.model_file import load_model
 
     table = read_csv(infer(model_file, [pictures], tmp_path / "out"))
     model = load_model(model_file).model
@@ -206,7 +206,7 @@ def test_confidence_is_how_concentrated_attention_is():
 
 
 def test_estimating_twice_gives_the_same(model_file, tiny):
-    from ppl_cli.checkpoint import load_model
+    from ppl_cli.checkpoints.model_file import load_model
 
     estimator = Estimator(load_model(model_file).model, choose_compute("cpu"))
     squares = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), dtype=np.uint8)

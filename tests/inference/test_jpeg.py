@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ppl_cli.checkpoint import load_model
+from ppl_cli.checkpoints.model_file import load_model
 from ppl_cli.data.figures import figure
 from ppl_cli.data.images import decode
 from ppl_cli.device import choose_compute

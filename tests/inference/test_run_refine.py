@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ppl_cli.checkpoint import Known, load_model, save_model
+from ppl_cli.checkpoints.model_file import Known, load_model, save_model
 from ppl_cli.cli.app import main
 from ppl_cli.data.figures import figure
 from ppl_cli.data.frame import Frame

@@ -14,7 +14,7 @@ from ppl_cli.cli.app import main
 from ppl_cli.errors import PPLError
 from ppl_cli.files import folder_below
 from ppl_cli.inference.inputs import gather_inputs
-from ppl_cli.names import in_csv, in_utf8
+from ppl_cli.text import in_csv, in_utf8
 from ppl_cli.training.run_folder import write_skipped
 
 ESCAPE = "\x1b[31mred\x1b]0;title\x07.png"

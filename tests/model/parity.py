@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ppl_cli.model.core import PosePriorLearner, Sizes
-from ppl_cli.reference import convert_state
+from ppl_cli.original.names import convert_state
 
 SHARED = Path(__file__).parents[3] / "shared"
 FOLDER = SHARED / "parity"

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ppl_cli.model.losses import PerceptualLoss, boundary_loss
-from ppl_cli.reference import reference_name, swap_coordinates
+from ppl_cli.original.names import reference_name, swap_coordinates
 from tests.conftest import relative_error
 from tests.model import parity
 

@@ -19,7 +19,7 @@ SERVER = """
 import os, sys, threading, torch
 torch.set_num_threads(1)
 from ppl_cli.cli.app import main
-import ppl_cli.evaluation.run, ppl_cli.training.run
+import ppl_cli.api.evaluate, ppl_cli.api.train
 from ppl_cli.training import loop
 
 make_batch = loop.make_batch

@@ -4,7 +4,8 @@ import sys
 
 import torch
 
-from ppl_cli.config import Config, load_config
+from ppl_cli.config.loading import load_config
+from ppl_cli.config.sections import Config
 from ppl_cli.data.datasets import list_part, open_listing
 from ppl_cli.device import choose_compute
 from ppl_cli.distributed import World, processes

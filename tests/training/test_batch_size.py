@@ -1,13 +1,14 @@
 import pytest
 import torch
 
-from ppl_cli.config import Config, load_config
+from ppl_cli.api.train import run_training
+from ppl_cli.config.loading import load_config
+from ppl_cli.config.sections import Config
 from ppl_cli.device import choose_compute
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.model.losses import MultiscaleLoss
 from ppl_cli.training import batch_size
 from ppl_cli.training.batch_size import bytes_per_image, largest_batch
-from ppl_cli.training.run import run_training
 from ppl_cli.training.step import TrainingStep
 
 CPU = choose_compute("cpu")

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from ppl_cli.cli.app import main
-from ppl_cli.config import Config, to_yaml
-from ppl_cli.distributed import ALONE, World
-from ppl_cli.launched import launched
+from ppl_cli.config.loading import to_yaml
+from ppl_cli.config.sections import Config
+from ppl_cli.distributed import ALONE, World, launched
 from tests.training.one_step import one_step
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}

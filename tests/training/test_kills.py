@@ -6,7 +6,7 @@ import os
 import pytest
 from safetensors.torch import load_file
 
-from ppl_cli.config import to_yaml
+from ppl_cli.config.loading import to_yaml
 from tests.training.kills import kill_trainings
 
 KILLS = int(os.environ.get("PPL_KILLS", "30"))

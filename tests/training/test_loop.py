@@ -13,13 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ppl_cli.config import Config, load_config, to_yaml
+from ppl_cli.api import train as training_run
+from ppl_cli.api.train import run_training
+from ppl_cli.config.loading import load_config, to_yaml
+from ppl_cli.config.sections import Config
 from ppl_cli.device import choose_compute
 from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
-from ppl_cli.training import loop, writer
-from ppl_cli.training import run as training_run
+from ppl_cli.training import loop
+from ppl_cli.training import save as writer
 from ppl_cli.training.averaging import Average
-from ppl_cli.training.run import run_training
 from ppl_cli.training.schedule import eased
 from ppl_cli.training.step import TrainingStep
 
@@ -391,7 +393,7 @@ def test_killed_before_its_first_checkpoint_a_run_begins_again(tiny, tmp_path, l
 
 
 def test_overwriting_takes_the_reports_of_the_old_run_along(tiny, tmp_path):
-    from ppl_cli.evaluation.run import FILES
+    from ppl_cli.api.evaluate import FILES
     from ppl_cli.training.run_folder import EVALUATION
 
     assert FILES == EVALUATION

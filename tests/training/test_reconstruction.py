@@ -2,12 +2,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ppl_cli.config import LossConfig, to_yaml
+from ppl_cli.api.train import run_training
+from ppl_cli.config.loading import to_yaml
+from ppl_cli.config.sections import LossConfig
 from ppl_cli.data.frame import Frame
 from ppl_cli.data.images import decode, list_images
 from ppl_cli.errors import UsageError
 from ppl_cli.training.reconstruction import reconstruction_loss
-from ppl_cli.training.run import run_training
 from tests.conftest import shared
 
 

@@ -1,0 +1,201 @@
+"""The prior as a file: keypoints, links, prototypical poses, memory banks. Nothing that needs this package to read.
+
+`prior.json` (version 1; README has its schema) is for people and for `ppl train --init-prior`, `prior.npz` for programs.
+"""
+
+import json
+import reprlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ppl_cli.errors import PPLError, UsageError
+from ppl_cli.files import read_limited, replacing
+from ppl_cli.text import FORMULA
+
+FORMAT_VERSION = 1
+LARGEST_FILE = 64 << 20  # bytes
+COORDINATES = "(x, y) in [-1, 1]: centres of the first and last pixel of the square input"
+FAR = 3.0  # coordinates beyond it are no normalised ones
+HEAVIEST, FAINTEST = 1e4, 1e-5  # links; at or below the faintest they count as none
+SYMMETRY = 1e-5  # links may differ by so much from their mirror image: rounding
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, le=HEAVIEST)]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Keypoint(Part):
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    x: float
+    y: float
+
+    @field_validator("name")
+    @classmethod
+    def can_be_shown(cls, name: str) -> str:
+        if not name.isprintable():
+            raise ValueError("a name must be printable text on one line")
+        if FORMULA.match(name):
+            raise ValueError(f"the name {name} begins as a formula does in a spreadsheet: choose another")
+        return name
+
+    @field_validator("x", "y")
+    @classmethod
+    def is_normalised(cls, value: float) -> float:
+        if abs(value) > FAR:
+            raise ValueError(f"coordinates lie in [-1, 1], {value:g} looks like pixels")
+        return value
+
+
+class Prototype(Part):
+    """A typical pose: share of the poses that are nearest to it, (x, y) of each keypoint, chosen vector of each bank."""
+
+    frequency: Share
+    keypoints: list[tuple[float, float]]
+    tokens: list[int] = []
+    nearest_image: str | None = None
+
+
+class Bank(Part):
+    """How a memory bank is used: share of poses that choose each vector, and how far swapping them moves each keypoint."""
+
+    use: list[Share]
+    moves: list[Annotated[float, Field(ge=0)]]
+    perplexity: Annotated[float, Field(ge=1)]  # how many vectors are used: 1 (one) to all alike
+
+    @classmethod
+    def of(cls, use: np.ndarray, moves: np.ndarray) -> "Bank":
+        some = use[use > 0]
+        perplexity = max(1.0, float(np.exp(-(some * np.log(some)).sum())))
+        return cls(use=use.tolist(), moves=moves.tolist(), perplexity=perplexity)
+
+
+class Prior(Part):
+    format_version: Literal[1] = FORMAT_VERSION
+    coordinates: str = COORDINATES
+    keypoints: list[Keypoint] = Field(min_length=2, max_length=128)
+    links: Annotated[list[Annotated[list[Weight], Field(max_length=128)]], Field(max_length=128)]
+    prototypes: list[Prototype] = Field([], max_length=1000)
+    banks: list[Bank] = Field([], max_length=4096)
+
+    @model_validator(mode="after")
+    def parts_fit(self) -> "Prior":
+        count = len(self.keypoints)
+        if len({keypoint.name for keypoint in self.keypoints}) < count:
+            raise ValueError("two keypoints have the same name")
+        if len(self.links) != count or any(len(row) != count for row in self.links):
+            raise ValueError(f"links must be a {count} x {count} matrix, one row for each keypoint")
+        away = np.abs(self.weights - self.weights.T)
+        if away.max() > SYMMETRY * max(self.weights.max(), 1):
+            i, j = np.unravel_index(away.argmax(), away.shape)
+            raise ValueError(f"links must be symmetric: [{i}][{j}] is {self.links[i][j]:g}, [{j}][{i}] is {self.links[j][i]:g}")
+        if np.diag(self.weights).any():
+            raise ValueError("a keypoint cannot be linked with itself: the diagonal of links must be 0")
+        for number, prototype in enumerate(self.prototypes):
+            if len(prototype.keypoints) != count:
+                raise ValueError(f"prototype {number} has {len(prototype.keypoints)} keypoints, the prior {count}")
+        for number, bank in enumerate(self.banks):
+            if len(bank.moves) != count:
+                raise ValueError(f"bank {number} moves {len(bank.moves)} keypoints, the prior has {count}")
+        return self
+
+    @classmethod
+    def of(cls, keypoints: np.ndarray, links: np.ndarray, names: list[str] | None = None, **more) -> "Prior":
+        """keypoints (N, 2) (x, y) in [-1, 1]; links (N, N) symmetric, >= 0, zero on the diagonal; names, else k0, k1, ...
+
+        PPLError if a model gives what is no prior.
+        """
+        names = names or [f"k{i}" for i in range(len(keypoints))]
+        places = np.asarray(keypoints, float).tolist()
+        named = [{"name": name, "x": x, "y": y} for name, (x, y) in zip(names, places, strict=True)]
+        try:
+            return cls(keypoints=named, links=np.asarray(links, float).tolist(), **more)
+        except ValidationError as error:
+            raise PPLError(f"the model's prior is none: {first_problem(error)}; it is damaged or its training failed") from None
+
+    @property
+    def points(self) -> np.ndarray:
+        """(N, 2)."""
+        return np.array([(keypoint.x, keypoint.y) for keypoint in self.keypoints])
+
+    @property
+    def names(self) -> list[str]:
+        return [keypoint.name for keypoint in self.keypoints]
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(N, N)."""
+        return np.array(self.links)
+
+    def strong_links(self, share: float = 0.5) -> list[tuple[int, int]]:
+        """Pairs i < j whose weight is at least `share` of the strongest: the skeleton that is drawn and exported."""
+        weights = self.weights
+        if weights.max(initial=0) <= FAINTEST:
+            return []
+        i, j = np.nonzero(np.triu(weights, 1) >= share * weights.max())
+        return list(zip(i.tolist(), j.tolist(), strict=True))
+
+
+def save_prior(path: Path, prior: Prior) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(to_text(prior.model_dump()), encoding="utf-8")
+
+
+def to_text(content: dict) -> str:
+    """JSON with one line for each keypoint, row of links, prototype and bank."""
+    parts = []
+    for key, value in content.items():
+        if isinstance(value, list) and value:
+            rows = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in value)
+            parts.append(f" {json.dumps(key)}: [\n  {rows}\n ]")
+        else:
+            parts.append(f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def load_prior(path: Path) -> Prior:
+    """UsageError names the file, the place in it and what is wrong."""
+    try:
+        content = json.loads(read_limited(path, LARGEST_FILE).decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not JSON: {' '.join(str(error).split())}") from error
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise UsageError(f"{path} is not a prior of ppl: format_version must be the number {FORMAT_VERSION}")
+    if version != FORMAT_VERSION:
+        shown = reprlib.repr(version)
+        raise UsageError(f"{path} has format version {shown}, this ppl reads {FORMAT_VERSION}: update ppl or export it again")
+    try:
+        return Prior.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(f"{path}: {first_problem(error)}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    text = f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}"
+    return "".join(character if character.isprintable() else "?" for character in text[:400])
+
+
+def save_npz(path: Path, prior: Prior) -> None:
+    """keypoints (N, 2), names (N), links (N, N), prototypes (P, N, 2), frequency (P), tokens (P, B), bank_use (B, V),
+    bank_moves (B, N), nearest_image (P)."""
+    count = len(prior.keypoints)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(
+            file,
+            keypoints=prior.points,
+            names=np.array(prior.names),
+            links=prior.weights,
+            prototypes=np.array([prototype.keypoints for prototype in prior.prototypes]).reshape(-1, count, 2),
+            frequency=np.array([prototype.frequency for prototype in prior.prototypes]),
+            tokens=np.array([prototype.tokens for prototype in prior.prototypes], int),
+            nearest_image=np.array([prototype.nearest_image or "" for prototype in prior.prototypes], str),
+            bank_use=np.array([bank.use for bank in prior.banks]),
+            bank_moves=np.array([bank.moves for bank in prior.banks]).reshape(-1, count),
+        )

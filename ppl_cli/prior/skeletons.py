@@ -1,0 +1,58 @@
+"""The skeleton in the forms that other tools read: COCO category, SLEAP, DeepLabCut. Links: the strong ones."""
+
+import json
+from pathlib import Path
+
+import yaml
+
+from ppl_cli.files import replacing
+from ppl_cli.prior.prior import Prior
+
+FILES = {"coco": "categories.json", "sleap": "skeleton.sleap.json", "deeplabcut": "skeleton.deeplabcut.yaml"}
+
+
+def coco_categories(prior: Prior) -> str:
+    """COCO's `categories`; its skeleton counts keypoints from 1."""
+    skeleton = [[i + 1, j + 1] for i, j in prior.strong_links()]
+    category = {"id": 1, "name": "object", "supercategory": "object", "keypoints": prior.names, "skeleton": skeleton}
+    return json.dumps({"categories": [category]}, indent=1, ensure_ascii=False)
+
+
+def sleap_skeleton(prior: Prior) -> str:
+    """SLEAP's skeleton JSON: a node-link graph in jsonpickle's notation, where an object is spelt out at its first mention
+    and then named by its number in order of appearance."""
+    known: dict[str, int] = {}
+
+    def node(name: str) -> dict:
+        if name in known:
+            return {"py/id": known[name]}
+        known[name] = len(known) + 1
+        return {"py/object": "sleap.skeleton.Node", "py/state": {"py/tuple": [name, 1.0]}}
+
+    links = []
+    for number, (i, j) in enumerate(prior.strong_links()):
+        source, target = node(prior.names[i]), node(prior.names[j])
+        if number == 0:
+            kind = {"py/reduce": [{"py/type": "sleap.skeleton.EdgeType"}, {"py/tuple": [1]}]}
+            known["(edge type)"] = len(known) + 1
+        else:
+            kind = {"py/id": known["(edge type)"]}
+        links.append({"edge_insert_idx": number, "key": 0, "source": source, "target": target, "type": kind})
+    graph = {"name": "prior", "num_edges_inserted": len(links)}
+    nodes = [{"id": node(name)} for name in prior.names]
+    return json.dumps({"directed": True, "graph": graph, "links": links, "multigraph": True, "nodes": nodes}, indent=1)
+
+
+def deeplabcut_skeleton(prior: Prior) -> str:
+    """The lines `bodyparts` and `skeleton` of a DeepLabCut project's config.yaml."""
+    links = [[prior.names[i], prior.names[j]] for i, j in prior.strong_links()]
+    return yaml.safe_dump({"bodyparts": prior.names, "skeleton": links}, sort_keys=False, allow_unicode=True)
+
+
+WRITERS = {"coco": coco_categories, "sleap": sleap_skeleton, "deeplabcut": deeplabcut_skeleton}
+
+
+def save_skeletons(folder: Path, prior: Prior, formats: list[str]) -> None:
+    for form in formats:
+        with replacing(folder / FILES[form]) as temporary:
+            temporary.write_text(WRITERS[form](prior), encoding="utf-8")

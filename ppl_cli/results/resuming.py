@@ -1,0 +1,134 @@
+"""The folder of results, from the first image of a run to its last: what lies there, who may write, how a run goes on.
+
+While a run lasts, `.unfinished/` in it holds `run.json` (which model, images and options) and journals of the poses found so
+far. A run that is killed leaves it behind, and the same command with `--resume` goes on from it; a run that ends removes it.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ppl_cli.distributed import ALONE, World
+from ppl_cli.errors import UsageError
+from ppl_cli.files import make_folder, remove_leftovers, replacing
+from ppl_cli.lock import locked
+from ppl_cli.results.files import FILES, ITERATIONS_FILE
+from ppl_cli.results.journal import FORMAT_VERSION
+
+FOLDER, RUN = ".unfinished", "run.json"
+PICTURES = ("overlay", "gifs", "strips")
+OTHERWISE = "give what it was started with, or start anew with --overwrite"
+
+
+@contextmanager
+def results_folder(
+    out: Path,
+    identity: dict[str, object],
+    formats: list[str],
+    resume: bool,
+    overwrite: bool,
+    say: Callable[[str], None],
+    world: World = ALONE,
+) -> Iterator[Path]:
+    """Yields the folder for journals (see `leaders_folder`). Of several processes the leader alone makes and removes it."""
+    if not world.leader:
+        yield world.from_leader(Path())
+        return
+    identity = identity | {"number of processes": world.size}
+    with leaders_folder(out, identity, formats, resume, overwrite, say) as kept:
+        yield world.from_leader(kept)
+
+
+@contextmanager
+def leaders_folder(
+    out: Path, identity: dict[str, object], formats: list[str], resume: bool, overwrite: bool, say: Callable[[str], None]
+) -> Iterator[Path]:
+    """Yields the folder for journals, which is empty unless an unfinished run goes on. The folder `out` is locked meanwhile.
+
+    `identity` is what must be the same for a run to go on; its keys are words for the user. UsageError if something else
+    lies in `out`, unless with `overwrite`, or if the unfinished run is another one.
+    """
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite exclude each other")
+    make_folder(out)
+    kept = out / FOLDER
+    with locked(out):
+        going_on = (kept / RUN).is_file() and not overwrite
+        if going_on:
+            if not resume:
+                raise UsageError(f"{out} holds an unfinished run: add --resume to go on with it, or --overwrite to start anew")
+            check_same(kept / RUN, identity)
+            remove_leftovers(out)
+            for name in PICTURES:
+                remove_leftovers(out / name, below=True)
+        else:
+            clear(out, formats, overwrite)
+            if resume:
+                say(f"nothing to resume in {out}: starting with the first image")
+            kept.mkdir()
+            with replacing(kept / RUN) as temporary:
+                temporary.write_text(json.dumps(identity, indent=1), encoding="utf-8")
+        try:
+            yield kept
+        except BaseException:
+            if any(file.name != RUN and file.stat().st_size for file in kept.iterdir()):
+                say(f"what is done is kept in {kept}: add --resume to go on")
+            else:
+                forget(kept)
+                remove_pictures(out)  # those of a batch that was not finished
+            raise
+        forget(kept)
+
+
+def clear(out: Path, formats: list[str], overwrite: bool) -> None:
+    """Results of an earlier run are an error, or with `overwrite` go, so that no two runs mix."""
+    taken = [name for name in (*FILES.values(), ITERATIONS_FILE, "skipped.csv", *PICTURES) if (out / name).exists()]
+    if taken and not overwrite:
+        raise UsageError(f"{out} already holds {taken[0]}: choose another --out, or add --overwrite")
+    forget(out / FOLDER)
+    remove_leftovers(out)
+    for form, name in FILES.items():
+        if form not in formats:  # the others are replaced when the new ones are complete
+            (out / name).unlink(missing_ok=True)
+    (out / ITERATIONS_FILE).unlink(missing_ok=True)
+    remove_pictures(out)
+
+
+def remove_pictures(out: Path) -> None:
+    for folder in PICTURES:
+        if (out / folder).is_symlink():
+            (out / folder).unlink()
+        elif (out / folder).is_dir():
+            shutil.rmtree(out / folder)
+
+
+def forget(kept: Path) -> None:
+    """run.json goes first: without it nothing is left to resume, wherever a kill falls."""
+    (kept / RUN).unlink(missing_ok=True)
+    if kept.is_dir():
+        shutil.rmtree(kept)
+
+
+def check_same(file: Path, identity: dict[str, object]) -> None:
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(before, dict):
+            raise ValueError
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file} is damaged: start anew with --overwrite") from error
+    now = json.loads(json.dumps(identity))
+    for key in now | before:
+        if before.get(key) != now.get(key):
+            was, is_now = (str(value.get(key, "absent")) for value in (before, now))
+            raise UsageError(f"--resume: the unfinished run in {file.parents[1]} had {key} {was}, now {is_now}: {OTHERWISE}")
+
+
+def identify(command: str, model: Path, images: str, device: str, precision: str, **options: object) -> dict[str, object]:
+    """`images` is their fingerprint. The batch size is none of it: a smaller one may be needed to go on."""
+    with model.open("rb") as file:
+        content = hashlib.file_digest(file, "blake2b").hexdigest()[:16]
+    identity: dict[str, object] = {"format_version": FORMAT_VERSION, "command": command, "model": content, "images": images}
+    return identity | {"device": device, "precision": precision} | options

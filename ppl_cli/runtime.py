@@ -1,0 +1,34 @@
+"""What every command and every function of the Python API is told: on which machine to compute, and where to write."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ppl_cli.device import Compute
+
+
+def silent(line: str) -> None:
+    """What a library says: nothing."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    device: str = "auto"  # auto, cpu, cuda, cuda:N or mps
+    precision: str = "auto"  # auto, fp32 or bf16
+    say: Callable[[str], None] = silent  # takes each line of progress and each note
+
+    def compute(self) -> "Compute":
+        """UsageError if the device is not there."""
+        from ppl_cli.device import choose_compute
+
+        return choose_compute(self.device, self.precision)
+
+
+@dataclass(frozen=True)
+class Output:
+    folder: Path | None = None  # None: a name of its own, where the command has one
+    formats: tuple[str, ...] = ()
+    overwrite: bool = False  # replace what an earlier command left in the folder
+    resume: bool = False  # go on with what was stopped there

@@ -1,0 +1,88 @@
+"""What training writes into the run folder: checkpoints, the prior, pictures of what the model does, the configuration."""
+
+from pathlib import Path
+
+import torch
+
+from ppl_cli import __version__
+from ppl_cli.checkpoints.model_file import Known, save_model, save_training
+from ppl_cli.config.loading import to_yaml
+from ppl_cli.config.sections import Config
+from ppl_cli.data.image_set import ImageSet
+from ppl_cli.device import Compute
+from ppl_cli.drawing.samples import sample_sheet, save_sheet
+from ppl_cli.errors import PPLError
+from ppl_cli.files import replacing
+from ppl_cli.model.core import PosePriorLearner
+from ppl_cli.prior.prior import Prior, save_prior
+from ppl_cli.training.averaging import Average
+from ppl_cli.training.batches import Batch, to_unit
+from ppl_cli.training.progress import LOWER_RATE, Progress
+from ppl_cli.training.run_folder import write_skipped
+
+KNOWN_POSES = 256  # training images that say how near the memory is to typical poses
+
+
+def save(
+    folder: Path,
+    average: Average,
+    optimiser: torch.optim.Optimizer,
+    config: Config,
+    images: ImageSet,
+    step: int,
+    progress: Progress,
+) -> None:
+    """A checkpoint never holds what a broken step left behind: PPLError if a loss or a weight is not finite."""
+    window = progress.check_finite(step)
+    check_weights(average.trained, step)
+    save_training(folder / "training.pt", average.trained, optimiser, step, window, images.names, average.state())
+    write_skipped(folder, images.skipped)
+    save_model(folder / "model.safetensors", average.model, config, step, known_poses(average.model, images))
+    save_prior(folder / "prior.json", prior_of(average.model, config))
+
+
+@torch.no_grad()
+def known_poses(model: PosePriorLearner, images: ImageSet) -> Known:
+    """What the memory knows of training images, evenly chosen."""
+    training, device = model.training, model.raw_links.device
+    model.eval()
+    tokens, distances = [], []
+    chosen = torch.linspace(0, len(images) - 1, min(len(images), KNOWN_POSES)).long()
+    # Compiled for training batches alone: another size and mode would be compiled once more.
+    with torch.compiler.set_stance("force_eager"):
+        for indices in chosen.split(32):
+            keypoints = model.estimate(to_unit(images.fetch(indices).to(device))).keypoints
+            recall = model.recall(keypoints)
+            tokens.append(recall.indices.cpu())
+            distances.append((recall.keypoints - keypoints).norm(dim=-1).mean(-1))
+    model.train(training)
+    return Known(torch.cat(tokens), float(torch.cat(distances).quantile(0.99)))
+
+
+def check_weights(model: PosePriorLearner, step: int) -> None:
+    finite = [tensor.isfinite().all() for tensor in model.state_dict().values()]
+    if not torch.stack(finite).all():
+        raise PPLError(f"step {step}: a weight is no longer a number; the last checkpoint before it is kept. {LOWER_RATE}")
+
+
+def draw_samples(folder: Path, model: PosePriorLearner, config: Config, shown: Batch, step: int) -> None:
+    with torch.compiler.set_stance("force_eager"):
+        sheet = sample_sheet(model, shown.images, shown.references)
+    save_sheet(folder / "samples" / f"step-{step:06d}.png", sheet)
+    save_prior(folder / "samples" / f"prior-{step:06d}.json", prior_of(model, config))
+
+
+def prior_of(model: PosePriorLearner, config: Config) -> Prior:
+    links = model.link_weights().detach().cpu().numpy()
+    return Prior.of(model.distil_prior().cpu().numpy(), links, config.prior.names)
+
+
+def write_config(path: Path, config: Config, compute: Compute) -> None:
+    written_by = {
+        "ppl": __version__,
+        "torch": str(torch.__version__),
+        "device": str(compute.device),
+        "precision": compute.precision,
+    }
+    with replacing(path) as temporary:
+        temporary.write_text(to_yaml(config, written_by), encoding="utf-8")

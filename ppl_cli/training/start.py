@@ -1,0 +1,39 @@
+"""What a training may start from instead of chance: a prior, or the weights of another model. Checked before anything runs."""
+
+from pathlib import Path
+
+from ppl_cli.checkpoints.model_file import load_model
+from ppl_cli.config.sections import Config
+from ppl_cli.errors import UsageError
+from ppl_cli.model.core import PosePriorLearner
+from ppl_cli.prior.prior import Prior, load_prior
+
+SIZES = ("keypoints", "width", "banks", "vectors", "dimension")  # what the shapes of the weights follow from
+
+
+def given_prior(config: Config) -> Prior | None:
+    """UsageError if it cannot be read or has another number of keypoints than the model."""
+    if config.prior.init is None:
+        return None
+    prior = load_prior(Path(config.prior.init))
+    count = len(prior.keypoints)
+    if count != config.model.keypoints:
+        raise UsageError(
+            f"{config.prior.init} has {count} keypoints, the model {config.model.keypoints}: add --set model.keypoints={count}"
+        )
+    return prior
+
+
+def given_weights(config: Config) -> PosePriorLearner | None:
+    """The model of `train.init`. UsageError if it cannot be read or has other sizes than the one to be trained."""
+    source = config.train.init
+    if source is None:
+        return None
+    checkpoint = load_model(source)
+    theirs, ours = checkpoint.config.model, config.model
+    differ = [f"model.{name}={getattr(theirs, name)}" for name in SIZES if getattr(theirs, name) != getattr(ours, name)]
+    if differ:
+        raise UsageError(f"{checkpoint.path} has other sizes than the model to be trained: add --set {' --set '.join(differ)}")
+    if checkpoint.config.prior.keypoints == "given" and config.prior.keypoints != "given":
+        raise UsageError(f"{checkpoint.path} was trained with a given keypoint prior: add --init-prior FILE here too")
+    return checkpoint.model

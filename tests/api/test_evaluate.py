@@ -1,0 +1,320 @@
+"""`ppl eval` from the command line: numbers against a second computation, files, several models, bad input."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ppl_cli.checkpoints.model_file import build_model, load_model, save_model
+from ppl_cli.cli.app import main, spread
+from ppl_cli.config.sections import Config
+from ppl_cli.data.figures import figure
+from ppl_cli.device import choose_compute
+from ppl_cli.inference.estimate import Estimator
+from tests.conftest import TINY, lively_model
+from tests.data import layouts
+
+
+def run(*arguments) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(["eval", *map(str, arguments), "--device", "cpu"])
+    return stopped.value.code
+
+
+@pytest.fixture
+def model_file(tmp_path, tiny):
+    file = tmp_path / "model.safetensors"
+    save_model(file, lively_model(tiny), tiny, 7)
+    return file
+
+
+@pytest.fixture
+def data(tmp_path):
+    layouts.coco(tmp_path / "data")
+    return tmp_path / "data"
+
+
+def found_on(model_file, first, count):
+    estimator = Estimator(load_model(model_file).model, choose_compute("cpu", "fp32"))
+    keypoints = estimator(np.stack([figure(first + i, 32)[0] for i in range(count)]))[0].astype(np.float64)
+    return ((keypoints + 1) / 2 * 31 + 0.5) / 32
+
+
+def test_the_report_agrees_with_a_computation_from_scratch(model_file, data, tmp_path, capsys):
+    out = tmp_path / "out"
+    code = run(model_file, "--data", data, "--out", out, "--json", "--protocol", "regression,pck,matching,mean_pose")
+    assert code == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((out / "eval.json").read_text())
+
+    found = [found_on(model_file, 0, 40), found_on(model_file, 40, 12)]
+    truth = [np.stack([(figure(first + i, 32)[1] + 1) / 2 * 31 for i in range(n)]) for first, n in ((0, 40), (40, 12))]
+    for points in truth:
+        for i, row in enumerate(points):
+            row[[(i + k) % 9 == 0 for k in range(11)]] = np.nan
+    truth = [(points + 0.5) / 32 for points in truth]
+    errors = np.full((12, 11), np.nan)
+    away = np.full((12, 11), np.nan)
+    for k in range(11):
+        seen = np.isfinite(truth[0][:, k, 0])
+        a = np.hstack([found[0][seen].reshape(seen.sum(), -1), np.ones((seen.sum(), 1))])
+        weights = np.linalg.solve(a.T @ a, a.T @ truth[0][seen, k])
+        z = np.hstack([found[1].reshape(12, -1), np.ones((12, 1))])
+        errors[:, k] = np.linalg.norm(z @ weights - truth[1][:, k], axis=-1) * 100
+        away[:, k] = np.linalg.norm(truth[0][seen, k].mean(0) - truth[1][:, k], axis=-1) * 100
+    protocols = printed["models"][0]["protocols"]
+    # The maps are fitted on float32 keypoints of a random model, hence badly conditioned: 1e-5 here, 1e-9 in test_linear.
+    assert protocols["regression"]["value"] == pytest.approx(np.nanmean(errors), rel=1e-5)
+    assert protocols["regression"]["mean_pose"] == pytest.approx(np.nanmean(away), abs=1e-9)
+    assert protocols["mean_pose"]["value"] == pytest.approx(np.nanmean(away), abs=1e-9)
+    per_keypoint = list(protocols["regression"]["per_keypoint"].values())
+    assert per_keypoint == pytest.approx(np.nanmean(errors, 0).tolist(), rel=1e-5)
+    assert list(protocols["regression"]["per_keypoint"]) == [f"joint{k}" for k in range(11)]
+    known = np.isfinite(errors)
+    assert protocols["pck@0.05"]["value"] == pytest.approx(100 * (errors[known] <= 5).mean())
+    assert set(protocols) == {"regression", "pck@0.05", "pck@0.1", "matching", "matching_squared", "mean_pose"}
+    for name in ("distribution.png", "cases.png"):
+        assert min(Image.open(out / name).size) > 300
+    assert printed["data"]["kind"] == "coco"
+
+
+def test_tables_on_stdout_and_the_rest_on_stderr(model_file, data, capsys, tmp_path):
+    assert run(model_file, "--data", data, "--out", tmp_path / "out") == 0
+    printed = capsys.readouterr()
+    assert "regression" in printed.out
+    assert "ridge" in printed.out
+    assert "mean pose" in printed.out
+    assert "joint3" in printed.out
+    assert "device cpu" in printed.err
+
+
+def test_the_occlusion_sweep(model_file, data, tmp_path, capsys):
+    out = tmp_path / "out"
+    levels = ("--occlusion", "random=0.1,0.4", "center=8", "--iterations", "2")
+    assert run(model_file, "--data", data, "--out", out, *levels) == 0
+    assert "random 0.4" in capsys.readouterr().out
+    sweep = json.loads((out / "eval.json").read_text())["models"][0]
+    assert sweep["occlusion"]["whole"] == sweep["protocols"]["regression"]["value"]
+    rows = sweep["occlusion"]["iterations"]
+    assert list(rows) == ["random 0.1", "random 0.4", "center 8"]
+    assert all(len(values) == 3 and np.isfinite(values).all() for values in rows.values())
+    assert len({values[0] for values in rows.values()}) == 3
+    assert (out / "occlusion.png").is_file()
+    # The same holes and numbers whatever the batch.
+    again = tmp_path / "again"
+    assert run(model_file, "--data", data, "--out", again, *levels, "--batch", "5") == 0
+    repeated = json.loads((again / "eval.json").read_text())["models"][0]["occlusion"]["iterations"]
+    assert all(np.allclose(rows[name], repeated[name], rtol=1e-4) for name in rows)
+
+
+def test_several_models_give_mean_and_standard_deviation(tmp_path, data, capsys):
+    files, values = [], []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        config = Config.model_validate(TINY)
+        files.append(tmp_path / f"{seed}.safetensors")
+        save_model(files[-1], build_model(config), config, seed)
+        assert run(files[-1], "--data", data, "--out", tmp_path / f"one{seed}") == 0
+        one = json.loads((tmp_path / f"one{seed}/eval.json").read_text())
+        values.append(one["models"][0]["protocols"]["regression"]["value"])
+    assert run("--models", *files, "--data", data, "--out", tmp_path / "all", "--occlusion", "random=0.2") == 0
+    both = json.loads((tmp_path / "all/eval.json").read_text())
+    assert both["over_models"]["regression"]["mean"] == pytest.approx(np.mean(values), rel=1e-5)
+    assert both["over_models"]["regression"]["std"] == pytest.approx(np.std(values, ddof=1), rel=1e-3)
+    assert len(both["over_models"]["occlusion"]["random 0.2"]["mean"]) == 5
+    assert "mean ± std" in capsys.readouterr().out
+
+
+def test_options_that_take_several_words():
+    assert spread(["--models", "a", "b", "--data", "d"]) == ["--models", "a", "--models", "b", "--data", "d"]
+    words = ["eval", "--occlusion", "random=0.1", "center=4", "run"]
+    assert spread(words) == ["eval", "--occlusion", "random=0.1", "--occlusion", "center=4", "run"]
+    assert spread(["--out", "a", "b"]) == ["--out", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "protocol"),
+    [
+        (layouts.human36m, "h36m", "h36m"),
+        (lambda root: layouts.cub(root / "birds.h5"), "h5", "cub"),
+        (layouts.taichi, "taichi", "taichi"),
+        (layouts.deeplabcut, "deeplabcut", "regression"),
+    ],
+)
+def test_every_data_set_is_recognised_and_measured_by_its_protocol(make, kind, protocol, tmp_path, model_file):
+    (tmp_path / "data").mkdir()
+    make(tmp_path / "data")
+    assert run(model_file, "--data", tmp_path / "data", "--out", tmp_path / "out") == 0
+    content = json.loads((tmp_path / "out/eval.json").read_text())
+    assert content["data"]["kind"] == kind
+    assert protocol in content["models"][0]["protocols"]
+
+
+def test_without_data_the_figures_of_training(model_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(model_file) == 0
+    content = json.loads((tmp_path / "runs/eval-1/eval.json").read_text())
+    assert content["data"]["kind"] == "figures"
+    assert content["data"]["test_images"] == 500
+    run_folder = tmp_path / "run"
+    run_folder.mkdir()
+    model_file.rename(run_folder / "model.safetensors")
+    assert run(run_folder) == 0
+    assert run(run_folder) == 0
+    assert (run_folder / "eval-2/eval.json").is_file()
+
+
+def said(capsys, *arguments) -> tuple[int, str]:
+    code = run(*arguments)
+    lines = capsys.readouterr().err.strip().splitlines()
+    return code, lines[-1]
+
+
+def edit(file, change):
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+def test_bad_annotations_get_one_line(model_file, data, tmp_path, capsys):
+    where = (model_file, "--data", data, "--out", tmp_path / "out", "--overwrite")
+    edit(data / "test.json", lambda c: c["annotations"][0]["keypoints"].__setitem__(slice(3, 6), [-40.0, 5.0, 2]))
+    (data / "test/001.png").unlink()
+    layouts.picture(data / "test/stray.png", 0)
+    assert run(*where) == 0
+    err = capsys.readouterr().err
+    assert "1 annotated images cannot be read and are left out; the first: test/001.png: no such file" in err
+    assert "1 images beside the annotated ones have no annotation" in err
+    assert "1 images have keypoints beyond their edge, used as they are; the first: test/000.png" in err
+    code, line = said(capsys, *where, "--strict")
+    assert (code, "test/001.png" in line) == (1, True)
+
+    edit(data / "test.json", lambda c: c["images"][2].update(width=99))
+    code, line = said(capsys, *where)
+    assert code == 2
+    assert "test/002.png has 32x32 pixels, its annotation says 99x32" in line
+
+    edit(data / "test.json", lambda c: c["images"][2].update(width=32))
+    edit(data / "test.json", lambda c: c["categories"][0].update(keypoints=[f"other{k}" for k in range(11)]))
+    code, line = said(capsys, *where)
+    assert code == 2
+    assert "annotated with other keypoints" in line
+
+    edit(data / "test.json", lambda c: [a.update(keypoints=[1, 1, 0] * 11) for a in c["annotations"]])
+    code, line = said(capsys, *where)
+    assert code == 2
+    assert "test.json holds no keypoint annotations" in line
+
+    (data / "test.json").unlink()
+    code, line = said(capsys, *where, "--kind", "coco")
+    assert code == 2
+    assert "no COCO file" in line
+    code, line = said(capsys, *where)
+    assert code == 2
+    assert "holds no annotations: looked for test.json" in line
+
+
+def test_a_singular_fit_is_said_and_ridge_goes_on(model_file, data, tmp_path, capsys):
+    edit(data / "train.json", lambda c: c.update(images=c["images"][:8]))
+    assert run(model_file, "--data", data, "--out", tmp_path / "out") == 0
+    err = capsys.readouterr().err
+    assert "regression: singular fit of keypoints joint0" in err
+    assert "11 unknowns" in err
+    assert "ridge: singular" not in err
+    assert "annotations belong to images that it does not list" in err
+
+
+def test_fit_images_are_not_measured_on(model_file, data, tmp_path, capsys):
+    where = (model_file, "--data", data, "--out", tmp_path / "out", "--overwrite")
+    code, line = said(capsys, *where, "--fit", "test.json", "--test", "test.json")
+    assert code == 2
+    assert "the test images are the fit images" in line
+    content = json.loads((data / "train.json").read_text())
+    content["images"] = content["images"][:5]
+    content["annotations"] = content["annotations"][:5]
+    more = json.loads((data / "test.json").read_text())
+    for part in ("images", "annotations"):
+        for entry in more[part]:
+            entry["id"] += 100
+            entry["image_id"] = entry["id"]
+        content[part] += more[part]
+    (data / "mixed.json").write_text(json.dumps(content))
+    assert run(*where, "--test", "mixed.json") == 0
+    assert "5 of 17 test images are fit images too" in capsys.readouterr().err
+
+
+def test_keypoints_annotated_on_one_side_only_are_refused(model_file, data, tmp_path, capsys):
+    for part, kept in (("train", 0), ("test", 3)):
+
+        def keep(content, kept=kept):
+            for annotation in content["annotations"]:
+                for k in range(11):
+                    annotation["keypoints"][3 * k + 2] = 2 if k == kept else 0
+
+        edit(data / f"{part}.json", keep)
+    code, line = said(capsys, model_file, "--data", data, "--out", tmp_path / "out")
+    assert code == 2
+    assert "no keypoint is annotated both on fit and on test images" in line
+
+
+def test_names_cannot_break_tables_or_plots(model_file, data, tmp_path, capsys):
+    for part in ("train", "test"):
+        edit(data / f"{part}.json", lambda c: c["categories"][0]["keypoints"].__setitem__(0, "[/j0]"))
+    strange = tmp_path / "$\\foo$[red]"
+    strange.mkdir()
+    model_file.rename(strange / "model.safetensors")
+    assert run(strange, "--data", data, "--out", tmp_path / "out") == 0
+    assert "[/j0]" in capsys.readouterr().out
+
+
+def test_what_was_done_stands_in_the_report(model_file, data, tmp_path):
+    (data / "test" / "003.png").unlink()
+    out = tmp_path / "out"
+    assert run(model_file, "--data", data, "--out", out, "--protocol", "ridge,matching", "--occlusion", "random=0.1") == 0
+    content = json.loads((out / "eval.json").read_text())
+    assert content["data"]["fit"] == "train.json"
+    assert content["data"]["test"] == "test.json"
+    assert content["data"]["test_images"] == 11
+    assert content["data"]["refinement"] == {"method": "visible", "pose": "recalled"}
+    model = content["models"][0]
+    assert len(model["per_image"]) == 11
+    assert model["protocols"]["ridge"]["penalty_chosen_by"] == "loo"
+    assert model["protocols"]["matching"]["keypoints_compared"] == 5  # the model finds 5, 11 are annotated
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--threshold", "6px"), "--threshold belongs to the protocol pck"),
+        (("--protocol", "regression", "--penalty", "loo"), "--penalty belongs to the protocol ridge"),
+        (("--protocol", "pck", "--threshold", ","), "write shares of the image side"),
+        (("--occlusion", "center=nan"), "whole numbers of patches"),
+        (("--kind", "figures"), "needs no folder"),
+        (("--protocol", "regresion"), "did you mean regression"),
+        (("--kind", "coc"), "did you mean coco"),
+        (("--protocol", "h36m"), "this data has 11 keypoints"),
+        (("--protocol", "ridge", "--penalty", "-1"), "--penalty -1"),
+        (("--protocol", "pck", "--threshold", "6mm"), "--threshold 6mm"),
+        (("--protocol", "regression", "--no-bias", "--origin", "middle"), "write corner or centre"),
+        (("--swap-table", "x", "--protocol", "h36m"), "write corrected or published"),
+        (("--occlusion", "random=1.5"), "shares between 0 and 1"),
+        (("--data", "nowhere"), "no such folder"),
+        (("--test", "none.json"), "no COCO file"),
+    ],
+)
+def test_wrong_options_get_one_line(model_file, data, tmp_path, capsys, arguments, expected):
+    where = () if "--data" in arguments else ("--data", data)
+    code, line = said(capsys, model_file, *where, "--out", tmp_path / "out", *arguments)
+    assert code == 2
+    assert expected in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_model_and_a_report_that_is_there_already(model_file, data, tmp_path, capsys):
+    assert said(capsys, "--data", data) == (2, "ppl: which model? give a run folder of ppl train")
+    assert run(model_file, "--data", data, "--out", tmp_path / "out") == 0
+    code, line = said(capsys, model_file, "--data", data, "--out", tmp_path / "out")
+    assert code == 2
+    assert "already holds eval.json" in line

@@ -1,0 +1,76 @@
+import re
+
+import pytest
+
+from ppl_cli.config.loading import load_config, shipped_configs, to_yaml
+from ppl_cli.config.sections import Config
+from ppl_cli.errors import UsageError
+
+PAPER = {"h36m", "h36m_wobg", "taichi", "cub", "cub_three", "hands", "flowers", "horse", "dogs"}
+
+
+def test_ships_a_configuration_for_every_data_set_of_the_paper():
+    assert set(shipped_configs()) >= PAPER | {"quickstart", "folder"}
+
+
+@pytest.mark.parametrize("name", sorted(shipped_configs()))
+def test_every_shipped_configuration_is_valid_and_says_how_to_run_it(name):
+    assert load_config(name).name == name
+    assert f"ppl train {name}" in shipped_configs()[name].read_text()
+
+
+def test_sizes_of_the_method():
+    config = Config()
+    assert (config.model.banks, config.model.vectors, config.model.dimension) == (34, 16, 512)
+    assert (config.train.batch, config.train.steps, config.train.learning_rate) == (64, 20_000, 1e-4)
+    assert load_config("h36m").model.thickness == 7.5e-5
+    assert load_config("hands").train.steps == 5000
+    assert load_config("cub").model.keypoints == 10
+    assert not load_config("cub").train.flip
+
+
+def test_overrides_are_yaml_values_and_settings_come_last():
+    config = load_config("folder", ("train.steps=5", "train.flip=false", "name=mine"), data__path="x")
+    assert (config.train.steps, config.train.flip, config.name, config.data.path) == (5, False, "mine", "x")
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.stepz=5", "--set: unknown key train.stepz (did you mean train.steps?)"),
+        ("trian.steps=5", "--set: unknown key trian (did you mean train?)"),
+        ("train.steps=0", "train.steps: "),
+        ("train.steps=many", "train.steps: "),
+        ("train.learning_rate=.nan", "train.learning_rate"),
+        ("train.steps", "write key=value"),
+        ("train.steps.x=1", "is not a section"),
+        ("model.image_size=50", "multiple of 16"),
+        ("reference.cells=4000", "reference.cells"),
+        ("data.split=1.5", "between 0 and 1"),
+        ("model.keypoints=[1,", "not a value that YAML can read"),
+        ("train=5", "train"),
+    ],
+)
+def test_a_wrong_override_is_one_line_that_names_it(override, words):
+    with pytest.raises(UsageError, match=re.escape(words)) as caught:
+        load_config("quickstart", (override,))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_configuration_names_the_nearest():
+    with pytest.raises(UsageError, match="did you mean quickstart"):
+        load_config("quikstart")
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "a: [", "\udcff", "!!python/object/apply:os.system ['true']"])
+def test_a_file_that_is_no_configuration_is_named(tmp_path, content):
+    file = tmp_path / "bad.yaml"
+    file.write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(UsageError, match=r"bad\.yaml"):
+        load_config(str(file))
+
+
+def test_yaml_round_trip(tiny, tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(to_yaml(tiny, {"ppl": "0"}))
+    assert load_config(str(file)) == tiny
