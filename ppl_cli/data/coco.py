@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from ppl_cli.config.sections import DataConfig
-from ppl_cli.data.images import decode, walk
-from ppl_cli.data.listing import Listing, Part, names_of
+from ppl_cli.data.images import decode
+from ppl_cli.data.listing import Listing, Part, name_keypoints
+from ppl_cli.data.names import image_names
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited
-from ppl_cli.pickles.machine import printable
+from ppl_cli.text import in_one_line
 
 LARGEST_FILE = 1 << 30  # bytes
 LARGEST_SIDE = 1_000_000  # pixels
@@ -58,7 +59,7 @@ def read_coco(file: Path, root: Path) -> Listing:
         check(file, images, points)
         annotated = [images[key] for key in points]
         stacked = np.stack(list(points.values()))
-        names = category_names(file, content, [largest[key] for key in points]) or names_of(stacked.shape[1])
+        names = category_names(file, content, [largest[key] for key in points]) or name_keypoints(stacked.shape[1])
         if len(names) != stacked.shape[1]:
             raise UsageError(f"{file}: the category names {len(names)} keypoints, annotations have {stacked.shape[1]}")
         paths = [root / str(image["file_name"]) for image in annotated]
@@ -76,7 +77,7 @@ def read_coco(file: Path, root: Path) -> Listing:
             source=file.name,
         )
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
-        reason = printable(" ".join(str(error).split()), 200)
+        reason = in_one_line(error)
         raise UsageError(f"{file} is not a COCO keypoint file ({type(error).__name__}: {reason})") from error
 
 
@@ -133,7 +134,8 @@ def note_unannotated(listing: Listing, root: Path) -> None:
     """Say how many images lie beside the annotated ones without an annotation."""
     known = {(root / name).resolve() for name in listing.names}
     folders = {path.parent for path in known if path.parent != root.resolve()}
-    lost = [path for folder in sorted(folders) if folder.is_dir() for path in walk(folder) if path not in known]
+    found = (folder / name for folder in sorted(folders) if folder.is_dir() for name in image_names(folder))
+    lost = [path for path in found if path not in known]
     if lost:
         listing.notes.append(
             f"{len(lost)} images beside the annotated ones have no annotation and are left out ({lost[0].name}, ...)"

@@ -18,11 +18,11 @@ import numpy as np
 
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.folders import number_folders
-from ppl_cli.data.images import list_images, walk
-from ppl_cli.data.listing import Listing, Part, of_files
+from ppl_cli.data.listing import Listing, Part, list_files
+from ppl_cli.data.names import image_names, list_names
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited
-from ppl_cli.pickles.machine import printable
+from ppl_cli.text import printable
 
 FOLDER = "labeled-data"
 LARGEST_FILE = 256 << 20  # bytes
@@ -34,8 +34,8 @@ def deeplabcut_project(config: DataConfig, part: Part, seed: int, size: int) -> 
     if not place.is_dir():
         raise UsageError(f"{root} is no DeepLabCut project: expected {place / 'VIDEO' / 'CollectedData_SCORER.csv'}")
     if part == "train":
-        paths = list_images(place)
-        return of_files(root, paths, groups=number_folders(paths))
+        images = [f"{FOLDER}/{name}" for name in list_names(place)]
+        return list_files(root, images, groups=number_folders(images))
     tables = [table_of(video) for video in sorted(path for path in place.iterdir() if path.is_dir())]
     tables = [table for table in tables if table is not None]
     if not tables:
@@ -48,13 +48,14 @@ def deeplabcut_project(config: DataConfig, part: Part, seed: int, size: int) -> 
             raise UsageError(f"{table} has other bodyparts than {tables[0]}: {', '.join(others)}; {', '.join(names)}")
         paths += [table.parent / name for name in images[rows]]
         points.append(keypoints[rows])
-        lost = {path.name for path in walk(table.parent)} - set(images)
+        lost = set(image_names(table.parent)) - set(images)
         if lost:
             notes.append(f"{len(lost)} images in {table.parent} have no row in {table.name} and are left out")
     if config.fit is None and config.test is None:
         notes.append("the first half of each video is fitted on and the second measured on; whole videos: --fit, --test")
     keypoints = np.concatenate(points)
-    return of_files(root, paths, groups=number_folders(paths), keypoints=keypoints, keypoint_names=names, notes=notes)
+    images = [path.relative_to(root).as_posix() for path in paths]
+    return list_files(root, images, groups=number_folders(images), keypoints=keypoints, keypoint_names=names, notes=notes)
 
 
 def choose_rows(tables: list[Path], config: DataConfig, part: Part) -> list[tuple[Path, slice]]:

@@ -1,6 +1,7 @@
 """What a data set says about its images, before one of them is decoded."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -41,15 +42,20 @@ class Listing:
         return points if self.unit == "px" else points * size - 0.5
 
 
-def of_names(root: Path, names: list[str], **more) -> Listing:
+def list_files(root: Path, names: list[str], **more) -> Listing:
     """Images in files below `root`, by their names relative to it: one string is all that is held of an image."""
     return Listing(names, lambda index: decode(root / names[index]), **more)
 
 
-def of_files(root: Path, paths: list[Path], **more) -> Listing:
-    return of_names(root, [path.relative_to(root).as_posix() for path in paths], **more)
-
-
-def names_of(count: int) -> list[str]:
-    """Where a data set does not name its keypoints."""
+def name_keypoints(count: int) -> list[str]:
+    """k0, k1, ...: where a data set does not name its keypoints."""
     return [f"k{k}" for k in range(count)]
+
+
+def fingerprint_names(names: Iterable[str]) -> str:
+    """How many images and, in few characters, which and in which order: equal only for the same ones."""
+    digest, count = hashlib.blake2b(digest_size=8), 0
+    for name in names:
+        digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
+        count += 1
+    return f"{count} images, {digest.hexdigest()}"

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import chain, groupby
 from pathlib import Path
 
-from ppl_cli.checkpoints.model_file import fingerprint
-from ppl_cli.data.images import image_names, list_names
+from ppl_cli.data.listing import fingerprint_names
+from ppl_cli.data.names import image_names, list_names
 from ppl_cli.errors import UsageError
 
 
@@ -53,7 +53,7 @@ class Inputs:
 
     def fingerprint(self) -> str:
         """Of the names and of the folders that they are in: frames of many videos are called alike."""
-        return fingerprint(chain(map(os.path.abspath, self.paths.roots), self.paths.names))
+        return fingerprint_names(chain(map(os.path.abspath, self.paths.roots), self.paths.names))
 
 
 def gather_inputs(given: list[Path], out: Path, masks: Path | None = None) -> Inputs:

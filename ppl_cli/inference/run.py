@@ -8,7 +8,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ppl_cli.checkpoints.model_file import load_model
-from ppl_cli.data.images import UnreadableImageError, decode, note_others
+from ppl_cli.data.images import UnreadableImageError, decode
+from ppl_cli.data.names import note_others
 from ppl_cli.device import batch_that_fits, choose_compute
 from ppl_cli.distributed import World, processes
 from ppl_cli.drawing.overlay import overlay

@@ -11,7 +11,8 @@ import torch
 
 from ppl_cli.checkpoints.model_file import Checkpoint, load_model
 from ppl_cli.data.frame import Frame
-from ppl_cli.data.images import UnreadableImageError, decode, note_others
+from ppl_cli.data.images import UnreadableImageError, decode
+from ppl_cli.data.names import note_others
 from ppl_cli.device import batch_that_fits, choose_compute
 from ppl_cli.distributed import processes
 from ppl_cli.drawing.strips import Column, save_gif, save_strip
@@ -149,8 +150,7 @@ class Refiner:
         if self.typical is not None:
             explained = float(refinement.recall_distance[row]) <= self.typical
         moved = np.linalg.norm(points[-1] - points[0], axis=-1)
-        inside = ((points >= -0.5) & (points < [frame.width - 0.5, frame.height - 0.5])).all(-1)
-        refined = Refined(points, sure, used, visible & inside, moved, explained, whole)
+        refined = Refined(points, sure, used, visible & frame.inside(points), moved, explained, whole)
         problem = f"not finite at iteration {failed}; the pose before it is kept" if failed > 0 else None
         return Pose(index, frame.width, frame.height, points[-1], sure[-1], problem, refined)
 

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from ppl_cli.data.images import image_names, list_names, natural_order, note_others
+from ppl_cli.data.names import image_names, list_names, natural_order, note_others
 from ppl_cli.errors import UsageError
 from ppl_cli.inference.inputs import gather_inputs
 
