@@ -24,7 +24,7 @@ def on_screen(text: str) -> str:
 
 
 def printable(text: str, most: int = 80) -> str:
-    """What a file may hold, shortened to `most` characters; `?` for what does not print. It imports nothing, not even a codec."""
+    """What a file may hold, in at most `most` characters, `?` for what does not print. It imports nothing, not even a codec."""
     shown = "".join(c if c.isprintable() else "?" for c in text[: most + 1])
     return shown if len(shown) <= most else f"{shown[:most]}..."
 
