@@ -10,7 +10,8 @@ from ppl_cli.config.loading import to_yaml
 from ppl_cli.config.sections import Config
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.device import Compute
-from ppl_cli.drawing.samples import sample_sheet, save_sheet
+from ppl_cli.drawing.samples import sample_sheet
+from ppl_cli.drawing.save import save_png
 from ppl_cli.errors import PPLError
 from ppl_cli.files import replacing
 from ppl_cli.model.core import PosePriorLearner
@@ -68,7 +69,7 @@ def check_weights(model: PosePriorLearner, step: int) -> None:
 def draw_samples(folder: Path, model: PosePriorLearner, config: Config, shown: Batch, step: int) -> None:
     with torch.compiler.set_stance("force_eager"):
         sheet = sample_sheet(model, shown.images, shown.references)
-    save_sheet(folder / "samples" / f"step-{step:06d}.png", sheet)
+    save_png(folder / "samples" / f"step-{step:06d}.png", sheet)
     save_prior(folder / "samples" / f"prior-{step:06d}.json", prior_of(model, config))
 
 
