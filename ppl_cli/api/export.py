@@ -1,131 +1,153 @@
-"""A whole `ppl export-prior`: prior, prototypes, pictures, page, skeletons for other tools."""
+"""The learned prior for people and other programs: files, pictures, a page, skeletons."""
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ppl_cli.checkpoints.model_file import Checkpoint, load_model
+from ppl_cli.api.models import Model, choose_place, open_checkpoint
+from ppl_cli.checkpoints.model_file import Checkpoint
 from ppl_cli.data.datasets import list_part
 from ppl_cli.data.images import decode
-from ppl_cli.device import choose_compute
 from ppl_cli.drawing.page import save_page
-from ppl_cli.drawing.prior import (
-    bank_sheet,
-    prototype_sheet,
-    save_evolution,
-    save_links,
-    save_png,
-    save_svg,
-    skeleton_picture,
-)
+from ppl_cli.drawing.prior import bank_sheet, prototype_sheet, save_evolution, save_links, save_svg, skeleton_picture
+from ppl_cli.drawing.save import save_png
 from ppl_cli.errors import PPLError, UsageError
-from ppl_cli.files import make_folder
-from ppl_cli.inference.estimate import Decoded, Estimator, decode_square
+from ppl_cli.files import find_earlier, make_folder
+from ppl_cli.inference.estimate import Estimator, decode_square
 from ppl_cli.inference.inputs import gather_inputs
-from ppl_cli.inference.prototypes import Recalled, build_prior, decode_tokens, recall_images, swapped
+from ppl_cli.inference.recall import recall_images
 from ppl_cli.prior.prior import Prior, load_prior, save_npz, save_prior
+from ppl_cli.prior.prototypes import Recalled, decode_tokens, full_prior, swap_vectors
 from ppl_cli.prior.skeletons import FILES as SKELETONS
 from ppl_cli.prior.skeletons import save_skeletons
-from ppl_cli.text import in_utf8
+from ppl_cli.runtime import Runtime
+from ppl_cli.text import counted, in_utf8
 
 FILES = ("prior.json", "prior.npz", "prior.html", "skeleton.png", "skeleton.svg", "links.png", "prototypes.png", "banks.png")
 FILES += ("evolution.gif", *SKELETONS.values())
 BATCH = 32
+SMALLEST = 256  # pixels of the squares that are shown
 
 
-def run_export(
-    source: str,
-    out: Path,
-    data: Path | None,
-    count: int,
-    formats: list[str],
-    overwrite: bool,
-    device: str,
-    precision: str,
-    say: Callable[[str], None],
-) -> None:
-    taken = [name for name in FILES if (out / name).exists()]
-    if taken and not overwrite:
-        raise UsageError(f"{out} already holds {taken[0]}: choose another --out, or add --overwrite")
-    compute = choose_compute(device, precision)
-    checkpoint = load_model(source)
+@dataclass(frozen=True)
+class Exported:
+    """What `export_prior` wrote."""
+
+    prior: Prior
+    folder: Path
+
+    @property
+    def page(self) -> Path:
+        """The prior to look at in a browser."""
+        return self.folder / "prior.html"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The images that prototypes are counted over."""
+
+    names: list[str]
+    open_image: Callable[[int], Image.Image]  # RGB; UnreadableImageError
+    resize: str  # how the model's images come to their square
+
+    def decode(self, index: int, size: int):
+        return decode_square(self.open_image, index, size, self.resize)
+
+
+def export_prior(
+    model: Model,
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    prototypes: int = 9,
+    formats: tuple[str, ...] = ("coco",),
+    overwrite: bool = False,
+    device: str | Runtime = "auto",
+) -> Exported:
+    """Write the prior that a model has learned into the folder `out`; returns it with all that was written.
+
+    `model`: a Predictor, a run folder, a model.safetensors, or a .pth of the original implementation. `data`: images, a
+    file or a folder, that the `prototypes` most typical poses are counted over; by default the training poses that the
+    model file remembers. `formats` of the skeleton for other tools: coco, sleap, deeplabcut. UsageError if the folder
+    holds a prior already (`overwrite` replaces it) or an argument is wrong; PPLError if no image can be read.
+    """
+    out = Path(out)
+    if unknown := [form for form in formats if form not in SKELETONS]:
+        raise UsageError(f"--format {unknown[0]}: expected any of {', '.join(SKELETONS)}")
+    earlier = find_earlier(out, FILES, overwrite)
+    runtime, compute = choose_place([model], device)
+    checkpoint = open_checkpoint(model)
     estimator = Estimator(checkpoint.model, compute)
-    open_image = None
-    if data is not None or checkpoint.config.data.kind == "figures":
-        names, open_image = images_of(data, out, checkpoint)
+    pictures = find_pictures(data, out, checkpoint)
     make_folder(out)
-    for name in taken:
+    for name in earlier:
         (out / name).unlink()
-    say(compute.reason)
+    runtime.say(compute.reason)
 
-    recalled = known_or_recalled(estimator, checkpoint, names if open_image else None, open_image, say)
-    prior = build_prior(estimator, recalled, count, checkpoint.config.prior.names)
+    recalled = recall_pictures(estimator, pictures, runtime) if pictures else remembered(checkpoint, runtime)
+    prior = full_prior(estimator.model, recalled, prototypes, checkpoint.config.prior.names)
     save_prior(out / "prior.json", prior)
     save_npz(out / "prior.npz", prior)
     save_skeletons(out, prior, formats)
-    squares = nearest_squares(prior, checkpoint, names, open_image) if open_image else [None] * len(prior.prototypes)
-    draw(out, prior, estimator, squares, checkpoint, history_of(checkpoint.path.parent, say))
-    print(f"prior of {len(prior.names)} keypoints, {len(prior.prototypes)} prototypes: {out}; open {out / 'prior.html'}")
+    squares = nearest_squares(prior, pictures, checkpoint.config.model.image_size)
+    draw(out, prior, squares, checkpoint)
+    history = read_history(checkpoint.path.parent, runtime)
+    if len(history) > 1:
+        save_evolution(out / "evolution.gif", history)
+    return Exported(prior, out)
 
 
-def images_of(data: Path | None, out: Path, checkpoint: Checkpoint) -> tuple[list[str], Callable[[int], Image.Image]]:
-    """Names and opener of the images that prototypes are counted over."""
-    if data is None:  # drawn figures are always at hand
-        listing = list_part(checkpoint.config.data, "fit", checkpoint.config.seed, checkpoint.config.model.image_size)
-        return listing.names, listing.open_image
-    inputs = gather_inputs([data], out)
-    return [in_utf8(name) for name in inputs.paths.names], lambda index: decode(inputs.paths[index])
+def find_pictures(data: str | Path | None, out: Path, checkpoint: Checkpoint) -> Pictures | None:
+    """Those of `data`, else drawn figures, which are always at hand, if the model learned from them."""
+    config = checkpoint.config
+    if data is not None:
+        inputs = gather_inputs([Path(data)], out)
+        names = [in_utf8(name) for name in inputs.paths.names]
+        return Pictures(names, lambda index: decode(inputs.paths[index]), config.data.resize)
+    if config.data.kind != "figures":
+        return None
+    listing = list_part(config.data, "fit", config.seed, config.model.image_size)
+    return Pictures(listing.names, listing.open_image, config.data.resize)
 
 
-def known_or_recalled(
-    estimator: Estimator,
-    checkpoint: Checkpoint,
-    names: list[str] | None,
-    open_image: Callable[[int], Image.Image] | None,
-    say: Callable[[str], None],
-) -> Recalled:
-    """Poses of the images given, else those of training that the model file remembers."""
-    if open_image is not None:
-        config = checkpoint.config
+def recall_pictures(estimator: Estimator, pictures: Pictures, runtime: Runtime) -> Recalled:
+    size = estimator.model.sizes.image_size
+    recalled, problems = recall_images(estimator, lambda index: pictures.decode(index, size), pictures.names, BATCH)
+    if not len(recalled.tokens):
+        raise PPLError(f"none of the {counted(len(pictures.names), 'image')} can be read; the first: {problems[0]}")
+    if problems:
+        left_out = "cannot be read and is left out" if len(problems) == 1 else "cannot be read and are left out; the first"
+        runtime.say(f"note: {counted(len(problems), 'image')} {left_out}: {problems[0]}")
+    return recalled
 
-        def decode_one(index: int) -> Decoded:
-            return decode_square(open_image, index, config.model.image_size, config.data.resize)
 
-        recalled, problems = recall_images(estimator, decode_one, names, BATCH)
-        if not len(recalled.tokens):
-            raise PPLError(f"none of the {len(names)} images can be read; the first: {problems[0]}")
-        if problems:
-            say(f"note: {len(problems)} images cannot be read and are left out; the first: {problems[0]}")
-        return recalled
+def remembered(checkpoint: Checkpoint, runtime: Runtime) -> Recalled:
+    """The training poses that the model file remembers, or none."""
     if checkpoint.known is None:
-        say("note: this model file does not remember training poses, so there are no prototypes; give images with --data")
+        runtime.say(
+            "note: this model file does not remember training poses, so there are no prototypes; give images with --data"
+        )
         return Recalled(np.zeros((0, checkpoint.model.sizes.banks), int), np.zeros((0, 0, 2)))
     tokens = checkpoint.known.tokens.numpy().astype(int)
-    say(f"prototypes of {len(tokens)} training poses that the model file remembers; --data DIR counts over more, with images")
-    return Recalled(tokens, decode_tokens(estimator, tokens))
+    poses = counted(len(tokens), "training pose")
+    runtime.say(f"prototypes of {poses} that the model file remembers; --data DIR counts over more, and shows images")
+    return Recalled(tokens, decode_tokens(checkpoint.model, tokens))
 
 
-def nearest_squares(
-    prior: Prior, checkpoint: Checkpoint, names: list[str], open_image: Callable[[int], Image.Image]
-) -> list[Image.Image]:
-    """The network's square of the image nearest to each prototype."""
-    config, number = checkpoint.config, {name: index for index, name in enumerate(names)}
-    size = max(config.model.image_size, 256)
-    found = [number[prototype.nearest_image] for prototype in prior.prototypes]
-    return [Image.fromarray(decode_square(open_image, index, size, config.data.resize).pixels) for index in found]
+def nearest_squares(prior: Prior, pictures: Pictures | None, size: int) -> list[Image.Image | None]:
+    """For each prototype the network's square of the image nearest to it."""
+    if pictures is None:
+        return [None] * len(prior.prototypes)
+    number = {name: index for index, name in enumerate(pictures.names)}
+    nearest = [number[prototype.nearest_image] for prototype in prior.prototypes]
+    return [Image.fromarray(pictures.decode(index, max(size, SMALLEST)).pixels) for index in nearest]
 
 
-def draw(
-    out: Path,
-    prior: Prior,
-    estimator: Estimator,
-    squares: list[Image.Image | None],
-    checkpoint: Checkpoint,
-    history: list[tuple[int, Prior]],
-) -> None:
+def draw(out: Path, prior: Prior, squares: list[Image.Image | None], checkpoint: Checkpoint) -> None:
     save_png(out / "skeleton.png", skeleton_picture(prior.points, prior.weights))
     save_svg(out / "skeleton.svg", prior)
     save_links(out / "links.png", prior)
@@ -134,13 +156,11 @@ def draw(
         save_png(out / "prototypes.png", prototype_sheet(prior, squares))
         usual = np.array([int(np.argmax(bank.use)) for bank in prior.banks])
         vectors = checkpoint.model.sizes.vectors
-        variants = [decode_tokens(estimator, swapped(usual, bank, vectors)) for bank in range(len(prior.banks))]
+        variants = [decode_tokens(checkpoint.model, swap_vectors(usual, bank, vectors)) for bank in range(len(prior.banks))]
         save_png(out / "banks.png", bank_sheet(prior, variants))
-    if len(history) > 1:
-        save_evolution(out / "evolution.gif", history)
 
 
-def history_of(run: Path, say: Callable[[str], None]) -> list[tuple[int, Prior]]:
+def read_history(run: Path, runtime: Runtime) -> list[tuple[int, Prior]]:
     """(step, prior) that training left in samples/, in order; what cannot be read is left out."""
     history = []
     for file in (run / "samples").glob("prior-*.json"):
@@ -149,5 +169,5 @@ def history_of(run: Path, say: Callable[[str], None]) -> list[tuple[int, Prior]]
             try:
                 history.append((int(number[1]), load_prior(file)))
             except UsageError as error:
-                say(f"note: left out of evolution.gif: {error}")
+                runtime.say(f"note: left out of evolution.gif: {error}")
     return sorted(history, key=lambda entry: entry[0])

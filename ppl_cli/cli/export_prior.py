@@ -1,4 +1,4 @@
-"""`ppl export-prior`: parse, call, print."""
+"""`ppl export-prior`: its options, and the line that it prints."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ppl_cli.cli.train import Device, say
+from ppl_cli.text import counted
 
 
 def export_prior(
@@ -13,7 +14,9 @@ def export_prior(
     out: Annotated[Path, typer.Option(help="Folder for the prior.")],
     data: Annotated[
         Path | None,
-        typer.Option(help="Images to count prototypes over, and to show beside them; by default what training left."),
+        typer.Option(
+            help="Images to count prototypes over and to show beside them; by default the poses remembered from training."
+        ),
     ] = None,
     prototypes: Annotated[int, typer.Option(min=0, max=200, help="How many typical poses.")] = 9,
     format_: Annotated[
@@ -24,8 +27,8 @@ def export_prior(
 ) -> None:
     """Hand over the learned prior: keypoints, links, typical poses, as files, pictures and a page.
 
-    prior.json is for people and for ppl train --init-prior, prior.npz for programs, prior.html to look around: the skeleton,
-    its links, the typical poses and blends between them.
+    prior.json is for people and for ppl train --init-prior, prior.npz for programs. prior.html is a page to look at in a
+    browser: the skeleton, its links, the typical poses and blends between them.
 
     Examples:
 
@@ -33,12 +36,13 @@ def export_prior(
 
       ppl export-prior runs/mine --out prior --format coco,sleap,deeplabcut
     """
-    from ppl_cli.errors import UsageError
+    from ppl_cli.api import export
+    from ppl_cli.runtime import Runtime
 
-    formats = list(dict.fromkeys(part.strip() for part in format_.split(",") if part.strip()))
-    if set(formats) - {"coco", "sleap", "deeplabcut"}:
-        raise UsageError(f"--format {format_}: write any of coco,sleap,deeplabcut, with commas between")
-
-    from ppl_cli.api.export import run_export
-
-    run_export(model, out, data, prototypes, formats, overwrite, device, "fp32", say)
+    formats = tuple(dict.fromkeys(part.strip() for part in format_.split(",") if part.strip()))
+    machine = Runtime(device, "fp32", say)
+    done = export.export_prior(
+        model, out, data=data, prototypes=prototypes, formats=formats, overwrite=overwrite, device=machine
+    )
+    counts = f"{counted(len(done.prior.names), 'keypoint')}, {counted(len(done.prior.prototypes), 'prototype')}"
+    print(f"prior of {counts}: {done.folder}; open {done.page}")

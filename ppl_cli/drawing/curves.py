@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ppl_cli.files import replacing
+from ppl_cli.drawing.save import save_png
 
 
 def save_curves(path: Path, rows: list[dict[str, float]]) -> None:
@@ -29,5 +29,4 @@ def save_curves(path: Path, rows: list[dict[str, float]]) -> None:
             axis.set_ylim(0, 1.1 * max([*values, 1e-9]))
     for axis in figure.axes[2:]:
         axis.set_xlabel("step")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    save_png(path, figure)

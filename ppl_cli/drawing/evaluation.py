@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ppl_cli.drawing.overlay import draw_smoothly
-from ppl_cli.files import replacing
+from ppl_cli.drawing.save import save_png
 
 TILE, GAP, CAPTION = 320, 8, 22
 TRUTH, MAPPED = (60, 220, 90), (255, 60, 170)
@@ -26,7 +26,7 @@ def save_distribution(path: Path, errors: dict[str, np.ndarray], baseline: np.nd
     axis.set(xlabel="error in % of the image side", ylabel="% of keypoints", xlim=(0, max(reach, 1e-6)), ylim=(0, 100))
     axis.grid(alpha=0.3)
     axis.legend(loc="lower right", fontsize=9)
-    save(path, figure)
+    save_png(path, figure)
 
 
 def cumulative(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -53,12 +53,7 @@ def save_sweep(path: Path, labels: list[str], values: np.ndarray, whole: float, 
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
     axes[0].set_ylabel(f"error ({unit})")
-    save(path, figure)
-
-
-def save(path: Path, figure) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    save_png(path, figure)
 
 
 def save_cases(path: Path, rows: list[tuple[str, list[tuple[Image.Image, np.ndarray, np.ndarray, str]]]]) -> None:
@@ -74,8 +69,7 @@ def save_cases(path: Path, rows: list[tuple[str, list[tuple[Image.Image, np.ndar
             left, top = GAP + column * (TILE + GAP), 34 + row * (TILE + CAPTION + GAP)
             draw.text((left, top), f"{title}: {caption}", fill=(20, 20, 20), font=font)
             sheet.paste(case(image, truth, mapped), (left, top + CAPTION))
-    with replacing(path) as temporary:
-        sheet.save(temporary, "PNG")
+    save_png(path, sheet)
 
 
 def case(image: Image.Image, truth: np.ndarray, mapped: np.ndarray) -> Image.Image:

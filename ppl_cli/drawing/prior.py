@@ -4,10 +4,12 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ppl_cli.data.frame import Frame
 from ppl_cli.drawing.overlay import draw_smoothly, keypoint_colours, overlay
+from ppl_cli.drawing.save import save_animation, save_png
+from ppl_cli.drawing.sheets import captioned, grid
 from ppl_cli.files import replacing
 from ppl_cli.prior.prior import Prior
 
@@ -21,11 +23,6 @@ def skeleton_picture(points: np.ndarray, weights: np.ndarray, side: int = SIDE, 
     ground = Image.new("RGB", (side, side), DARK)
     picture = overlay(ground, Frame(side, side, side).to_pixels(points), weights, labels)
     return picture if picture.width == side else picture.resize((side, side), Image.Resampling.LANCZOS)
-
-
-def save_png(path: Path, picture: Image.Image) -> None:
-    with replacing(path) as temporary:
-        picture.save(temporary, "PNG", optimize=True)
 
 
 def save_svg(path: Path, prior: Prior) -> None:
@@ -65,24 +62,11 @@ def save_links(path: Path, prior: Prior) -> None:
     axis.set_yticks(ticks, names, fontsize=8)
     axis.set_title("link weights", fontsize=10)
     figure.colorbar(shown, shrink=0.9)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    save_png(path, figure)
 
 
-def captioned(tile: Image.Image, text: str) -> Image.Image:
-    picture = Image.new("RGB", (tile.width, tile.height + CAPTION), "white")
-    picture.paste(tile, (0, CAPTION))
-    ImageDraw.Draw(picture).text((2, 3), text, fill=(20, 20, 20), font=ImageFont.load_default(size=13))
-    return picture
-
-
-def grid(tiles: list[Image.Image], columns: int) -> Image.Image:
-    width, height = tiles[0].size
-    rows = -(-len(tiles) // columns)
-    sheet = Image.new("RGB", (columns * (width + GAP) - GAP, rows * (height + GAP) - GAP), "white")
-    for number, tile in enumerate(tiles):
-        sheet.paste(tile, (number % columns * (width + GAP), number // columns * (height + GAP)))
-    return sheet
+def titled(tile: Image.Image, text: str) -> Image.Image:
+    return captioned(tile, text, CAPTION, (2, 3), 13)
 
 
 def prototype_sheet(prior: Prior, images: list[Image.Image | None]) -> Image.Image:
@@ -97,8 +81,8 @@ def prototype_sheet(prior: Prior, images: list[Image.Image | None]) -> Image.Ima
             square = image.resize((TILE, TILE), Image.Resampling.BICUBIC)
             drawn = overlay(square, Frame(TILE, TILE, TILE).to_pixels(points), prior.weights, labels=False)
             pair.paste(drawn.resize((TILE, TILE), Image.Resampling.LANCZOS), (TILE, 0))
-        tiles.append(captioned(pair, f"{number}: {100 * prototype.frequency:.0f} % of poses"))
-    return grid(tiles, 3)
+        tiles.append(titled(pair, f"{number}: {100 * prototype.frequency:.0f} % of poses"))
+    return grid(tiles, 3, GAP)
 
 
 def bank_sheet(prior: Prior, poses: list[np.ndarray]) -> Image.Image:
@@ -119,16 +103,12 @@ def bank_sheet(prior: Prior, poses: list[np.ndarray]) -> Image.Image:
                     layer.ellipse((x - 9, y - 9, x + 9, y + 9), fill=(*colour, 200))
 
         draw_smoothly(tile, paint)
-        tiles.append(captioned(tile, f"bank {number}: {bank.perplexity:.1f} vectors used"))
-    return grid(tiles, 4)
+        tiles.append(titled(tile, f"bank {number}: {bank.perplexity:.1f} vectors used"))
+    return grid(tiles, 4, GAP)
 
 
 def save_evolution(path: Path, history: list[tuple[int, Prior]]) -> None:
     """(step, prior) in order, as an animation."""
-    frames = []
-    for step, prior in history:
-        frame = captioned(skeleton_picture(prior.points, prior.weights, 320, labels=False), f"step {step}")
-        frames.append(frame.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
-    durations = [500] * (len(frames) - 1) + [2500]
-    with replacing(path) as temporary:
-        frames[0].save(temporary, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    pictures = [skeleton_picture(prior.points, prior.weights, 320, labels=False) for _, prior in history]
+    frames = [titled(picture, f"step {step}") for (step, _), picture in zip(history, pictures, strict=True)]
+    save_animation(path, frames, 500)

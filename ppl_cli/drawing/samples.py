@@ -3,15 +3,13 @@
 Rows, top to bottom: image with its pose; reference image; skeleton map; reconstruction. On the left the prior.
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from PIL import Image
 
 from ppl_cli.data.frame import Frame
 from ppl_cli.drawing.overlay import overlay
-from ppl_cli.files import replacing
+from ppl_cli.drawing.sheets import grid
 from ppl_cli.model.core import PosePriorLearner
 
 TILE = 160  # pixels of one picture
@@ -22,6 +20,11 @@ def to_image(pixels: torch.Tensor) -> Image.Image:
     """(3 or 1, H, W) in [-1, 1] -> RGB tile."""
     array = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).expand(3, -1, -1)
     return Image.fromarray(array.permute(1, 2, 0).cpu().numpy()).resize((TILE, TILE), Image.Resampling.BILINEAR)
+
+
+def map_image(skeleton_map: torch.Tensor, brightest: torch.Tensor) -> Image.Image:
+    """(1, H, W) -> tile, white where the map is as bright as `brightest`."""
+    return to_image(skeleton_map / brightest.clamp_min(1e-6) * 2 - 1)
 
 
 def posed(image: Image.Image, keypoints: torch.Tensor, links: np.ndarray) -> Image.Image:
@@ -42,20 +45,11 @@ def sample_sheet(model: PosePriorLearner, images: torch.Tensor, references: torc
     model.train(training)
 
     grey = Image.new("RGB", (TILE, TILE), (40, 40, 40))
-    brightest = output.skeleton_map.amax().clamp_min(1e-6)
-    columns = [[posed(grey, prior, links), to_image(prior_map / prior_map.amax().clamp_min(1e-6) * 2 - 1)]]
+    blank = Image.new("RGB", (TILE, TILE), "white")
+    brightest = output.skeleton_map.amax()
+    columns = [[posed(grey, prior, links), map_image(prior_map, prior_map.amax()), blank, blank]]
     for k in range(len(images)):
-        tile = to_image(images[k])
-        skeleton = to_image(output.skeleton_map[k] / brightest * 2 - 1)
-        pose = posed(tile, output.estimate.keypoints[k], links)
+        pose = posed(to_image(images[k]), output.estimate.keypoints[k], links)
+        skeleton = map_image(output.skeleton_map[k], brightest)
         columns.append([pose, to_image(references[k]), skeleton, to_image(output.reconstruction[k])])
-    sheet = Image.new("RGB", (len(columns) * (TILE + GAP) - GAP, 4 * (TILE + GAP) - GAP), "white")
-    for column, tiles in enumerate(columns):
-        for row, tile in enumerate(tiles):
-            sheet.paste(tile, (column * (TILE + GAP), row * (TILE + GAP)))
-    return sheet
-
-
-def save_sheet(path: Path, sheet: Image.Image) -> None:
-    with replacing(path) as temporary:
-        sheet.save(temporary, "PNG")
+    return grid([column[row] for row in range(4) for column in columns], len(columns), GAP)

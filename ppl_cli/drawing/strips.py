@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from ppl_cli.drawing.samples import GAP, TILE, posed, to_image
-from ppl_cli.files import replacing
+from ppl_cli.drawing.samples import GAP, TILE, map_image, posed, to_image
+from ppl_cli.drawing.save import save_animation, save_png
+from ppl_cli.drawing.sheets import captioned, grid
 
-CAPTION = 20
-SECONDS_A_FRAME = 0.9
+MILLISECONDS = 900  # of a frame
 
 
 @dataclass
@@ -24,27 +24,23 @@ class Column:
     skeleton: torch.Tensor | None = None  # (1, S, S); the last column has none
     reconstruction: torch.Tensor | None = None  # (3, S, S)
 
+    def drawn(self) -> list[Image.Image]:
+        """Skeleton map and reconstruction, or white."""
+        if self.skeleton is None:
+            return [Image.new("RGB", (TILE, TILE), "white")] * 2
+        return [map_image(self.skeleton, self.skeleton.amax()), to_image(self.reconstruction)]
 
-def column_picture(column: Column, number: int, links: np.ndarray) -> Image.Image:
-    tiles = [posed(to_image(column.image), column.keypoints, links)]
-    if column.skeleton is not None:
-        tiles.append(to_image(column.skeleton / column.skeleton.amax().clamp_min(1e-6) * 2 - 1))
-        tiles.append(to_image(column.reconstruction))
-    picture = Image.new("RGB", (TILE, CAPTION + 3 * (TILE + GAP) - GAP), "white")
-    title = "as it is" if number == 0 else f"iteration {number}"
-    ImageDraw.Draw(picture).text((4, 2), title, fill=(20, 20, 20), font=ImageFont.load_default(size=14))
-    for row, tile in enumerate(tiles):
-        picture.paste(tile, (0, CAPTION + row * (TILE + GAP)))
-    return picture
+
+def titled(picture: Image.Image, number: int) -> Image.Image:
+    return captioned(picture, "as it is" if number == 0 else f"iteration {number}", 20, (4, 2), 14)
 
 
 def save_strip(path: Path, columns: list[Column], links: np.ndarray) -> None:
-    pictures = [column_picture(column, number, links) for number, column in enumerate(columns)]
-    sheet = Image.new("RGB", (len(pictures) * (TILE + GAP) - GAP, pictures[0].height), "white")
-    for number, picture in enumerate(pictures):
-        sheet.paste(picture, (number * (TILE + GAP), 0))
-    with replacing(path) as temporary:
-        sheet.save(temporary, "PNG")
+    pictures = []
+    for number, column in enumerate(columns):
+        tiles = [posed(to_image(column.image), column.keypoints, links), *column.drawn()]
+        pictures.append(titled(grid(tiles, 1, GAP), number))
+    save_png(path, grid(pictures, len(pictures), GAP))
 
 
 def save_gif(path: Path, columns: list[Column], links: np.ndarray) -> None:
@@ -52,16 +48,6 @@ def save_gif(path: Path, columns: list[Column], links: np.ndarray) -> None:
     frames = []
     for number, column in enumerate(columns):
         drawn = column if column.skeleton is not None or number == 0 else columns[number - 1]
-        tiles = [posed(to_image(column.image), column.keypoints, links)]
-        if drawn.skeleton is not None:
-            tiles += [to_image(drawn.skeleton / drawn.skeleton.amax().clamp_min(1e-6) * 2 - 1), to_image(drawn.reconstruction)]
-        frame = Image.new("RGB", (3 * (TILE + GAP) - GAP, CAPTION + TILE), "white")
-        title = "as it is" if number == 0 else f"iteration {number}"
-        ImageDraw.Draw(frame).text((4, 2), title, fill=(20, 20, 20), font=ImageFont.load_default(size=14))
-        for place, tile in enumerate(tiles):
-            frame.paste(tile, (place * (TILE + GAP), CAPTION))
-        # Few colours of much grey: of the palettes that Pillow can make, this one keeps those of keypoints.
-        frames.append(frame.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
-    durations = [round(1000 * SECONDS_A_FRAME)] * (len(frames) - 1) + [2500]
-    with replacing(path) as temporary:
-        frames[0].save(temporary, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+        tiles = [posed(to_image(column.image), column.keypoints, links), *drawn.drawn()]
+        frames.append(titled(grid(tiles, 3, GAP), number))
+    save_animation(path, frames, MILLISECONDS)

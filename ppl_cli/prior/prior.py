@@ -1,6 +1,7 @@
-"""The prior as a file: keypoints, links, prototypical poses, memory banks. Nothing that needs this package to read.
+"""The pose prior: keypoints, links, prototypical poses and memory banks, in Python and as a file.
 
-`prior.json` (version 1; README has its schema) is for people and for `ppl train --init-prior`, `prior.npz` for programs.
+`prior.json` (version 1; docs/prior.md has its schema) is for people and for `ppl train --init-prior`, `prior.npz` for
+programs; neither needs this package to be read.
 """
 
 import json
@@ -18,8 +19,8 @@ from ppl_cli.text import FORMULA, in_one_line, printable
 FORMAT_VERSION = 1
 LARGEST_FILE = 64 << 20  # bytes
 COORDINATES = "(x, y) in [-1, 1]: centres of the first and last pixel of the square input"
-FAR = 3.0  # coordinates beyond it are no normalised ones
-HEAVIEST, FAINTEST = 1e4, 1e-5  # links; at or below the faintest they count as none
+FAR = 3.0  # coordinates beyond it cannot be normalised ones
+HEAVIEST, FAINTEST = 1e4, 1e-5  # links; those at or below the faintest count as no link
 SYMMETRY = 1e-5  # links may differ by so much from their mirror image: rounding
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=HEAVIEST)]
@@ -30,6 +31,8 @@ class Part(BaseModel):
 
 
 class Keypoint(Part):
+    """A name and its place (x, y) in [-1, 1]."""
+
     name: Annotated[str, Field(min_length=1, max_length=200)]
     x: float
     y: float
@@ -47,17 +50,22 @@ class Keypoint(Part):
     @classmethod
     def is_normalised(cls, value: float) -> float:
         if abs(value) > FAR:
-            raise ValueError(f"coordinates lie in [-1, 1], {value:g} looks like pixels")
+            raise ValueError(f"expected a coordinate in [-1, 1], got {value:g}: it looks like pixels")
         return value
 
 
 class Prototype(Part):
-    """A typical pose: share of the poses that are nearest to it, (x, y) of each keypoint, chosen vector of each bank."""
+    """A typical pose."""
 
-    frequency: Share
-    keypoints: list[tuple[float, float]]
-    tokens: list[int] = []
-    nearest_image: str | None = None
+    frequency: Share  # of all poses: those to which no other prototype is nearer
+    keypoints: list[tuple[float, float]]  # (x, y) in [-1, 1]
+    tokens: list[int] = []  # which vector of each bank it is stored as
+    nearest_image: str | None = None  # name of the image whose pose is nearest to it
+
+    @property
+    def points(self) -> np.ndarray:
+        """(N, 2): the keypoints as an array."""
+        return np.array(self.keypoints)
 
 
 class Bank(Part):
@@ -75,6 +83,13 @@ class Bank(Part):
 
 
 class Prior(Part):
+    """What a model has learned of the poses of its category. N keypoints.
+
+    As arrays: `points` (N, 2), (x, y) in [-1, 1], and `weights` (N, N) of the links. Beside them `names` of the keypoints,
+    `prototypes` (typical poses, the most frequent first) and `banks` (how the memory is used). `strong_links()` are the
+    pairs of keypoints that make up the skeleton. The fields are those of `prior.json`.
+    """
+
     format_version: Literal[1] = FORMAT_VERSION
     coordinates: str = COORDINATES
     keypoints: list[Keypoint] = Field(min_length=2, max_length=128)
@@ -105,9 +120,9 @@ class Prior(Part):
 
     @classmethod
     def of(cls, keypoints: np.ndarray, links: np.ndarray, names: list[str] | None = None, **more) -> "Prior":
-        """keypoints (N, 2) (x, y) in [-1, 1]; links (N, N) symmetric, >= 0, zero on the diagonal; names, else k0, k1, ...
+        """From arrays: keypoints (N, 2), (x, y) in [-1, 1]; links (N, N), symmetric, >= 0, zero on the diagonal.
 
-        PPLError if a model gives what is no prior.
+        `names` of the keypoints, else k0, k1, ... PPLError if the values cannot be those of a prior.
         """
         names = names or [f"k{i}" for i in range(len(keypoints))]
         places = np.asarray(keypoints, float).tolist()
@@ -115,11 +130,12 @@ class Prior(Part):
         try:
             return cls(keypoints=named, links=np.asarray(links, float).tolist(), **more)
         except ValidationError as error:
-            raise PPLError(f"the model's prior is none: {first_problem(error)}; it is damaged or its training failed") from None
+            problem = first_problem(error)
+            raise PPLError(f"the model has no valid prior: {problem}; its training failed or the file is damaged") from None
 
     @property
     def points(self) -> np.ndarray:
-        """(N, 2)."""
+        """(N, 2): (x, y) of the keypoints in [-1, 1]."""
         return np.array([(keypoint.x, keypoint.y) for keypoint in self.keypoints])
 
     @property
@@ -128,7 +144,7 @@ class Prior(Part):
 
     @property
     def weights(self) -> np.ndarray:
-        """(N, N)."""
+        """(N, N): how strongly keypoints are linked, symmetric, >= 0, zero on the diagonal."""
         return np.array(self.links)
 
     def strong_links(self, share: float = 0.5) -> list[tuple[int, int]]:
@@ -158,7 +174,7 @@ def to_text(content: dict) -> str:
 
 
 def load_prior(path: Path) -> Prior:
-    """UsageError names the file, the place in it and what is wrong."""
+    """The prior of a `prior.json`. UsageError names the file, the place in it and what is wrong."""
     try:
         content = json.loads(read_limited(path, LARGEST_FILE).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:

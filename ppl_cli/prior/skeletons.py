@@ -1,6 +1,7 @@
 """The skeleton in the forms that other tools read: COCO category, SLEAP, DeepLabCut. Links: the strong ones."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
@@ -52,7 +53,7 @@ def deeplabcut_skeleton(prior: Prior) -> str:
 WRITERS = {"coco": coco_categories, "sleap": sleap_skeleton, "deeplabcut": deeplabcut_skeleton}
 
 
-def save_skeletons(folder: Path, prior: Prior, formats: list[str]) -> None:
+def save_skeletons(folder: Path, prior: Prior, formats: Iterable[str]) -> None:
     for form in formats:
         with replacing(folder / FILES[form]) as temporary:
             temporary.write_text(WRITERS[form](prior), encoding="utf-8")

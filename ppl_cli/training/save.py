@@ -11,11 +11,13 @@ from ppl_cli.config.loading import to_yaml
 from ppl_cli.config.sections import Config
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.device import Compute
-from ppl_cli.drawing.samples import sample_sheet, save_sheet
+from ppl_cli.drawing.samples import sample_sheet
+from ppl_cli.drawing.save import save_png
 from ppl_cli.errors import PPLError
 from ppl_cli.files import replacing
 from ppl_cli.model.core import PosePriorLearner
-from ppl_cli.prior.prior import Prior, save_prior
+from ppl_cli.prior.prior import save_prior
+from ppl_cli.prior.prototypes import learned_prior
 from ppl_cli.training.averaging import Average
 from ppl_cli.training.batches import Batch, to_unit
 from ppl_cli.training.progress import LOWER_RATE, Progress
@@ -39,7 +41,7 @@ def save(
     save_training(folder / "training.pt", average.trained, optimiser, step, window, images.names, average.state())
     write_skipped(folder, images.skipped)
     save_model(folder / "model.safetensors", average.model, config, step, known_poses(average.model, images))
-    save_prior(folder / "prior.json", prior_of(average.model, config))
+    save_prior(folder / "prior.json", learned_prior(average.model, config.prior.names))
 
 
 @torch.no_grad()
@@ -69,13 +71,8 @@ def check_weights(model: PosePriorLearner, step: int) -> None:
 def draw_samples(folder: Path, model: PosePriorLearner, config: Config, shown: Batch, step: int) -> None:
     with torch.compiler.set_stance("force_eager"):
         sheet = sample_sheet(model, shown.images, shown.references)
-    save_sheet(folder / "samples" / f"step-{step:06d}.png", sheet)
-    save_prior(folder / "samples" / f"prior-{step:06d}.json", prior_of(model, config))
-
-
-def prior_of(model: PosePriorLearner, config: Config) -> Prior:
-    links = model.link_weights().detach().cpu().numpy()
-    return Prior.of(model.distil_prior().cpu().numpy(), links, config.prior.names)
+    save_png(folder / "samples" / f"step-{step:06d}.png", sheet)
+    save_prior(folder / "samples" / f"prior-{step:06d}.json", learned_prior(model, config.prior.names))
 
 
 def write_config(path: Path, config: Config, compute: Compute) -> None:

@@ -1,16 +1,15 @@
 """What the memory holds, in terms of poses: prototypes with their frequency, and what each bank moves.
 
-A pose is stored as one vector of every bank. Prototypes are medoids of the poses that training images (or those of
-`--data`) are recalled as, so each is a pose that the memory really produces.
+A pose is stored as one vector of every bank. Prototypes are medoids of the poses that images are recalled as, so each is
+a pose that the memory really produces.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from ppl_cli.inference.estimate import Decoded, Estimator, decode_ahead, stack_squares
+from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.prior.prior import Bank, Prior, Prototype
 
 MOST = 1000  # poses that prototypes are chosen among
@@ -19,8 +18,10 @@ ROUNDS = 50
 
 @dataclass
 class Recalled:
-    """Poses as the memory knows them: tokens (M, banks), keypoints (M, N, 2); of images also their names and what was
-    found in them, (M, N, 2)."""
+    """Poses as the memory knows them: tokens (M, banks), which vector of each bank, and keypoints (M, N, 2), normalised.
+
+    Poses of images also have the images' names, and in `found` (M, N, 2) the keypoints that were found in them.
+    """
 
     tokens: np.ndarray
     keypoints: np.ndarray
@@ -29,46 +30,32 @@ class Recalled:
 
 
 @torch.inference_mode()
-def decode_tokens(estimator: Estimator, tokens: np.ndarray) -> np.ndarray:
-    """(M, banks) -> (M, N, 2): the pose that these vectors stand for."""
-    memory = estimator.model.memory
+def decode_tokens(model: PosePriorLearner, tokens: np.ndarray) -> np.ndarray:
+    """(M, banks) -> (M, N, 2), normalised: the pose that these vectors stand for."""
+    memory = model.memory
     chosen = torch.as_tensor(tokens, dtype=torch.long, device=memory.vectors.device)
     return memory.decode(memory.vectors[torch.arange(chosen.shape[1]), chosen]).float().cpu().numpy().astype(np.float64)
 
 
-@torch.inference_mode()
-def recall_images(
-    estimator: Estimator, decode_one: Callable[[int], Decoded], names: Sequence[str], batch: int
-) -> tuple[Recalled, list[str]]:
-    """Recalled poses of images, and what could not be read (name: reason)."""
-    tokens, found, kept, problems, first = [], [], [], [], 0
-    for held in decode_ahead(decode_one, range(len(names)), batch):
-        readable = [row for row, decoded in enumerate(held) if decoded.frame is not None]
-        problems += [f"{names[first + row]}: {held[row].problem}" for row in range(len(held)) if row not in set(readable)]
-        if readable:
-            squares = stack_squares([held[row] for row in readable], estimator.model.sizes.image_size)
-            keypoints = estimator.estimate(estimator.to_images(squares)).keypoints.float()
-            tokens.append(estimator.model.recall(keypoints).indices.cpu().numpy())
-            found.append(keypoints.cpu().numpy())
-            kept += [names[first + row] for row in readable]
-        first += len(held)
-    stacked = np.concatenate(tokens) if tokens else np.zeros((0, estimator.model.sizes.banks), int)
-    poses = np.concatenate(found) if found else np.zeros((0, estimator.model.sizes.keypoints, 2))
-    return Recalled(stacked, decode_tokens(estimator, stacked), kept, poses), problems
+@torch.no_grad()
+def learned_prior(model: PosePriorLearner, names: list[str] | None = None, **more) -> Prior:
+    """Keypoints and links as the model has learned them; `names` where a given prior has them, else k0, k1, ...
+
+    PPLError if they are not finite: training failed, or the file is damaged.
+    """
+    return Prior.of(model.distil_prior().cpu().numpy(), model.link_weights().cpu().numpy(), names, **more)
 
 
-def build_prior(estimator: Estimator, recalled: Recalled, count: int, names: list[str] | None = None) -> Prior:
+def full_prior(model: PosePriorLearner, recalled: Recalled, count: int, names: list[str] | None = None) -> Prior:
     """Keypoints, links, `count` prototypes (fewer where the memory knows fewer poses) and banks."""
-    weights = estimator.model.link_weights().detach().cpu().numpy()
-    prototypes = choose_prototypes(recalled, count)
-    banks = describe_banks(estimator, recalled.tokens)
-    return Prior.of(estimator.prior.cpu().numpy(), weights, names, prototypes=prototypes, banks=banks)
+    prototypes, banks = choose_prototypes(recalled, count), describe_banks(model, recalled.tokens)
+    return learned_prior(model, names, prototypes=prototypes, banks=banks)
 
 
 def choose_prototypes(recalled: Recalled, count: int) -> list[Prototype]:
     """Most frequent first."""
     among = np.unique(np.linspace(0, max(len(recalled.tokens) - 1, 0), min(len(recalled.tokens), MOST)).round().astype(int))
-    if not len(recalled.tokens) or not count:
+    if not len(recalled.tokens) or count < 1:
         return []
     poses = recalled.keypoints[among]
     medoids, nearest = k_medoids(pose_distances(poses, poses), count)
@@ -123,25 +110,25 @@ def k_medoids(distances: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray
     return current, distances[current].argmin(0)
 
 
-def describe_banks(estimator: Estimator, tokens: np.ndarray) -> list[Bank]:
+def describe_banks(model: PosePriorLearner, tokens: np.ndarray) -> list[Bank]:
     """For each bank how its vectors are used, and how far swapping them moves each keypoint of the usual pose.
 
     The usual pose has each bank's most used vector. Movements are weighted by use, so what is never chosen counts nothing.
     """
     if not len(tokens):
         return []
-    vectors = estimator.model.sizes.vectors
+    vectors = model.sizes.vectors
     use = np.stack([np.bincount(bank, minlength=vectors) for bank in tokens.T]) / len(tokens)
     usual = use.argmax(1)
-    base = decode_tokens(estimator, usual[None])[0]
+    base = decode_tokens(model, usual[None])[0]
     banks = []
     for number, shares in enumerate(use):
-        moved = np.linalg.norm(decode_tokens(estimator, swapped(usual, number, vectors)) - base, axis=-1)
+        moved = np.linalg.norm(decode_tokens(model, swap_vectors(usual, number, vectors)) - base, axis=-1)
         banks.append(Bank.of(shares, shares @ moved))
     return banks
 
 
-def swapped(usual: np.ndarray, bank: int, vectors: int) -> np.ndarray:
+def swap_vectors(usual: np.ndarray, bank: int, vectors: int) -> np.ndarray:
     """(vectors, banks): the usual tokens with each vector of one bank in turn."""
     tokens = np.repeat(usual[None], vectors, 0)
     tokens[:, bank] = np.arange(vectors)

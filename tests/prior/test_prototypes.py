@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ppl_cli.device import choose_compute
-from ppl_cli.inference.estimate import Estimator
-from ppl_cli.inference.prototypes import (
+from ppl_cli.prior.prototypes import (
     Recalled,
     choose_prototypes,
     decode_tokens,
@@ -56,23 +54,23 @@ def test_frequencies_count_the_nearest_poses_most_frequent_first():
 
 
 @pytest.fixture
-def estimator(tiny):
-    return Estimator(lively_model(tiny), choose_compute("cpu", "fp32"))
+def model(tiny):
+    return lively_model(tiny)
 
 
-def test_tokens_decode_to_what_recall_gives(estimator):
+def test_tokens_decode_to_what_recall_gives(model):
     keypoints = torch.randn(6, 5, 2)
     with torch.no_grad():
-        recall = estimator.model.recall(keypoints)
-    assert np.allclose(decode_tokens(estimator, recall.indices.numpy()), recall.keypoints.numpy(), atol=1e-5)
+        recall = model.recall(keypoints)
+    assert np.allclose(decode_tokens(model, recall.indices.numpy()), recall.keypoints.numpy(), atol=1e-5)
 
 
-def test_banks_say_how_they_are_used_and_what_they_move(estimator):
+def test_banks_say_how_they_are_used_and_what_they_move(model):
     tokens = np.array([[0, 2, 1]] * 6 + [[0, 3, 1]] * 2)  # only bank 1 uses two vectors
-    banks = describe_banks(estimator, tokens)
+    banks = describe_banks(model, tokens)
     assert banks[1].use == [0, 0, 0.75, 0.25]
     assert [bank.perplexity for bank in banks][::2] == [1, 1]
     assert max(banks[0].moves) < 1e-5
-    poses = decode_tokens(estimator, np.array([[0, 2, 1], [0, 3, 1]]))
+    poses = decode_tokens(model, np.array([[0, 2, 1], [0, 3, 1]]))
     assert np.allclose(banks[1].moves, 0.25 * np.linalg.norm(poses[1] - poses[0], axis=-1), atol=1e-6)
     assert max(banks[1].moves) > 1e-3
