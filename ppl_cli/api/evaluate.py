@@ -1,167 +1,121 @@
-"""A whole `ppl eval`: models, data, protocols, occlusion, report and pictures."""
+"""Models measured on annotated images: the numbers, and where asked for a report with pictures."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from ppl_cli.checkpoints.model_file import Checkpoint, load_model
-from ppl_cli.config.sections import Config, DataConfig
-from ppl_cli.data.datasets import list_part
+from ppl_cli.api.models import Model, choose_place, open_checkpoint
+from ppl_cli.checkpoints.model_file import Checkpoint
+from ppl_cli.config.sections import Config
 from ppl_cli.data.listing import Listing
-from ppl_cli.data.occlusion import Occlusion, parse_occlusions
-from ppl_cli.device import Compute, batch_that_fits, choose_compute
-from ppl_cli.distributed import ALONE, World, processes
+from ppl_cli.data.occlusion import parse_occlusions
+from ppl_cli.device import Compute, batch_that_fits
+from ppl_cli.distributed import processes
 from ppl_cli.drawing.evaluation import save_cases, save_distribution, save_sweep
 from ppl_cli.errors import UsageError
-from ppl_cli.evaluation.collect import Reader, collect, collect_occluded
-from ppl_cli.evaluation.protocol_options import Choices, choose_protocols, evaluation_data
+from ppl_cli.evaluation.annotated_data import AnnotatedData, choose_data
+from ppl_cli.evaluation.judge import HiddenPatches, Judge
+from ppl_cli.evaluation.protocol_options import ProtocolOptions, choose_protocols
 from ppl_cli.evaluation.protocols import Regression, Sample
-from ppl_cli.evaluation.report import ModelReport, Protocol, Report, Result, Sweep, labels, to_json
-from ppl_cli.files import make_folder, replacing
-from ppl_cli.inference.estimate import Estimator
-from ppl_cli.inference.refine import Options
+from ppl_cli.evaluation.report import Protocol, Report, Result, note_worse
+from ppl_cli.files import find_earlier, make_folder, replacing
 from ppl_cli.model.core import PosePriorLearner
+from ppl_cli.runtime import Output, Runtime
 
 FILES = ("eval.json", "distribution.png", "cases.png", "occlusion.png")
 CASES = 3  # images in each row of cases.png
 
 
-def run_evaluation(
-    sources: list[str],
-    data: Path | None,
-    out: Path | None,
-    choices: Choices,
-    say: Callable[[str], None],
-    kind: str | None = None,
-    fit: str | None = None,
-    test: str | None = None,
-    occlusions: list[str] | None = None,
-    refinement: Options = Options(),  # noqa: B008 (it is frozen)
-    seed: int = 0,
-    batch: int = 32,
-    overwrite: bool = False,
-    strict: bool = False,
-    device: str = "auto",
-    precision: str = "fp32",
-) -> tuple[Report, Path]:
-    """The report, and the folder that it was written to."""
-    compute = choose_compute(device, precision)
-    levels = parse_occlusions(occlusions or [])
-    checkpoints = [load_model(source) for source in sources]
-    chosen = evaluation_data(checkpoints[0].config, data, kind, fit, test)
-    protocols = choose_protocols(chosen.kind, choices)
+def evaluate(
+    models: Model | list[Model],
+    data: str | Path | AnnotatedData | None = None,
+    *,
+    protocol: str | ProtocolOptions | None = None,
+    occlusion: str | list[str] | HiddenPatches | None = None,
+    output: str | Path | Output | None = None,
+    device: str | Runtime = "auto",
+) -> Report:
+    """Measure the keypoints that models find against annotated ones; the numbers are those of `ppl eval`.
+
+    `models`: a Predictor, a run folder, a model.safetensors, a .pth of the original implementation, or several of them.
+    `data`: the annotated images, by default those that the first model was trained on; AnnotatedData names their kind and
+    files. `protocol`: any of regression, ridge, h36m, cub, taichi, pck, matching, mean_pose, with commas between, by
+    default the usual ones for the data; ProtocolOptions has their options. `occlusion`: also measure on images with hidden
+    patches, such as "random=0.1,0.2" or "center=4"; HiddenPatches says how poses are then refined. `output`: folder for
+    eval.json and pictures; without it nothing is written, and with Output() it gets a name of its own (eval-1, ...).
+    `device`: a name or a Runtime; fp32 unless that says otherwise. Predictors stay on the device where they are.
+
+    UsageError if an argument, a file or the data is wrong; PPLError if no image can be read or memory runs out.
+    """
+    models = models if isinstance(models, list | tuple) else [models]
+    if not models:
+        raise UsageError("which model? give a run folder of ppl train")
+    wanted = data if isinstance(data, AnnotatedData) else AnnotatedData(data)
+    options = protocol if isinstance(protocol, ProtocolOptions) else ProtocolOptions(protocol)
+    hidden = occlusion if isinstance(occlusion, HiddenPatches) else hide_patches(occlusion or [])
+    runtime, compute = choose_place(models, device)
+    checkpoints = [open_checkpoint(model) for model in models]
+    chosen = choose_data(checkpoints[0].config, wanted)
+    protocols = choose_protocols(chosen.kind, options)
+    names = [name_model(model) for model in models]
     with processes(compute) as world:
-        folder = world.from_leader(choose_folder(out, sources, overwrite) if world.leader else Path())
-        say(f"{compute.reason}; data {chosen.kind}" + (f" in {chosen.path}" if chosen.path else ""))
-        seeds = checkpoints[0].config.seed
-        judges = [Judge(checkpoint, chosen, compute, batch, strict, seeds, world) for checkpoint in checkpoints]
-        report, cases = judge_all(judges, sources, protocols, levels, refinement, seed, folder)
-        report.notes += differing_units(checkpoints)
+        folder = world.from_leader(choose_folder(output, names) if world.leader and output is not None else None)
+        runtime.say(f"{compute.reason}; data {chosen.kind}" + (f" in {chosen.path}" if chosen.path else ""))
+        seed = checkpoints[0].config.seed
+        judges = [Judge(one, chosen, compute, wanted.batch, wanted.strict, seed, world) for one in checkpoints]
+        for each in protocols:
+            each.check(judges[0].test)
+        if folder is not None:
+            make_folder(folder)  # what can fail cheaply comes before the network runs
+        report, sample = ask_judges(judges, names, protocols, hidden)
+        report.folder = folder
         if world.leader:
             for note in report.notes:
-                say(f"note: {note}")
-            write(folder, report, *cases)
-    return report, folder
+                runtime.say(f"note: {note}")
+            if folder is not None:
+                write_report(report, judges[0].test, sample)
+    return report
 
 
-def judge_all(
-    judges: list["Judge"],
-    sources: list[str],
-    protocols: list[Protocol],
-    levels: list[Occlusion],
-    refinement: Options,
-    seed: int,
-    folder: Path,
-) -> tuple[Report, tuple[Listing, Sample]]:
-    """The report, and the test images of the first model."""
-    for protocol in protocols:
-        protocol.check(judges[0].test)
-    make_folder(folder)  # what can fail cheaply comes before the network runs
+def hide_patches(occlusion: str | list[str]) -> HiddenPatches:
+    return HiddenPatches(tuple(parse_occlusions([occlusion] if isinstance(occlusion, str) else list(occlusion))))
 
-    report = Report({}, [], [])
-    cases, chosen = None, judges[0].data
-    for source, judge in zip(sources, judges, strict=True):
+
+def name_model(model: Model) -> str:
+    """A path as it was given; of a Predictor that of its run folder or file."""
+    if not hasattr(model, "checkpoint"):
+        return str(model)
+    path = model.checkpoint.path
+    return str(path.parent if path.name == "model.safetensors" else path)
+
+
+def ask_judges(
+    judges: list[Judge], names: list[str], protocols: list[Protocol], hidden: HiddenPatches
+) -> tuple[Report, Sample]:
+    """The report, and what the first model found on the test images."""
+    first = judges[0]
+    report = Report({}, first.test.keypoint_names, [])
+    samples = []
+    for name, judge in zip(names, judges, strict=True):
         with batch_that_fits(judge.batch):
-            model, samples = judge.report(source, protocols, levels, refinement, seed)
+            model, sample = judge.measure(name, protocols, hidden)
+        samples.append(sample)
         report.models.append(model)
         report.notes += [note for note in judge.notes if note not in report.notes]
-        if cases is None:
-            cases = (judge.test, samples)
-            report.keypoint_names = judge.test.keypoint_names
-            report.data = describe(chosen, judge, model, levels, refinement, seed)
-    return report, cases
-
-
-class Judge:
-    """One model on one data set. `seed` is that of drawn figures: the same ones for all models."""
-
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        data: DataConfig,
-        compute: Compute,
-        batch: int,
-        strict: bool,
-        seed: int,
-        world: World = ALONE,
-    ):
-        self.checkpoint, self.batch, self.strict, self.world = checkpoint, batch, strict, world
-        self.estimator = Estimator(checkpoint.model, compute)
-        config = checkpoint.config
-        # Images are brought to the square in the way that this model learned from.
-        self.data = data.model_copy(update={"resize": config.data.resize, "figures": config.data.figures})
-        self.size = config.model.image_size
-        self.fit = list_part(self.data, "fit", seed, self.size)
-        self.test = list_part(self.data, "test", seed, self.size)
-        overlap = check_splits(self.fit, self.test, str(data.path))
-        self.notes = list(dict.fromkeys([*self.fit.notes, *self.test.notes, *overlap]))
-
-    def reader(self, listing: Listing, title: str) -> Reader:
-        return Reader(listing, self.size, self.data.resize, self.batch, self.strict, title, self.world)
-
-    def report(
-        self, source: str, protocols: list[Protocol], levels: list[Occlusion], refinement: Options, seed: int
-    ) -> tuple[ModelReport, Sample]:
-        readers = self.reader(self.fit, "fit images"), self.reader(self.test, "test images")
-        fit, test = (collect(self.estimator, reader) for reader in readers)
-        for reader in readers:
-            self.notes += reader.notes
-        check_annotated(fit, test, str(self.data.path))
-        results = [measure(protocol, fit, test) for protocol in protocols]
-        for result in results:
-            self.notes += [f"{result.protocol.name}: {line}" for line in result.fitted.warnings]
-            if result.fitted.details.get("penalty_on_the_edge"):
-                self.notes.append(
-                    f"{result.protocol.name}: the smallest or largest penalty tried was chosen; if the images are frames of a "
-                    "video, neighbours are too alike for leave-one-out: try --penalty stretches"
-                )
-        model = ModelReport(source, self.checkpoint.step, fit.found.shape[1], results, len(fit), len(test), test.names)
-        if levels:
-            model.sweep = self.sweep(results[0], levels, refinement, seed)
-        return model, test
-
-    def sweep(self, result: Result, levels: list[Occlusion], refinement: Options, seed: int) -> Sweep:
-        """The protocol as fitted on whole images, applied to what is found on occluded ones."""
-        reader = self.reader(self.test, "occluded images")
-        rows = collect_occluded(self.estimator, reader, levels, refinement, seed)
-        values = [[result.protocol.score(result.fitted.predict(s.found), s).value for s in row] for row in rows]
-        return Sweep(levels, np.array(values), result.score.value)
+    measured = report.models[0]
+    report.data = {"kind": first.data.kind, "path": first.data.path, "fit": first.fit.source, "test": first.test.source}
+    report.data |= {"fit_images": measured.fit_images, "test_images": measured.test_images}
+    if hidden.levels:
+        report.data |= {"occlusion_seed": hidden.seed, "refinement": {"method": hidden.refinement.method}}
+    report.notes += differing_units([judge.checkpoint for judge in judges]) + note_worse(report)
+    return report, samples[0]
 
 
 def held_out(model: PosePriorLearner, config: Config, compute: Compute) -> Result:
     """A model trained on drawn figures, on figures that it has never seen."""
-    checkpoint = Checkpoint(model, config, 0, Path())
-    judge = Judge(checkpoint, config.data, compute, 100, False, config.seed)
-    return judge.report("", [Regression()], [], Options(), 0)[0].results[0]
-
-
-def measure(protocol: Protocol, fit: Sample, test: Sample) -> Result:
-    fitted = protocol.fit(fit, test)
-    score = protocol.score(fitted.predict(test.found), test)
-    baseline = protocol.score(fitted.mean_pose(test.found), test)
-    return Result(protocol, fitted, score, protocol.score(fitted.predict(fit.found), fit).value, baseline)
+    judge = Judge(Checkpoint(model, config, 0, Path()), config.data, compute, 100, False, config.seed)
+    return judge.measure("", [Regression()], HiddenPatches())[0].results[0]
 
 
 def differing_units(checkpoints: list[Checkpoint]) -> list[str]:
@@ -174,66 +128,30 @@ def differing_units(checkpoints: list[Checkpoint]) -> list[str]:
     ]
 
 
-def check_splits(fit: Listing, test: Listing, where: str) -> list[str]:
-    """A note where some images are both fitted and measured on; UsageError where all are, or keypoints differ."""
-    both = set(fit.names) & set(test.names)
-    drawn = fit.keypoint_names and fit.names[0] == "figure 0"  # figures of other seeds have the same names
-    if both and not drawn:
-        if len(both) == len(test):
-            raise UsageError(f"{where}: the test images are the fit images; name another file with --test")
-        return [f"{len(both)} of {len(test)} test images are fit images too: the error is too small"]
-    if fit.keypoint_names == test.keypoint_names:
-        return []
-    raise UsageError(
-        f"{where}: fit and test images are annotated with other keypoints: {', '.join(fit.keypoint_names)}; "
-        f"{', '.join(test.keypoint_names)}"
-    )
-
-
-def check_annotated(fit: Sample, test: Sample, where: str) -> None:
-    for sample, name in ((fit, "fit"), (test, "test")):
-        if not np.isfinite(sample.truth).all(-1).any():
-            raise UsageError(f"{where}: no keypoint of the {name} images is annotated")
-    fitted, measured = (np.isfinite(sample.truth).all(-1).any(0) for sample in (fit, test))
-    if not (fitted & measured).any():
-        raise UsageError(f"{where}: no keypoint is annotated both on fit and on test images")
-
-
-def describe(
-    data: DataConfig, judge: Judge, model: ModelReport, levels: list[Occlusion], refinement: Options, seed: int
-) -> dict[str, object]:
-    content: dict[str, object] = {"kind": data.kind, "path": data.path}
-    content |= {"fit": judge.fit.source, "test": judge.test.source}
-    content |= {"fit_images": model.fit_images, "test_images": model.test_images}
-    if levels:
-        content |= {"occlusion_seed": seed, "refinement": {"method": refinement.method, "pose": refinement.pose}}
-    return content
-
-
-def choose_folder(out: Path | None, sources: list[str], overwrite: bool) -> Path:
-    """`--out`, else eval-1, eval-2, ... in the run folder, or in runs/ for several models or a bare file."""
-    if out is None:
-        place = Path(sources[0]) if len(sources) == 1 and Path(sources[0]).is_dir() else Path("runs")
+def choose_folder(output: str | Path | Output, names: list[str]) -> Path:
+    """The one given, else eval-1, eval-2, ... in the run folder, or in runs/ for several models or a bare file."""
+    output = output if isinstance(output, Output) else Output(Path(output))
+    if output.folder is None:
+        place = Path(names[0]) if len(names) == 1 and Path(names[0]).is_dir() else Path("runs")
         number = 1
         while (place / f"eval-{number}").exists():
             number += 1
         return place / f"eval-{number}"
-    taken = [name for name in FILES if (out / name).exists()]
-    if taken and not overwrite:
-        raise UsageError(f"{out} already holds {taken[0]}: choose another --out, or add --overwrite")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file; --out must be a folder")
-    return out
+    find_earlier(output.folder, FILES, output.overwrite)
+    if output.folder.exists() and not output.folder.is_dir():
+        raise UsageError(f"{output.folder} is a file; --out must be a folder")
+    return output.folder
 
 
-def write(folder: Path, report: Report, listing: Listing, sample: Sample) -> None:
+def write_report(report: Report, listing: Listing, sample: Sample) -> None:
     """`listing` and `sample` are the first model's test images; what an earlier report left in the folder goes."""
+    folder, first = report.folder, report.models[0]
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
     with replacing(folder / "eval.json") as temporary:
-        temporary.write_text(json.dumps(to_json(report), indent=1), encoding="utf-8")
-    first = report.models[0]
-    distributions = dict(zip(labels(report), (model.results[0].score.errors for model in report.models), strict=True))
+        temporary.write_text(json.dumps(report.to_dict(), indent=1), encoding="utf-8")
+    errors = [model.results[0].score.errors for model in report.models]
+    distributions = dict(zip(report.labels(), errors, strict=True))
     save_distribution(folder / "distribution.png", distributions, first.results[0].baseline.errors)
     save_cases(folder / "cases.png", pick_cases(first.results[0], listing, sample))
     if first.sweep:
@@ -252,8 +170,8 @@ def pick_cases(result: Result, listing: Listing, sample: Sample) -> list:
     mapped = result.fitted.predict(sample.found)
     number = {name: index for index, name in enumerate(listing.names)}
 
-    def case(i: int):
+    def show_case(i: int):
         pixels = [points[i] * sample.sides[i] - 0.5 for points in (sample.truth, mapped)]
         return listing.open_image(number[sample.names[i]]), *pixels, f"{errors[i]:.1f} %"
 
-    return [(title, [case(i) for i in images]) for title, images in rows.items()]
+    return [(title, [show_case(i) for i in images]) for title, images in rows.items()]

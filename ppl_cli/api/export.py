@@ -21,7 +21,7 @@ from ppl_cli.inference.estimate import Estimator, decode_square
 from ppl_cli.inference.inputs import gather_inputs
 from ppl_cli.inference.recall import recall_images
 from ppl_cli.prior.prior import Prior, load_prior, save_npz, save_prior
-from ppl_cli.prior.prototypes import Recalled, decode_tokens, full_prior, swap_vectors
+from ppl_cli.prior.prototypes import Recalled, build_prior, decode_tokens, swap_vectors
 from ppl_cli.prior.skeletons import FILES as SKELETONS
 from ppl_cli.prior.skeletons import save_skeletons
 from ppl_cli.runtime import Runtime
@@ -89,7 +89,7 @@ def export_prior(
     runtime.say(compute.reason)
 
     recalled = recall_pictures(estimator, pictures, runtime) if pictures else remembered(checkpoint, runtime)
-    prior = full_prior(estimator.model, recalled, prototypes, checkpoint.config.prior.names)
+    prior = build_prior(estimator.model, recalled, prototypes, checkpoint.config.prior.names)
     save_prior(out / "prior.json", prior)
     save_npz(out / "prior.npz", prior)
     save_skeletons(out, prior, formats)
@@ -120,8 +120,8 @@ def recall_pictures(estimator: Estimator, pictures: Pictures, runtime: Runtime) 
     if not len(recalled.tokens):
         raise PPLError(f"none of the {counted(len(pictures.names), 'image')} can be read; the first: {problems[0]}")
     if problems:
-        left_out = "cannot be read and is left out" if len(problems) == 1 else "cannot be read and are left out; the first"
-        runtime.say(f"note: {counted(len(problems), 'image')} {left_out}: {problems[0]}")
+        left_out = "is left out" if len(problems) == 1 else "are left out; the first"
+        runtime.say(f"note: {counted(len(problems), 'unreadable image')} {left_out}: {problems[0]}")
     return recalled
 
 

@@ -89,17 +89,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def spread(arguments: list[str]) -> list[str]:
-    """`--models A B` as `--models A --models B`, which is what typer can read; the same for `--occlusion`."""
-    spreading = {
-        "--models": lambda word: True,
-        "--occlusion": lambda word: word.partition("=")[0] in OCCLUSIONS,
-    }
+    """`--occlusion A B` as `--occlusion A --occlusion B`, which is what typer can read."""
     result: list[str] = []
     option, values = None, 0
     for word in arguments:
         if word.startswith("-"):
-            option, values = (word if word in spreading else None), 0
-        elif option and spreading[option](word):
+            option, values = (word if word == "--occlusion" else None), 0
+        elif option and word.partition("=")[0] in OCCLUSIONS:
             result += [option] if values else []
             values += 1
         result.append(word)

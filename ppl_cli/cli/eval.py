@@ -1,12 +1,11 @@
-"""`ppl eval`: parse, call, print."""
+"""`ppl eval`: its options, and the tables or the JSON that it prints."""
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from ppl_cli.cli.refine import DrawnPose, Method, refine_options
 from ppl_cli.cli.train import Device, Precision, say
 
 HOW, HIDE = "Protocol", "Occlusion"
@@ -14,15 +13,12 @@ HOW, HIDE = "Protocol", "Occlusion"
 
 def evaluate(
     models: Annotated[
-        list[str] | None,
+        list[str],
         typer.Argument(metavar="MODEL...", help="Run folders of ppl train, files model.safetensors, or .pth of the original."),
-    ] = None,
-    more: Annotated[
-        list[str] | None, typer.Option("--models", metavar="RUN...", help="The same as an option: several runs (seeds).")
-    ] = None,
+    ],
     data: Annotated[Path | None, typer.Option(help="Annotated data set; by default the one trained on.")] = None,
     kind: Annotated[
-        str | None, typer.Option(help="coco, deeplabcut, h5, h36m, h36m_wobg, taichi, figures; by default seen from DATA.")
+        str | None, typer.Option(help="coco, deeplabcut, h5, h36m, h36m_wobg, taichi or figures; by default seen from DATA.")
     ] = None,
     fit: Annotated[str | None, typer.Option(help="COCO file (or DeepLabCut videos) that the map is fitted on.")] = None,
     test: Annotated[str | None, typer.Option(help="COCO file, DeepLabCut videos, or CUB split (003) to measure on.")] = None,
@@ -37,7 +33,8 @@ def evaluate(
     ] = None,
     bias: Annotated[bool | None, typer.Option("--bias/--no-bias", help="Fit an offset too.", rich_help_panel=HOW)] = None,
     origin: Annotated[
-        str | None, typer.Option(help="Without bias, the point that maps to itself: corner or centre.", rich_help_panel=HOW)
+        Literal["corner", "centre"] | None,
+        typer.Option(help="Without bias, the point of the image that maps to itself.", rich_help_panel=HOW),
     ] = None,
     penalty: Annotated[
         str | None,
@@ -56,8 +53,8 @@ def evaluate(
         ),
     ] = None,
     swap_table: Annotated[
-        str | None,
-        typer.Option(help="Left/right pairs of h36m: corrected, or published (wrong in one).", rich_help_panel=HOW),
+        Literal["corrected", "published"] | None,
+        typer.Option(help="Pairs of left and right joints for h36m; the published table is wrong in one.", rich_help_panel=HOW),
     ] = None,
     occlusion: Annotated[
         list[str] | None,
@@ -70,8 +67,14 @@ def evaluate(
     iterations: Annotated[
         int, typer.Option(min=0, max=100, help="Of refinement on occluded images.", rich_help_panel=HIDE)
     ] = 4,
-    method: Method = "visible",
-    pose: DrawnPose = "recalled",
+    method: Annotated[
+        Literal["visible", "paper"],
+        typer.Option(
+            help="Of refinement. visible: what is seen stays, only what is hidden is completed; paper: the whole "
+            "reconstruction is looked at.",
+            rich_help_panel=HIDE,
+        ),
+    ] = "visible",
     seed: Annotated[int, typer.Option(min=0, help="Of the hidden patches.", rich_help_panel=HIDE)] = 0,
     json_: Annotated[bool, typer.Option("--json", help="Print eval.json instead of tables.")] = False,
     batch: Annotated[int, typer.Option(min=1, help="Images per pass of the network.")] = 32,
@@ -84,8 +87,8 @@ def evaluate(
 
     The model is frozen. A linear map from all found keypoints to the annotated ones is fitted on the fit images and
     measured on the test images; beside it always stands the mean pose, the score of answering the same pose everywhere.
-    The folder gets eval.json (everything, per keypoint), distribution.png, cases.png (best, median and worst images) and
-    occlusion.png.
+    Several models (seeds) also give a mean and a standard deviation. The folder gets eval.json (everything, per keypoint),
+    distribution.png, cases.png (best, median and worst images) and occlusion.png.
 
     Examples:
 
@@ -93,42 +96,29 @@ def evaluate(
 
       ppl eval runs/mine --data tiger --occlusion random=0.1,0.2 center=4,8 --iterations 4
 
-      ppl eval --models runs/mine-1 runs/mine-2 runs/mine-3 --data tiger --json
+      ppl eval runs/mine-1 runs/mine-2 runs/mine-3 --data tiger --json
     """
-    from ppl_cli.api.evaluate import run_evaluation
-    from ppl_cli.errors import UsageError
-    from ppl_cli.evaluation.protocol_options import Choices
-
-    sources = [*(models or []), *(more or [])]
-    if not sources:
-        raise UsageError("which model? give a run folder of ppl train")
-    refinement = refine_options(iterations, method, pose)
-    choices = Choices(protocol, bias, origin, penalty, threshold, swap_table)
-    report, folder = run_evaluation(
-        sources,
-        data,
-        out,
-        choices,
-        say,
-        kind,
-        fit,
-        test,
-        occlusion,
-        refinement,
-        seed,
-        batch,
-        overwrite,
-        strict,
-        device,
-        precision,
-    )
-
     from rich.console import Console
 
-    from ppl_cli.evaluation.report import print_tables, to_json
+    from ppl_cli.api import evaluate
+    from ppl_cli.data.occlusion import parse_occlusions
+    from ppl_cli.evaluation.annotated_data import AnnotatedData
+    from ppl_cli.evaluation.judge import HiddenPatches
+    from ppl_cli.evaluation.protocol_options import ProtocolOptions
+    from ppl_cli.evaluation.tables import print_tables
+    from ppl_cli.inference.refine import Options
+    from ppl_cli.runtime import Output, Runtime
 
+    report = evaluate.evaluate(
+        models,
+        AnnotatedData(data, kind, fit, test, batch, strict),
+        protocol=ProtocolOptions(protocol, bias, origin, penalty, threshold, swap_table),
+        occlusion=HiddenPatches(tuple(parse_occlusions(occlusion or [])), Options(iterations, method), seed),
+        output=Output(out, overwrite=overwrite),
+        device=Runtime(device, precision, say),
+    )
     if json_:
-        print(json.dumps(to_json(report), indent=1))
+        print(json.dumps(report.to_dict(), indent=1))
     else:
         print_tables(report, Console())
-        print(f"report and pictures: {folder}")
+        print(f"report and pictures: {report.folder}")

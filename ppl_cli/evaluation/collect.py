@@ -1,6 +1,6 @@
 """What a model finds on annotated images, whole and occluded, beside what is annotated."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -15,6 +15,7 @@ from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.evaluation.protocols import Sample
 from ppl_cli.inference.estimate import Decoded, Estimator, decode_ahead, decode_square, stack_squares
 from ppl_cli.inference.refine import Options, refine
+from ppl_cli.text import counted
 
 
 @dataclass
@@ -55,7 +56,8 @@ class Reader:
             list(chain.from_iterable(self.world.from_all(lines))) for lines in (self.unreadable, self.outside)
         )
         if len(self.unreadable) == len(self.listing):
-            raise PPLError(f"none of the {len(self.listing)} annotated images can be read; the first: {self.unreadable[0]}")
+            images = counted(len(self.listing), "annotated image")
+            raise PPLError(f"none of the {images} can be read; the first: {self.unreadable[0]}")
 
     def decode_one(self, index: int) -> Decoded:
         return decode_square(self.listing.open_image, index, self.size, self.resize)
@@ -88,13 +90,12 @@ class Reader:
     def notes(self) -> list[str]:
         lines = []
         if self.unreadable:
-            lines.append(
-                f"{len(self.unreadable)} annotated images cannot be read and are left out; the first: {self.unreadable[0]}"
-            )
+            left_out = "is left out" if len(self.unreadable) == 1 else "are left out; the first"
+            images = counted(len(self.unreadable), "unreadable annotated image")
+            lines.append(f"{images} {left_out}: {self.unreadable[0]}")
         if self.outside:
-            lines.append(
-                f"{len(self.outside)} images have keypoints beyond their edge, used as they are; the first: {self.outside[0]}"
-            )
+            images = counted(len(self.outside), "image")
+            lines.append(f"{images} with keypoints beyond the edge, used as they are; the first: {self.outside[0]}")
         return lines
 
 
@@ -104,7 +105,7 @@ def collect(estimator: Estimator, reader: Reader) -> Sample:
 
 
 def collect_occluded(
-    estimator: Estimator, reader: Reader, occlusions: list[Occlusion], options: Options, seed: int
+    estimator: Estimator, reader: Reader, occlusions: Sequence[Occlusion], options: Options, seed: int
 ) -> list[list[Sample]]:
     """For every occlusion and every iteration of refinement (0: none), keypoints found on the occluded images."""
 
@@ -145,4 +146,5 @@ def gather(reader: Reader, find: Callable[[Annotated], list[np.ndarray]]) -> lis
 def check_found(sample: Sample) -> None:
     wrong = np.flatnonzero(~np.isfinite(sample.found).all((1, 2)))
     if len(wrong):
-        raise PPLError(f"the model finds no finite keypoints on {len(wrong)} images, among them {sample.names[wrong[0]]}")
+        images = counted(len(wrong), "image")
+        raise PPLError(f"the model finds no finite keypoints on {images}, among them {sample.names[wrong[0]]}")

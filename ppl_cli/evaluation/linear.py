@@ -4,7 +4,7 @@ Never through an inverse: least squares by `numpy.linalg.lstsq`, ridge by the si
 that are annotated on the same images share one decomposition.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -44,16 +44,16 @@ def fit_linear(
     x = found.reshape(len(found), -1).astype(np.float64) - origin
     y = truth.astype(np.float64) - origin
     if penalty == "loo":
-        penalty = choose(lambda value: leave_one_out_errors(x, y, bias, value))
+        penalty = choose_penalty(lambda value: leave_one_out_errors(x, y, bias, value))
     elif penalty == "stretches":
-        penalty = choose(lambda value: stretch_errors(x, y, bias, value))
+        penalty = choose_penalty(lambda value: stretch_errors(x, y, bias, value))
     weights, offset, singular = solve(x, y, bias, penalty)
     return LinearMap(weights, offset, origin, float(penalty), singular)
 
 
-def choose(errors_of) -> float:
+def choose_penalty(compute_errors: Callable[[float], np.ndarray]) -> float:
     """The penalty with the smallest mean distance; the largest where no image can be left out."""
-    found = [errors_of(value) for value in PENALTIES]
+    found = [compute_errors(value) for value in PENALTIES]
     known = [np.isfinite(errors) for errors in found]
     means = [errors[there].mean() if there.any() else np.inf for errors, there in zip(found, known, strict=True)]
     return float(PENALTIES[-1] if np.isinf(means).all() else PENALTIES[int(np.argmin(means))])

@@ -10,7 +10,7 @@ import numpy as np
 
 from ppl_cli.data.listing import Listing
 from ppl_cli.errors import PPLError
-from ppl_cli.evaluation.protocols import PERCENT, Fitted, Sample, Score, distances, mean, mean_pose_of
+from ppl_cli.evaluation.protocols import PERCENT, Fitted, Sample, Score, answer_mean_pose, distances, mean
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Matching:
             chosen = found[:, np.maximum(assigned, 0)].astype(np.float64)
             return np.where((assigned >= 0)[None, :, None], chosen, np.nan)
 
-        pose = mean_pose_of(fit.truth)
+        pose = answer_mean_pose(fit.truth)
 
         def mean_pose(found: np.ndarray) -> np.ndarray:
             return np.where((assigned >= 0)[None, :, None], pose(found), np.nan)  # over the same keypoints

@@ -1,13 +1,10 @@
-"""From what the user wrote to protocols and data: names, thresholds, and which kind of data set a folder is."""
+"""From protocols by name, with their options, to the protocols themselves."""
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from ppl_cli.config.loading import nearest
-from ppl_cli.config.sections import Config, DataConfig, DataKind
-from ppl_cli.data.datasets import WITHOUT_FILES
 from ppl_cli.errors import UsageError
 from ppl_cli.evaluation.human36m import Human36m
 from ppl_cli.evaluation.matching import Matching
@@ -16,57 +13,57 @@ from ppl_cli.evaluation.report import Protocol
 
 NAMES = ("regression", "ridge", "h36m", "cub", "taichi", "pck", "matching", "mean_pose")
 USUAL = {"h36m": ["h36m"], "h36m_wobg": ["h36m"], "h5": ["cub"], "taichi": ["taichi"]}  # data.kind -> protocols
-UNANNOTATED = ("folder", "video_frames")
-CHOOSES_FIT, CHOOSES_TEST = ("coco", "deeplabcut"), ("coco", "deeplabcut", "h5")
 OWN_OPTIONS = {"penalty": "ridge", "thresholds": "pck", "swap_table": "h36m"}  # option -> the protocol that has it
 
-THRESHOLDS = "write shares of the image side such as 0.05, or pixels such as 6px"
+THRESHOLDS = "expected shares of the image side such as 0.05, or pixels such as 6px"
+
+Origin = Literal["corner", "centre"]
+SwapTable = Literal["corrected", "published"]
 
 
 @dataclass(frozen=True)
-class Choices:
-    """Options of the protocols, None where the user leaves them to the protocol."""
+class ProtocolOptions:
+    """Which protocols, and their options. What is None is left to the protocol, or to the kind of data set."""
 
-    protocols: str | None = None
-    bias: bool | None = None
-    origin: str | None = None
-    penalty: str | None = None  # loo
-    thresholds: str | None = None  # 0.05,0.1
-    swap_table: str | None = None  # corrected
+    names: str | None = None  # any of NAMES, with commas between
+    bias: bool | None = None  # fit an offset too
+    origin: Origin | None = None  # without bias: the point that maps to itself
+    penalty: str | float | None = None  # of ridge: loo, stretches or a number above 0
+    thresholds: str | None = None  # of pck: 0.05,0.1 (shares of the image side), 6px (pixels of the image)
+    swap_table: SwapTable | None = None  # of h36m: pairs of left and right joints
 
 
-def choose_protocols(kind: str, choices: Choices) -> list[Protocol]:
-    names = [name.strip() for name in (choices.protocols or "").split(",") if name.strip()]
+def choose_protocols(kind: str, options: ProtocolOptions) -> list[Protocol]:
+    """Those asked for, else those that a data set of this kind is measured with in the field. UsageError if one is wrong."""
+    names = [name.strip() for name in (options.names or "").split(",") if name.strip()]
     names = names or USUAL.get(kind, ["regression", "ridge"])
     for option, protocol in OWN_OPTIONS.items():
-        if getattr(choices, option) is not None and protocol not in names:
+        if getattr(options, option) is not None and protocol not in names:
             shown = "--" + option.removesuffix("s").replace("_", "-")
             raise UsageError(f"{shown} belongs to the protocol {protocol}: add --protocol {','.join([*names, protocol])}")
-    chosen: list[Protocol] = []
-    for name in names:
-        chosen += build(name, choices)
+    for option, value, allowed in (("--origin", options.origin, Origin), ("--swap-table", options.swap_table, SwapTable)):
+        if value not in (None, *get_args(allowed)):
+            raise UsageError(f"{option} {value}: expected {' or '.join(get_args(allowed))}")
+    chosen = [protocol for name in names for protocol in build_protocols(name, options)]
     return list({protocol.name: protocol for protocol in chosen}.values())
 
 
-def build(name: str, choices: Choices) -> list[Protocol]:
-    shared = {key: value for key, value in (("bias", choices.bias), ("origin", choices.origin)) if value is not None}
-    if choices.origin not in (None, "corner", "centre"):
-        raise UsageError(f"--origin {choices.origin}: write corner or centre")
-    if choices.swap_table not in (None, "corrected", "published"):
-        raise UsageError(f"--swap-table {choices.swap_table}: write corrected or published")
+def build_protocols(name: str, options: ProtocolOptions) -> list[Protocol]:
+    shared = {key: value for key, value in (("bias", options.bias), ("origin", options.origin)) if value is not None}
     match name:
         case "regression":
             return [Regression(**shared)]
         case "ridge":
-            return [Regression(name="ridge", penalty=parse_penalty(choices.penalty or "loo"), **shared)]
+            penalty = parse_penalty("loo" if options.penalty is None else options.penalty)
+            return [Regression(name="ridge", penalty=penalty, **shared)]
         case "cub":
             return [Regression(name="cub", **{"bias": False, **shared})]
         case "h36m":
-            return [Human36m(table=choices.swap_table or "corrected", **shared)]
+            return [Human36m(table=options.swap_table or "corrected", **shared)]
         case "taichi":
             return [Taichi(**shared)]
         case "pck":
-            return parse_thresholds("0.05,0.1" if choices.thresholds is None else choices.thresholds, shared)
+            return parse_thresholds("0.05,0.1" if options.thresholds is None else options.thresholds, shared)
         case "matching":
             return [Matching(), Matching(name="matching_squared", unit="mean squared distance, sides of 2", squared=True)]
         case "mean_pose":
@@ -74,7 +71,7 @@ def build(name: str, choices: Choices) -> list[Protocol]:
     raise UsageError(f"--protocol {name}: no such protocol{nearest(name, NAMES)}")
 
 
-def parse_penalty(text: str) -> float | str:
+def parse_penalty(text: str | float) -> float | str:
     if text in ("loo", "stretches"):
         return text
     try:
@@ -82,7 +79,7 @@ def parse_penalty(text: str) -> float | str:
     except ValueError:
         value = -1.0
     if not 0 < value < float("inf"):
-        raise UsageError(f"--penalty {text}: write loo, stretches or a number above 0")
+        raise UsageError(f"--penalty {text}: expected loo, stretches or a number above 0")
     return value
 
 
@@ -101,52 +98,3 @@ def parse_thresholds(text: str, shared: dict) -> list[Protocol]:
     if not chosen:
         raise UsageError(f"--threshold {text!r}: {THRESHOLDS}")
     return chosen
-
-
-def evaluation_data(config: Config, data: Path | None, kind: str | None, fit: str | None, test: str | None) -> DataConfig:
-    """What to measure on: the data given, else those that the model was trained on."""
-    if kind is not None and kind not in get_args(DataKind):
-        raise UsageError(f"--kind {kind}: no such kind of data set{nearest(kind, get_args(DataKind))}")
-    own = config.data
-    path = str(data) if data else own.path
-    if kind is None:
-        if data is None and own.kind in WITHOUT_FILES:
-            kind = own.kind
-        elif path is None:
-            raise UsageError("which annotated images? give --data FOLDER")
-        elif own.kind not in (*UNANNOTATED, *WITHOUT_FILES) and not data:
-            kind = own.kind
-        else:
-            kind = detect_kind(Path(path), fit, test)
-            kind = own.kind if (kind, own.kind) == ("h36m", "h36m_wobg") else kind  # the folder is the same
-    if kind in WITHOUT_FILES:
-        if data is not None:
-            raise UsageError(f"--data {data}: data.kind {kind} needs no folder")
-        path = None
-    for option, value, kinds in (("--fit", fit, CHOOSES_FIT), ("--test", test, CHOOSES_TEST)):
-        if value is not None and kind not in kinds:
-            raise UsageError(f"{option} {value}: data.kind {kind} has fixed splits")
-    annotations = own.annotations if kind == own.kind else None
-    return own.model_copy(update={"kind": kind, "path": path, "fit": fit, "test": test, "annotations": annotations})
-
-
-def detect_kind(path: Path, fit: str | None, test: str | None) -> str:
-    """By what lies in the folder. UsageError says what was looked for."""
-    if not path.exists():
-        raise UsageError(f"--data {path}: no such folder")
-    if path.suffix == ".json":
-        raise UsageError(f"--data {path} is a file: give its folder, and the file with --test {path.name}")
-    if any((name or "").endswith(".json") for name in (fit, test)) or (path / "test.json").is_file():
-        return "coco"
-    if (path / "labeled-data").is_dir():
-        return "deeplabcut"
-    if path.suffix in (".h5", ".hdf5") or any(path.glob("*.h5")) or any(path.glob("*.hdf5")):
-        return "h5"
-    if any(path.glob("S*/WithBackground")):
-        return "h36m"
-    if any(path.glob("landmark*/taichi_*_gt.pkl")) or any(path.glob("taichi_*_gt.pkl")):
-        return "taichi"
-    raise UsageError(
-        f"{path} holds no annotations: looked for test.json (COCO), labeled-data (DeepLabCut), *.h5 (CUB), S*/WithBackground "
-        "(Human3.6M), landmark/taichi_*_gt.pkl; name COCO files with --fit FILE --test FILE"
-    )

@@ -1,6 +1,6 @@
 """How well found keypoints explain annotated ones (docs/method.md, "Evaluation protocols in this field").
 
-A protocol first fits a `Predictor`, which turns found keypoints (M, N, 2) into annotated ones (M, K, 2), and then
+A protocol first fits a `Map`, which turns found keypoints (M, N, 2) into annotated ones (M, K, 2), and then
 scores what it predicts. All coordinates are (x, y) as shares of the image side: 0 is the outer edge of the first pixel,
 1 of the last. Everything is float64 numpy.
 """
@@ -16,12 +16,12 @@ from ppl_cli.evaluation.linear import LinearMap, Penalty, fit_linear
 PERCENT = "% of the image side"
 TAICHI_SIDE = 255.0  # pixels between the centres of the first and last pixel of the field's Taichi images
 
-Predictor = Callable[[np.ndarray], np.ndarray]
+Map = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass
 class Sample:
-    """Images with found keypoints (M, N, 2), annotated ones (M, K, 2), NaN where missing, and sides (M, 2) in pixels."""
+    """M images: keypoints found in them (M, N, 2), annotated ones (M, K, 2), NaN where missing, and sides (M, 2) in pixels."""
 
     names: list[str]
     found: np.ndarray
@@ -47,8 +47,8 @@ class Score:
 
 @dataclass
 class Fitted:
-    predict: Predictor
-    mean_pose: Predictor  # always answers the mean annotated pose: the baseline
+    predict: Map
+    mean_pose: Map  # always answers the mean annotated pose: the baseline
     details: dict[str, object] = field(default_factory=dict)  # for the report
     warnings: list[str] = field(default_factory=list)
 
@@ -69,7 +69,7 @@ class Regression:
 
     def fit(self, fit: Sample, test: Sample) -> Fitted:
         linear = fit_linear(fit.found, fit.truth, self.bias, 0.5 if self.origin == "centre" else 0.0, self.penalty)
-        return Fitted(linear, mean_pose_of(fit.truth), self.describe(linear), singular_warnings(linear, fit, self.bias))
+        return Fitted(linear, answer_mean_pose(fit.truth), self.describe(linear), singular_warnings(linear, fit, self.bias))
 
     def describe(self, linear: LinearMap) -> dict[str, object]:
         details: dict[str, object] = {"bias": self.bias}
@@ -128,7 +128,7 @@ class MeanPose(Regression):
     name: str = "mean_pose"
 
     def fit(self, fit: Sample, test: Sample) -> Fitted:
-        return Fitted(mean_pose_of(fit.truth), mean_pose_of(fit.truth))
+        return Fitted(answer_mean_pose(fit.truth), answer_mean_pose(fit.truth))
 
 
 def distances(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -144,7 +144,8 @@ def mean(values: np.ndarray, axis: int | None = None) -> np.ndarray | float:
     return float(result) if axis is None else result
 
 
-def mean_pose_of(truth: np.ndarray) -> Predictor:
+def answer_mean_pose(truth: np.ndarray) -> Map:
+    """The mean of the annotated poses, whatever is found."""
     pose = mean(truth, 0)
     return lambda found: np.broadcast_to(pose, (len(found), *pose.shape))
 
@@ -160,6 +161,6 @@ def singular_warnings(linear: LinearMap, fit: Sample, bias: bool) -> list[str]:
         fewest = int(np.isfinite(fit.truth[:, linear.singular]).all(-1).sum(0).min())
         lines.append(
             f"singular fit of keypoints {fit.listed(linear.singular)}: {unknowns} unknowns, {fewest} fit images at the least "
-            "(or found keypoints that move as one); the smallest of the maps that fit is taken. Look at ridge instead"
+            "(or found keypoints that move as one); of the maps that fit, the smallest is taken. Look at ridge instead"
         )
     return lines

@@ -1,21 +1,19 @@
-"""What an evaluation found: as one JSON document, and as tables for the terminal."""
+"""What an evaluation found, in Python and as one JSON document."""
 
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from ppl_cli import __version__
 from ppl_cli.data.occlusion import Occlusion
 from ppl_cli.evaluation.matching import Matching
 from ppl_cli.evaluation.protocols import Fitted, Regression, Score, mean
-from ppl_cli.text import in_utf8, on_screen
+from ppl_cli.text import in_utf8
 
 FORMAT_VERSION = 1
+ALIKE = 1e-3  # relative difference from the mean pose that counts for nothing
 Protocol = Regression | Matching
 
 
@@ -29,10 +27,22 @@ class Result:
     on_fit: float  # the same on the fit images
     baseline: Score  # of the mean pose on the test images
 
+    @property
+    def worse(self) -> bool:
+        """Whether the same pose everywhere would do better than the model."""
+        value, baseline = self.score.value, self.baseline.value
+        apart = (value - baseline) if self.protocol.better == "lower" else (baseline - value)
+        return apart > ALIKE * abs(baseline)
+
+    @property
+    def notes(self) -> list[str]:
+        """What went wrong when the protocol was fitted."""
+        return [f"{self.protocol.name}: {line}" for line in self.fitted.warnings]
+
 
 @dataclass
 class Sweep:
-    """Values of one protocol, per occlusion, per iteration of refinement (0: the occluded image as it is)."""
+    """Values of one protocol for each occlusion and each iteration of refinement (0: the occluded image as it is)."""
 
     occlusions: list[Occlusion]
     values: np.ndarray  # (occlusions, iterations + 1)
@@ -41,9 +51,11 @@ class Sweep:
 
 @dataclass
 class ModelReport:
-    model: str
-    step: int
-    keypoints: int
+    """One model: a result for each protocol, in their order."""
+
+    model: str  # where it lies
+    step: int  # of its training
+    keypoints: int  # that it finds
     results: list[Result]
     fit_images: int
     test_images: int
@@ -53,44 +65,71 @@ class ModelReport:
 
 @dataclass
 class Report:
+    """Models on the same annotated images. Distances are in % of the image side."""
+
     data: dict[str, object]  # kind, path, fit and test images, ...
-    keypoint_names: list[str]
+    keypoint_names: list[str]  # of the annotated keypoints
     models: list[ModelReport]
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what a reader of the numbers must know
+    folder: Path | None = None  # of eval.json and the pictures, where they were written
 
+    @property
+    def values(self) -> dict[str, float]:
+        """The value of each protocol, in its unit; the mean over several models."""
+        return {name: float(np.mean(values)) for name, values in self.by_protocol().items()}
 
-def to_json(report: Report) -> dict[str, object]:
-    """NaN becomes null. Values are in the protocol's unit; distances in % of the image side."""
-    content = {
-        "format_version": FORMAT_VERSION,
-        "ppl": __version__,
-        "data": report.data,
-        "keypoints": report.keypoint_names,
-        "notes": report.notes,
-        "models": [model_json(model, report.keypoint_names) for model in report.models],
-    }
-    if len(report.models) > 1:
-        content["over_models"] = {
-            result.protocol.name: {
-                "mean": middle,
-                "std": spread,
-                "models": len(report.models),
-                "unit": result.protocol.unit,
-                "mean_pose": result.baseline.value,
-            }
-            for result, (middle, spread) in zip(report.models[0].results, over_models(report), strict=True)
+    @property
+    def mean_pose(self) -> dict[str, float]:
+        """What each protocol gives for the mean annotated pose, answered everywhere: the baseline."""
+        return {result.protocol.name: result.baseline.value for result in self.models[0].results}
+
+    def by_protocol(self) -> dict[str, list[float]]:
+        """The values of all models, for each protocol."""
+        columns = zip(*(model.results for model in self.models), strict=True)
+        return {column[0].protocol.name: [result.score.value for result in column] for column in columns}
+
+    def to_dict(self) -> dict[str, object]:
+        """The content of eval.json, which `ppl eval --json` prints. NaN becomes None."""
+        content = {
+            "format_version": FORMAT_VERSION,
+            "ppl": __version__,
+            "data": self.data,
+            "keypoints": self.keypoint_names,
+            "notes": self.notes,
+            "models": [describe_model(model, self.keypoint_names) for model in self.models],
         }
-        if report.models[0].sweep:
-            stacked = np.stack([model.sweep.values for model in report.models])
-            middle, spread = stacked.mean(0), stacked.std(0, ddof=1)
-            content["over_models"]["occlusion"] = {
-                occlusion.label: {"mean": middle[row].tolist(), "std": spread[row].tolist()}
-                for row, occlusion in enumerate(report.models[0].sweep.occlusions)
-            }
-    return without_nan(content)
+        if len(self.models) > 1:
+            content["over_models"] = describe_spread(self)
+        return without_nan(content)
+
+    def labels(self) -> list[str]:
+        """Names of the models: the last part of their paths, or where two share it, all of it."""
+        short = [Path(model.model).resolve().name for model in self.models]
+        return short if len(set(short)) == len(short) else [model.model for model in self.models]
 
 
-def model_json(model: ModelReport, names: list[str]) -> dict[str, object]:
+def describe_spread(report: Report) -> dict[str, object]:
+    """Mean and standard deviation over several models."""
+    content: dict[str, object] = {}
+    for result, (middle, spread) in zip(report.models[0].results, over_models(report), strict=True):
+        content[result.protocol.name] = {
+            "mean": middle,
+            "std": spread,
+            "models": len(report.models),
+            "unit": result.protocol.unit,
+            "mean_pose": result.baseline.value,
+        }
+    if report.models[0].sweep:
+        stacked = np.stack([model.sweep.values for model in report.models])
+        middle, spread = stacked.mean(0), stacked.std(0, ddof=1)
+        content["occlusion"] = {
+            occlusion.label: {"mean": middle[row].tolist(), "std": spread[row].tolist()}
+            for row, occlusion in enumerate(report.models[0].sweep.occlusions)
+        }
+    return content
+
+
+def describe_model(model: ModelReport, names: list[str]) -> dict[str, object]:
     content: dict[str, object] = {"model": model.model, "step": model.step, "keypoints": model.keypoints, "protocols": {}}
     for result in model.results:
         content["protocols"][result.protocol.name] = {
@@ -119,16 +158,28 @@ def model_json(model: ModelReport, names: list[str]) -> dict[str, object]:
     return content
 
 
-def labels(report: Report) -> list[str]:
-    """Names of the models: the last part of their paths, or where two share it, all of it."""
-    short = [Path(model.model).resolve().name for model in report.models]
-    return short if len(set(short)) == len(short) else [model.model for model in report.models]
-
-
 def over_models(report: Report) -> list[tuple[float, float]]:
     """(mean, standard deviation of a sample) of every protocol."""
-    values = np.array([[result.score.value for result in model.results] for model in report.models])
-    return list(zip(values.mean(0).tolist(), values.std(0, ddof=1).tolist(), strict=True))
+    values = np.array(list(report.by_protocol().values()))
+    return list(zip(values.mean(1).tolist(), values.std(1, ddof=1).tolist(), strict=True))
+
+
+def note_worse(report: Report) -> list[str]:
+    """A line for each model that is worse than its baseline."""
+    lines = []
+    for label, model in zip(report.labels(), report.models, strict=True):
+        worse = [
+            f"{result.protocol.name} {result.score.value:.4g} ({result.baseline.value:.4g})"
+            for result in model.results
+            if result.worse
+        ]
+        if worse:
+            name = f"{label} is " if len(report.models) > 1 else ""
+            lines.append(
+                f"{name}worse than answering the mean pose (in brackets) for every image: {', '.join(worse)}; was the model "
+                "trained on such images, and for long enough?"
+            )
+    return lines
 
 
 def without_nan(value):
@@ -137,90 +188,3 @@ def without_nan(value):
     if isinstance(value, list | tuple):
         return [without_nan(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def print_tables(report: Report, console: Console) -> None:
-    console.print(protocol_table(report))
-    console.print(keypoint_table(report, report.models[0].results[0]))
-    for label, model in zip(labels(report), report.models, strict=True):
-        if model.sweep:
-            console.print(sweep_table(model, label if len(report.models) > 1 else "", report.data["refinement"]["method"]))
-
-
-def protocol_table(report: Report) -> Table:
-    table = Table(
-        title=f"{report.data['test_images']} test images, {report.data['fit_images']} to fit on", title_justify="left"
-    )
-    several = len(report.models) > 1
-    if several:
-        table.add_column("model")
-    for heading in ("protocol", "error", "mean pose", "unit", "on fit images"):
-        table.add_column(heading, justify="left" if heading in ("protocol", "unit") else "right")
-    for label, model in zip(labels(report), report.models, strict=True):
-        for result in model.results:
-            cells = [described(result), shown(result.score.value), shown(result.baseline.value), result.protocol.unit]
-            table.add_row(*([shown_name(label)] if several else []), *cells, shown(result.on_fit))
-        table.add_section()
-    if several:
-        for result, (middle, spread) in zip(report.models[0].results, over_models(report), strict=True):
-            cells = [
-                result.protocol.name,
-                f"{middle:.2f} ± {spread:.2f}",
-                shown(result.baseline.value),
-                result.protocol.unit,
-                "",
-            ]
-            table.add_row("mean ± std", *cells)
-    return table
-
-
-def described(result: Result) -> str:
-    """The protocol's name, with what it chose or left out."""
-    details = result.fitted.details
-    if "penalty" in details:
-        return f"{result.protocol.name} (penalty {details['penalty']:.1g})"
-    compared, known = details.get("keypoints_compared"), int(np.isfinite(result.score.errors).any(0).size)
-    return (
-        f"{result.protocol.name} ({compared} of {known})" if compared is not None and compared < known else result.protocol.name
-    )
-
-
-def keypoint_table(report: Report, result: Result) -> Table:
-    table = Table(title=f"{result.protocol.name} per keypoint ({result.protocol.unit})", title_justify="left")
-    table.add_column("keypoint")
-    table.add_column("mean pose", justify="right")
-    for label in labels(report):
-        table.add_column("error" if len(report.models) == 1 else shown_name(label), justify="right")
-    for k, name in enumerate(report.keypoint_names):
-        values = [shown(model.results[0].score.per_keypoint[k]) for model in report.models]
-        table.add_row(shown_name(name), shown(result.baseline.per_keypoint[k]), *values)
-    return table
-
-
-def sweep_table(model: ModelReport, label: str, method: str) -> Table:
-    sweep = model.sweep
-    protocol = model.results[0].protocol
-    title = f"occluded images, {protocol.name} ({protocol.unit}), method {method}; whole images {shown(sweep.whole)}"
-    table = Table(title=f"{shown_name(label)}: {title}" if label else title, title_justify="left")
-    table.add_column("hidden")
-    for iteration in range(sweep.values.shape[1]):
-        table.add_column(f"it. {iteration}", justify="right")
-    table.add_column("repaired", justify="right")
-    for occlusion, values in zip(sweep.occlusions, sweep.values, strict=True):
-        table.add_row(occlusion.label, *map(shown, values), repaired(values, sweep.whole, protocol.better))
-    return table
-
-
-def repaired(values: np.ndarray, whole: float, better: str) -> str:
-    """Share of the damage (occluded against whole images) that the last iteration takes back; empty without damage."""
-    damage = values[0] - whole
-    worse = damage if better == "lower" else -damage
-    return "" if worse < 0.02 * abs(whole) else f"{100 * (values[0] - values[-1]) / damage:.0f} %"
-
-
-def shown_name(name: str) -> str:
-    return escape(on_screen(name))
-
-
-def shown(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.4f}"

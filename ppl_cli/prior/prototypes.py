@@ -46,7 +46,7 @@ def learned_prior(model: PosePriorLearner, names: list[str] | None = None, **mor
     return Prior.of(model.distil_prior().cpu().numpy(), model.link_weights().cpu().numpy(), names, **more)
 
 
-def full_prior(model: PosePriorLearner, recalled: Recalled, count: int, names: list[str] | None = None) -> Prior:
+def build_prior(model: PosePriorLearner, recalled: Recalled, count: int, names: list[str] | None = None) -> Prior:
     """Keypoints, links, `count` prototypes (fewer where the memory knows fewer poses) and banks."""
     prototypes, banks = choose_prototypes(recalled, count), describe_banks(model, recalled.tokens)
     return learned_prior(model, names, prototypes=prototypes, banks=banks)

@@ -120,7 +120,7 @@ def test_several_models_give_mean_and_standard_deviation(tmp_path, data, capsys)
         assert run(files[-1], "--data", data, "--out", tmp_path / f"one{seed}") == 0
         one = json.loads((tmp_path / f"one{seed}/eval.json").read_text())
         values.append(one["models"][0]["protocols"]["regression"]["value"])
-    assert run("--models", *files, "--data", data, "--out", tmp_path / "all", "--occlusion", "random=0.2") == 0
+    assert run(*files, "--data", data, "--out", tmp_path / "all", "--occlusion", "random=0.2") == 0
     both = json.loads((tmp_path / "all/eval.json").read_text())
     assert both["over_models"]["regression"]["mean"] == pytest.approx(np.mean(values), rel=1e-5)
     assert both["over_models"]["regression"]["std"] == pytest.approx(np.std(values, ddof=1), rel=1e-3)
@@ -129,7 +129,6 @@ def test_several_models_give_mean_and_standard_deviation(tmp_path, data, capsys)
 
 
 def test_options_that_take_several_words():
-    assert spread(["--models", "a", "b", "--data", "d"]) == ["--models", "a", "--models", "b", "--data", "d"]
     words = ["eval", "--occlusion", "random=0.1", "center=4", "run"]
     assert spread(words) == ["eval", "--occlusion", "random=0.1", "--occlusion", "center=4", "run"]
     assert spread(["--out", "a", "b"]) == ["--out", "a", "b"]
@@ -186,9 +185,9 @@ def test_bad_annotations_get_one_line(model_file, data, tmp_path, capsys):
     layouts.picture(data / "test/stray.png", 0)
     assert run(*where) == 0
     err = capsys.readouterr().err
-    assert "1 annotated images cannot be read and are left out; the first: test/001.png: no such file" in err
+    assert "1 unreadable annotated image is left out: test/001.png: no such file" in err
     assert "1 images beside the annotated ones have no annotation" in err
-    assert "1 images have keypoints beyond their edge, used as they are; the first: test/000.png" in err
+    assert "1 image with keypoints beyond the edge, used as they are; the first: test/000.png" in err
     code, line = said(capsys, *where, "--strict")
     assert (code, "test/001.png" in line) == (1, True)
 
@@ -201,7 +200,7 @@ def test_bad_annotations_get_one_line(model_file, data, tmp_path, capsys):
     edit(data / "test.json", lambda c: c["categories"][0].update(keypoints=[f"other{k}" for k in range(11)]))
     code, line = said(capsys, *where)
     assert code == 2
-    assert "annotated with other keypoints" in line
+    assert "fit and test images have different keypoints" in line
 
     edit(data / "test.json", lambda c: [a.update(keypoints=[1, 1, 0] * 11) for a in c["annotations"]])
     code, line = said(capsys, *where)
@@ -243,7 +242,7 @@ def test_fit_images_are_not_measured_on(model_file, data, tmp_path, capsys):
         content[part] += more[part]
     (data / "mixed.json").write_text(json.dumps(content))
     assert run(*where, "--test", "mixed.json") == 0
-    assert "5 of 17 test images are fit images too" in capsys.readouterr().err
+    assert "5 of 17 test images also fit the map" in capsys.readouterr().err
 
 
 def test_keypoints_annotated_on_one_side_only_are_refused(model_file, data, tmp_path, capsys):
@@ -278,7 +277,7 @@ def test_what_was_done_stands_in_the_report(model_file, data, tmp_path):
     assert content["data"]["fit"] == "train.json"
     assert content["data"]["test"] == "test.json"
     assert content["data"]["test_images"] == 11
-    assert content["data"]["refinement"] == {"method": "visible", "pose": "recalled"}
+    assert content["data"]["refinement"] == {"method": "visible"}
     model = content["models"][0]
     assert len(model["per_image"]) == 11
     assert model["protocols"]["ridge"]["penalty_chosen_by"] == "loo"
@@ -290,16 +289,16 @@ def test_what_was_done_stands_in_the_report(model_file, data, tmp_path):
     [
         (("--threshold", "6px"), "--threshold belongs to the protocol pck"),
         (("--protocol", "regression", "--penalty", "loo"), "--penalty belongs to the protocol ridge"),
-        (("--protocol", "pck", "--threshold", ","), "write shares of the image side"),
+        (("--protocol", "pck", "--threshold", ","), "expected shares of the image side"),
         (("--occlusion", "center=nan"), "whole numbers of patches"),
-        (("--kind", "figures"), "needs no folder"),
+        (("--kind", "figures"), "draws its own images"),
         (("--protocol", "regresion"), "did you mean regression"),
         (("--kind", "coc"), "did you mean coco"),
         (("--protocol", "h36m"), "this data has 11 keypoints"),
         (("--protocol", "ridge", "--penalty", "-1"), "--penalty -1"),
         (("--protocol", "pck", "--threshold", "6mm"), "--threshold 6mm"),
-        (("--protocol", "regression", "--no-bias", "--origin", "middle"), "write corner or centre"),
-        (("--swap-table", "x", "--protocol", "h36m"), "write corrected or published"),
+        (("--protocol", "regression", "--no-bias", "--origin", "middle"), "'middle' is not one of 'corner', 'centre'"),
+        (("--swap-table", "x", "--protocol", "h36m"), "'x' is not one of 'corrected', 'published'"),
         (("--occlusion", "random=1.5"), "shares between 0 and 1"),
         (("--data", "nowhere"), "no such folder"),
         (("--test", "none.json"), "no COCO file"),
@@ -314,7 +313,7 @@ def test_wrong_options_get_one_line(model_file, data, tmp_path, capsys, argument
 
 
 def test_no_model_and_a_report_that_is_there_already(model_file, data, tmp_path, capsys):
-    assert said(capsys, "--data", data) == (2, "ppl: which model? give a run folder of ppl train")
+    assert said(capsys, "--data", data) == (2, "ppl: Missing argument 'MODEL...'. (see ppl --help)")
     assert run(model_file, "--data", data, "--out", tmp_path / "out") == 0
     code, line = said(capsys, model_file, "--data", data, "--out", tmp_path / "out")
     assert code == 2

@@ -182,7 +182,7 @@ def test_prototypes_of_images_name_the_nearest(run, pictures, tmp_path, capsys):
         "sub/6.png",
         "sub/7.png",
     }
-    assert "1 images cannot be read" in capsys.readouterr().err
+    assert "1 unreadable image is left out: broken.jpg" in capsys.readouterr().err
     page = (tmp_path / "out/prior.html").read_text()
     assert page.count("data:image/jpeg;base64") == len(prior.prototypes)
 

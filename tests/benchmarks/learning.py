@@ -26,13 +26,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ppl_cli.api.evaluate import Judge, measure
 from ppl_cli.checkpoints.model_file import load_model
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.figures import background, body, pose, stream
 from ppl_cli.device import choose_compute
+from ppl_cli.evaluation.annotated_data import AnnotatedData, choose_data
 from ppl_cli.evaluation.collect import collect
-from ppl_cli.evaluation.protocol_options import evaluation_data
+from ppl_cli.evaluation.judge import Judge, apply_protocol
 from ppl_cli.evaluation.protocols import Regression, Sample
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.training.metrics import read_metrics
@@ -147,7 +147,7 @@ def examine(out: Path, data: str, device: str) -> dict[str, float | None]:
         return health | {"spread": spread, "collapsed": spread < COLLAPSED * HAND_SPREAD}
     checkpoint = load_model(out)
     folder = None if data == "figures" else SHARED / "data" / data
-    chosen: DataConfig = evaluation_data(checkpoint.config, folder, None, None, None)
+    chosen: DataConfig = choose_data(checkpoint.config, AnnotatedData(folder))
     judge = Judge(checkpoint, chosen, choose_compute(device, "fp32"), 50, False, checkpoint.config.seed)
     errors, test = judged(judge, data)
     on = on_figures(test, checkpoint.config) if data == "figures" else on_hull(test)
@@ -167,7 +167,7 @@ def judged(judge: Judge, data: str) -> tuple[dict[str, float], Sample]:
     object_ = np.array([not name.startswith("obs") for name in test.keypoint_names])
     errors = {}
     for protocol in (Regression(), Regression(name="ridge", penalty="stretches" if data == "tiger" else "loo")):
-        result = measure(protocol, fit, test)
+        result = apply_protocol(protocol, fit, test)
         errors[protocol.name] = result.score.value
         errors[f"{protocol.name}_object"] = float(np.nanmean(result.score.errors[:, object_]))
     errors["mean_pose"] = result.baseline.value

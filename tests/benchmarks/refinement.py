@@ -9,19 +9,20 @@ one reconstruction pass (estimate, recall, draw, reconstruct) over the same imag
 """
 
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ppl_cli.api.evaluate import Judge, run_evaluation
+from ppl_cli.api.evaluate import evaluate
 from ppl_cli.checkpoints.model_file import load_model
-from ppl_cli.data.occlusion import Occlusion, visible_pixels
+from ppl_cli.data.occlusion import Occlusion, parse_occlusions, visible_pixels
 from ppl_cli.device import choose_compute
+from ppl_cli.evaluation.annotated_data import AnnotatedData, choose_data
 from ppl_cli.evaluation.collect import collect
-from ppl_cli.evaluation.protocol_options import Choices, evaluation_data
+from ppl_cli.evaluation.judge import HiddenPatches, Judge
+from ppl_cli.evaluation.protocol_options import ProtocolOptions
 from ppl_cli.evaluation.protocols import Regression
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.inference.refine import Options, refine
@@ -30,19 +31,18 @@ VARIANTS = (("paper", "recalled"), ("visible", "recalled"), ("visible", "mixed")
 COST_IMAGES, COST_BATCH = 1000, 50
 
 
-def sweep(run: str, data: Path | None, choices: Choices, method: str, pose: str) -> tuple[list[str], np.ndarray, float]:
-    with tempfile.TemporaryDirectory() as out:
-        options = Options(4, method, pose)
-        arguments = {"occlusions": ["random,center"], "refinement": options, "overwrite": True}
-        report, _ = run_evaluation([run], data, Path(out), choices, lambda line: None, **arguments)
-    found = report.models[0].sweep
+def sweep(
+    run: str, data: Path | None, protocol: ProtocolOptions, method: str, pose: str
+) -> tuple[list[str], np.ndarray, float]:
+    hidden = HiddenPatches(tuple(parse_occlusions(["random,center"])), Options(4, method, pose))
+    found = evaluate(run, data, protocol=protocol, occlusion=hidden).models[0].sweep
     return [occlusion.label for occlusion in found.occlusions], found.values, found.whole
 
 
 def drift(run: str, data: Path | None, penalty) -> list[float]:
     """Errors of the paper's iterations on whole images."""
     checkpoint = load_model(run)
-    chosen = evaluation_data(checkpoint.config, data, None, None, None)
+    chosen = choose_data(checkpoint.config, AnnotatedData(data))
     judge = Judge(checkpoint, chosen, choose_compute("auto", "fp32"), 32, False, checkpoint.config.seed)
     fit, test = (collect(judge.estimator, judge.reader(part, "")) for part in (judge.fit, judge.test))
     protocol = Regression(penalty=penalty or 0.0)
@@ -90,7 +90,7 @@ if __name__ == "__main__":
     run, *rest = sys.argv[1:]
     data = Path(rest[0]) if rest and rest[0] != "-" else None
     penalty = rest[1] if len(rest) > 1 else None
-    choices = Choices(protocols="ridge", penalty=penalty) if penalty else Choices(protocols="regression")
+    choices = ProtocolOptions("ridge", penalty=penalty) if penalty else ProtocolOptions("regression")
     for number, (method, pose) in enumerate(VARIANTS):
         labels, values, whole = sweep(run, data, choices, method, pose)
         if not number:

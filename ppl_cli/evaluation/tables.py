@@ -1,0 +1,97 @@
+"""What an evaluation found, as tables for the terminal."""
+
+import math
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ppl_cli.evaluation.report import ModelReport, Report, Result, over_models
+from ppl_cli.text import counted, on_screen
+
+
+def print_tables(report: Report, console: Console) -> None:
+    console.print(protocol_table(report))
+    console.print(keypoint_table(report, report.models[0].results[0]))
+    for label, model in zip(report.labels(), report.models, strict=True):
+        if model.sweep:
+            console.print(sweep_table(model, label if len(report.models) > 1 else "", report.data["refinement"]["method"]))
+
+
+def protocol_table(report: Report) -> Table:
+    images = counted(report.data["test_images"], "test image")
+    table = Table(title=f"{images}, {report.data['fit_images']} to fit on", title_justify="left")
+    several = len(report.models) > 1
+    if several:
+        table.add_column("model")
+    for heading in ("protocol", "error", "mean pose", "unit", "on fit images"):
+        table.add_column(heading, justify="left" if heading in ("protocol", "unit") else "right")
+    for label, model in zip(report.labels(), report.models, strict=True):
+        for result in model.results:
+            cells = [described(result), shown(result.score.value), shown(result.baseline.value), result.protocol.unit]
+            table.add_row(*([shown_name(label)] if several else []), *cells, shown(result.on_fit))
+        table.add_section()
+    if several:
+        for result, (middle, spread) in zip(report.models[0].results, over_models(report), strict=True):
+            cells = [
+                result.protocol.name,
+                f"{middle:.2f} ± {spread:.2f}",
+                shown(result.baseline.value),
+                result.protocol.unit,
+                "",
+            ]
+            table.add_row("mean ± std", *cells)
+    return table
+
+
+def described(result: Result) -> str:
+    """The protocol's name, with what it chose or left out."""
+    details = result.fitted.details
+    if "penalty" in details:
+        return f"{result.protocol.name} (penalty {details['penalty']:.1g})"
+    compared, known = details.get("keypoints_compared"), int(np.isfinite(result.score.errors).any(0).size)
+    return (
+        f"{result.protocol.name} ({compared} of {known})" if compared is not None and compared < known else result.protocol.name
+    )
+
+
+def keypoint_table(report: Report, result: Result) -> Table:
+    table = Table(title=f"{result.protocol.name} per keypoint ({result.protocol.unit})", title_justify="left")
+    table.add_column("keypoint")
+    table.add_column("mean pose", justify="right")
+    for label in report.labels():
+        table.add_column("error" if len(report.models) == 1 else shown_name(label), justify="right")
+    for k, name in enumerate(report.keypoint_names):
+        values = [shown(model.results[0].score.per_keypoint[k]) for model in report.models]
+        table.add_row(shown_name(name), shown(result.baseline.per_keypoint[k]), *values)
+    return table
+
+
+def sweep_table(model: ModelReport, label: str, method: str) -> Table:
+    sweep = model.sweep
+    protocol = model.results[0].protocol
+    title = f"occluded images, {protocol.name} ({protocol.unit}), method {method}; whole images {shown(sweep.whole)}"
+    table = Table(title=f"{shown_name(label)}: {title}" if label else title, title_justify="left")
+    table.add_column("hidden")
+    for iteration in range(sweep.values.shape[1]):
+        table.add_column(f"it. {iteration}", justify="right")
+    table.add_column("repaired", justify="right")
+    for occlusion, values in zip(sweep.occlusions, sweep.values, strict=True):
+        table.add_row(occlusion.label, *map(shown, values), repaired(values, sweep.whole, protocol.better))
+    return table
+
+
+def repaired(values: np.ndarray, whole: float, better: str) -> str:
+    """Share of the damage (occluded against whole images) that the last iteration takes back; empty without damage."""
+    damage = values[0] - whole
+    worse = damage if better == "lower" else -damage
+    return "" if worse < 0.02 * abs(whole) else f"{100 * (values[0] - values[-1]) / damage:.0f} %"
+
+
+def shown_name(name: str) -> str:
+    return escape(on_screen(name))
+
+
+def shown(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.4f}"
