@@ -52,7 +52,7 @@ class Refined:
 
 @dataclass
 class Decoded:
-    pixels: np.ndarray | torch.Tensor | None  # (S, S, 3) uint8
+    pixels: np.ndarray | None  # (S, S, 3) uint8
     frame: Frame | None
     problem: str | None
     hidden: np.ndarray | None = None  # (S, S) bool; None: nothing is known of what is hidden
@@ -118,9 +118,12 @@ class Estimator:
         with torch.no_grad():
             self.prior = self.model.distil_prior()
 
-    def to_images(self, squares: np.ndarray | torch.Tensor) -> torch.Tensor:
+    def to_images(self, squares: np.ndarray) -> torch.Tensor:
         """(B, S, S, 3) uint8 -> (B, 3, S, S) in [-1, 1], on the device."""
-        pixels = torch.as_tensor(squares).to(self.compute.device).permute(0, 3, 1, 2)
+        pixels, device = torch.from_numpy(squares), self.compute.device
+        if device.type == "cuda":  # from pinned memory the copy waits for nothing, and nothing waits for it
+            pixels = pixels.pin_memory().to(device, non_blocking=True)
+        pixels = pixels.to(device).permute(0, 3, 1, 2)
         return pixels.float().div(127.5).sub(1)
 
     @torch.inference_mode()
@@ -129,7 +132,7 @@ class Estimator:
         with self.compute.autocast():
             return self.model.encoder(images, self.prior)
 
-    def __call__(self, squares: np.ndarray | torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(B, S, S, 3) uint8 -> keypoints (B, N, 2), normalised, and confidence (B, N)."""
         estimate = self.estimate(self.to_images(squares))
         return estimate.keypoints.cpu().numpy(), confidence(estimate.attention).cpu().numpy()
@@ -141,16 +144,12 @@ def estimate_poses(
     wanted: range,
     resize: str,
     batch: int,
-    decode_fast: Callable[[int, int, str], Decoded | None] = lambda index, size, resize: None,
 ) -> Iterator[Pose]:
-    """One `Pose` for each of the images `wanted`, in order. `open_image(i)` gives RGB or raises UnreadableImageError.
-
-    `decode_fast(i, size, resize)` may decode an image in another way, or leave it to `open_image` with None.
-    """
+    """One `Pose` for each of the images `wanted`, in order. `open_image(i)` gives RGB or raises UnreadableImageError."""
     first, size = wanted.start, estimator.model.sizes.image_size
 
     def decode_one(index: int) -> Decoded:
-        return decode_fast(index, size, resize) or decode_square(open_image, index, size, resize)
+        return decode_square(open_image, index, size, resize)
 
     # A thread of its own for the network: while it computes a batch, the one before is written.
     with half_of_the_cores(), ThreadPoolExecutor(1) as network:
@@ -165,14 +164,8 @@ def estimate_poses(
             yield from before.result()
 
 
-def stack_squares(held: list[Decoded], size: int) -> np.ndarray | torch.Tensor:
-    """(B, S, S, 3) uint8; grey where an image could not be read. A tensor where one was decoded on a GPU."""
-    decoders = [decoded.pixels.device for decoded in held if isinstance(decoded.pixels, torch.Tensor)]
-    if decoders:
-        grey = np.full((size, size, 3), 128, dtype=np.uint8)
-        rows = [grey if decoded.pixels is None else decoded.pixels for decoded in held]
-        tensors = [row if isinstance(row, torch.Tensor) else torch.from_numpy(row.copy()) for row in rows]
-        return torch.stack([tensor.to(decoders[0]) for tensor in tensors])
+def stack_squares(held: list[Decoded], size: int) -> np.ndarray:
+    """(B, S, S, 3) uint8; grey where an image could not be read."""
     squares = np.full((len(held), size, size, 3), 128, dtype=np.uint8)
     for row, decoded in enumerate(held):
         if decoded.pixels is not None:

@@ -14,9 +14,8 @@ from ppl_cli.distributed import World, processes
 from ppl_cli.drawing.overlay import overlay
 from ppl_cli.errors import DiskFullError, PPLError
 from ppl_cli.files import folder_below, replacing
-from ppl_cli.inference.estimate import Decoded, Estimator, Pose, estimate_poses
+from ppl_cli.inference.estimate import Estimator, Pose, estimate_poses
 from ppl_cli.inference.inputs import Inputs, gather_inputs
-from ppl_cli.inference.jpeg import decode_jpeg_square, has_gpu_decoder
 from ppl_cli.prior.prior import Prior
 from ppl_cli.results.files import Results
 from ppl_cli.results.journal import Journal
@@ -51,12 +50,7 @@ def run_inference(
 
         def find(wanted: range) -> Iterator[Pose]:
             resize = checkpoint.config.data.resize
-            return estimate_poses(estimator, lambda index: decode(inputs.paths[index]), wanted, resize, batch, decode_fast)
-
-        def decode_fast(index: int, size: int, resize: str) -> Decoded | None:
-            if not has_gpu_decoder(compute.device):
-                return None
-            return decode_jpeg_square(inputs.paths[index], size, resize, compute.device)
+            return estimate_poses(estimator, lambda index: decode(inputs.paths[index]), wanted, resize, batch)
 
         with batch_that_fits(batch):
             write_poses(find, kept, world, batch, inputs, results, draw, strict, "finding poses", say)
