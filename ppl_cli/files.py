@@ -5,7 +5,7 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -78,6 +78,14 @@ def current_umask() -> int:
     umask = os.umask(0)
     os.umask(umask)
     return umask
+
+
+def find_earlier(folder: Path, names: Iterable[str], overwrite: bool) -> list[str]:
+    """Which of the files `names` an earlier command has left in `folder`. UsageError unless they may be replaced."""
+    found = [name for name in names if (folder / name).exists()]
+    if found and not overwrite:
+        raise UsageError(f"{folder} already holds {found[0]}: choose another --out, or add --overwrite")
+    return found
 
 
 def make_folder(path: Path) -> None:

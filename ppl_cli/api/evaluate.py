@@ -206,7 +206,7 @@ def describe(
     content |= {"fit": judge.fit.source, "test": judge.test.source}
     content |= {"fit_images": model.fit_images, "test_images": model.test_images}
     if levels:
-        content |= {"occlusion_seed": seed, "refinement": {"method": refinement.method, "pose": refinement.pose}}
+        content |= {"occlusion_seed": seed, "refinement": {"method": refinement.method, "pose": "recalled"}}
     return content
 
 

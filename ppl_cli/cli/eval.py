@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ppl_cli.cli.refine import DrawnPose, Method, refine_options
-from ppl_cli.cli.train import Device, Precision, say
+from ppl_cli.cli.options import Device, Method, Precision, say
 
 HOW, HIDE = "Protocol", "Occlusion"
 
@@ -71,7 +70,6 @@ def evaluate(
         int, typer.Option(min=0, max=100, help="Of refinement on occluded images.", rich_help_panel=HIDE)
     ] = 4,
     method: Method = "visible",
-    pose: DrawnPose = "recalled",
     seed: Annotated[int, typer.Option(min=0, help="Of the hidden patches.", rich_help_panel=HIDE)] = 0,
     json_: Annotated[bool, typer.Option("--json", help="Print eval.json instead of tables.")] = False,
     batch: Annotated[int, typer.Option(min=1, help="Images per pass of the network.")] = 32,
@@ -98,11 +96,12 @@ def evaluate(
     from ppl_cli.api.evaluate import run_evaluation
     from ppl_cli.errors import UsageError
     from ppl_cli.evaluation.protocol_options import Choices
+    from ppl_cli.inference.refine import Options
 
     sources = [*(models or []), *(more or [])]
     if not sources:
         raise UsageError("which model? give a run folder of ppl train")
-    refinement = refine_options(iterations, method, pose)
+    refinement = Options(iterations, method or "visible")
     choices = Choices(protocol, bias, origin, penalty, threshold, swap_table)
     report, folder = run_evaluation(
         sources,

@@ -94,6 +94,10 @@ class Frame:
         """(2,) pixels of the original that the sides of the square stand for: what errors are measured against."""
         return np.array([self.width, self.height] if self.resize == "squash" else [max(self.width, self.height)] * 2)
 
+    def inside(self, keypoints_px: np.ndarray) -> np.ndarray:
+        """(..., 2) pixels of the original -> (...) bool: within the outer edges of the picture. NaN is not."""
+        return ((keypoints_px >= -0.5) & (keypoints_px < np.array([self.width, self.height]) - 0.5)).all(-1)
+
     def to_shares(self, keypoints_px: np.ndarray) -> np.ndarray:
         """(..., 2) pixels of the original -> shares of the image side, 0 at the outer edge of the first pixel."""
         return (np.asarray(keypoints_px, dtype=np.float64) + 0.5) / self.sides

@@ -75,7 +75,7 @@ assert not heavy, heavy
         (("train", "quickstart", "--resume", "--overwrite"), "exclude each other"),
         (("train", "quickstart", "--device", "cuda"), "no CUDA GPU"),
         (("train", "quickstart", "--device", "gpu"), "write auto, cpu"),
-        (("train", "quickstart", "--precision", "fp64"), "write auto, fp32 or bf16"),
+        (("train", "quickstart", "--precision", "fp64"), "is not one of 'auto', 'fp32', 'bf16'"),
         (("train",), "Missing argument"),
         (("trian",), "No such command"),
         (("infer", "nowhere", "x.jpg", "--out", "o"), "no model at nowhere"),
