@@ -101,20 +101,19 @@ class Predictor:
         PPLError if a single image cannot be read; in a list, its pose says why in `problem`. UsageError names what is no image.
         """
         if isinstance(image, list | tuple):
-            for number, one in enumerate(image):
-                check_image(one, f"image {number}")
             return list(self.stream(image))
-        check_image(image)
-        return find_one(self.finder, image)
+        return find_one(self.finder, check_image(image))
 
     def stream(self, images: Iterable[ImageLike], batch: int = BATCH) -> Iterator[Pose]:
         """Poses of any number of images, in order: they are taken as they are needed, and memory does not grow.
 
-        An image that cannot be read gives a pose with a `problem`, the reason, and NaN as keypoints.
+        An image that cannot be read gives a pose with a `problem`, the reason, and NaN as keypoints. UsageError names what is no
+        image.
         """
         if isinstance(images, str | Path):
             raise UsageError(f"stream: expected several images, got {images}; give a list, such as Path(folder).glob('*.jpg')")
-        return self._stream(self.finder, ((image, None) for image in images), batch)
+        pairs = ((check_image(image, f"image {number}"), None) for number, image in enumerate(images))
+        return self._stream(self.finder, pairs, batch)
 
     def refine(
         self,

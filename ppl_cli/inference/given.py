@@ -15,10 +15,10 @@ ImageLike = str | os.PathLike | Image.Image | np.ndarray  # an array: (H, W, 3) 
 HiddenLike = str | os.PathLike | Image.Image | np.ndarray  # an array: (H, W) bool, True where hidden, or uint8, 255 there
 
 
-def check_image(image: ImageLike, what: str = "the image") -> None:
-    """UsageError if it is nothing that can be an image; files and Pillow's images are looked at when they are opened."""
+def check_image(image: ImageLike, what: str = "the image") -> ImageLike:
+    """The same. UsageError if it is nothing that can be an image; files and Pillow's are looked at when they are opened."""
     if isinstance(image, str | os.PathLike | Image.Image):
-        return
+        return image
     expected = "a path, a PIL image or an array (height, width, 3) of uint8 in RGB"
     if not isinstance(image, np.ndarray):
         raise UsageError(f"{what}: expected {expected}, got {type(image).__name__}")
@@ -26,6 +26,7 @@ def check_image(image: ImageLike, what: str = "the image") -> None:
         raise UsageError(f"{what}: expected {expected}, got an array of shape {image.shape}")
     if image.dtype != np.uint8:
         raise UsageError(f"{what}: expected values of 0 to 255 in uint8, got {image.dtype}; convert them with astype")
+    return image
 
 
 def check_hidden(hidden: HiddenLike | None, what: str = "hidden") -> None:
@@ -49,8 +50,8 @@ def open_image(image: ImageLike) -> Image.Image:
         image = image.copy()
         turn_as_displayed(image)
         return to_rgb(image)
-    except OSError as error:  # Pillow reads the pixels of a file when they are asked for
-        raise UnreadableImageError(f"damaged: {error}") from error
+    except Exception as error:  # Pillow reads a file when its pixels are asked for, and damaged ones raise anything
+        raise UnreadableImageError(" ".join(f"damaged: {error}".split())) from error
 
 
 def open_given(given: tuple[ImageLike, HiddenLike | None]) -> Opened:
