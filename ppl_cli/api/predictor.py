@@ -107,8 +107,8 @@ class Predictor:
     def stream(self, images: Iterable[ImageLike], batch: int = BATCH) -> Iterator[Pose]:
         """Poses of any number of images, in order: they are taken as they are needed, and memory does not grow.
 
-        An image that cannot be read gives a pose with a `problem`, the reason, and NaN as keypoints. UsageError names what is no
-        image.
+        An image that cannot be read gives a pose with a `problem`, the reason, and NaN as keypoints. What is no image at all
+        is a UsageError.
         """
         if isinstance(images, str | Path):
             raise UsageError(f"stream: expected several images, got {images}; give a list, such as Path(folder).glob('*.jpg')")

@@ -1,5 +1,6 @@
 """The program as a user meets it: help, version, errors, exit codes."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -37,6 +38,19 @@ def test_help_teaches_with_examples(capsys, command):
     code, out, _ = ppl(capsys, *command, "--help")
     assert code == 0
     assert "ppl train quickstart" in out or "ppl infer runs/quickstart-1" in out
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("command", [(), ("train",), ("eval",), ("infer",), ("refine",), ("export-prior",)])
+def test_help_keeps_its_paragraphs(capsys, monkeypatch, command, columns):
+    """A line ends where the next word has no room, or with its paragraph."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _, out, _ = ppl(capsys, *command, "--help")
+    lines = [line.strip() for line in out.partition("\u256d")[0].splitlines()]
+    for line, below in itertools.pairwise(lines):
+        if line and below and not line.startswith("ppl "):
+            assert len(line) + 1 + len(below.split()[0]) > columns - 2, line
+    assert sum(line.startswith("ppl ") for line in lines) >= 2
 
 
 def test_help_is_quick_and_imports_no_torch():
