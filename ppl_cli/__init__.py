@@ -1,3 +1,63 @@
-"""Learn a pose prior from unlabelled images of one category, and find poses with it."""
+"""Learn a pose prior from unlabelled images of one category, and find poses with it.
+
+    import ppl_cli
+
+    model = ppl_cli.load("runs/mine")
+    pose = model("a.jpg")
+    pose.keypoints, pose.confidence, pose.names
+
+Names are imported when they are first asked for: importing the package takes neither torch nor numpy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ppl_cli.api.evaluate import evaluate
+    from ppl_cli.api.export import export_prior
+    from ppl_cli.api.predictor import Predictor, load
+    from ppl_cli.api.train import train
+    from ppl_cli.errors import DiskFullError, InterruptedRunError, PPLError, UsageError
+    from ppl_cli.prior.prior import Prior
+    from ppl_cli.results.pose import Pose
+    from ppl_cli.runtime import Output, Runtime
 
 __version__ = "0.1.0"
+__all__ = [
+    "DiskFullError",
+    "InterruptedRunError",
+    "Output",
+    "PPLError",
+    "Pose",
+    "Predictor",
+    "Prior",
+    "Runtime",
+    "UsageError",
+    "evaluate",
+    "export_prior",
+    "load",
+    "train",
+]
+
+HOMES = {
+    "api.evaluate": ("evaluate",),
+    "api.export": ("export_prior",),
+    "api.predictor": ("Predictor", "load"),
+    "api.train": ("train",),
+    "errors": ("DiskFullError", "InterruptedRunError", "PPLError", "UsageError"),
+    "prior.prior": ("Prior",),
+    "results.pose": ("Pose",),
+    "runtime": ("Output", "Runtime"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(f"ppl_cli.{home}"), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 from ppl_cli.checkpoints.model_file import load_model
 from ppl_cli.cli.app import main
 from ppl_cli.config.loading import to_yaml
-from ppl_cli.inference import run as inference_run
+from ppl_cli.inference import pipeline
 from ppl_cli.inference.estimate import Estimator
+from ppl_cli.inference.pictures import Pictures
 from ppl_cli.lock import locked
-from ppl_cli.results.files import Results
 from ppl_cli.results.journal import Journal
 from ppl_cli.training import loop
 from tests.training.test_kills import table
@@ -234,19 +234,19 @@ def test_an_image_that_vanishes_while_poses_are_found(ppl, model_file, tmp_path,
 
 def test_an_image_that_changes_while_poses_are_found(ppl, model_file, tmp_path, pictures, monkeypatch):
     """It is read for its pose and again for its picture."""
-    add = Results.add
+    draw = Pictures.draw
 
-    def changing(results, name, pose):
+    def changing(pictures, name, path, pose):
         if name == "0.jpg":
             Image.new("RGB", (20, 30)).save(pictures / "1.jpg")
             (pictures / "2.jpg").unlink()
-        add(results, name, pose)
+        draw(pictures, name, path, pose)
 
-    monkeypatch.setattr(Results, "add", changing)
+    monkeypatch.setattr(Pictures, "draw", changing)
     code, said = ppl("infer", model_file, pictures, "--out", tmp_path / "out", "--overlay")
     assert code == 0
     what = f"{pictures / '1.jpg'} was 90x50 pixels, and has been changed to 20x30 since"
-    assert f"2 overlays could not be written; the first: {what}" in said
+    assert f"2 pictures could not be written; the first: {what}" in said
     drawn = {path.name for path in (tmp_path / "out" / "overlay").glob("*.png")}
     assert drawn == {f"{i}.jpg.png" for i in (0, 3, 4, 5)}
     assert np.isfinite(np.load(tmp_path / "out/keypoints.npz")["keypoints_px"]).all()
@@ -283,7 +283,7 @@ def test_too_large_a_batch_in_an_evaluation(ppl, model_file, tmp_path, monkeypat
 def test_a_decoder_that_fails_costs_only_its_batch(ppl, model_file, pictures, tmp_path, monkeypatch):
     command = ("infer", model_file, pictures, "--batch", 2, "--overlay")
     assert ppl(*command, "--out", tmp_path / "whole")[0] == 0
-    decode = inference_run.decode
+    decode = pipeline.decode
 
     def failing(path):
         if path.name == "6.png":
@@ -291,7 +291,7 @@ def test_a_decoder_that_fails_costs_only_its_batch(ppl, model_file, pictures, tm
         return decode(path)
 
     with monkeypatch.context() as patched:
-        patched.setattr(inference_run, "decode", failing)
+        patched.setattr(pipeline, "decode", failing)
         code, line = ppl(*command, "--out", tmp_path / "out")
         assert (code, "internal error: ZeroDivisionError: a bug" in line) == (1, True)
     assert ppl(*command, "--out", tmp_path / "out", "--resume")[0] == 0

@@ -3,6 +3,7 @@
 Nothing here imports torch: `ppl --help` answers at once. Commands import what they need when they run.
 """
 
+import inspect
 import os
 import signal
 import sys
@@ -25,23 +26,31 @@ folder of unlabelled images; then find poses with it.
 
 First steps:
 
-  ppl train quickstart                            learn from drawn figures, minutes on a laptop, no download
+  ppl train quickstart                                      drawn figures
 
-  ppl infer runs/quickstart-1 PHOTOS --out poses --overlay    find poses and draw them
+  ppl infer runs/quickstart-1 PHOTOS --out poses --overlay  find poses
 
-  ppl eval runs/quickstart-1                      measure them against annotated keypoints
+  ppl eval runs/quickstart-1                                measure them
 
-  ppl train folder --data PHOTOS                  learn from your own images (a GPU is advised)
+  ppl train folder --data PHOTOS                            your own images
+
+The first takes minutes on a laptop and downloads nothing; for the last one a GPU is advised.
 """
 
 OCCLUSIONS = ("random", "center", "centre")  # what may follow --occlusion
 
-app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
-app.command()(train)
-app.command("eval")(evaluate)
-app.command()(infer)
-app.command()(refine)
-app.command("export-prior")(export_prior)
+
+def unwrap(text: str) -> str:
+    """A docstring as help text: a paragraph is one line, which the terminal breaks; indented lines stay as they are."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(part if part.startswith(" ") else part.replace("\n", " ") for part in paragraphs)
+
+
+app = typer.Typer(help=unwrap(HELP), no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+
+COMMANDS = {"train": train, "eval": evaluate, "infer": infer, "refine": refine, "export-prior": export_prior}
+for name, command in COMMANDS.items():
+    app.command(name, help=unwrap(command.__doc__))(command)
 
 
 def show_version(asked: bool) -> None:

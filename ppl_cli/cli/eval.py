@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ppl_cli.cli.train import Device, Precision, say
+from ppl_cli.cli.options import Device, Precision, say
 
 HOW, HIDE = "Protocol", "Occlusion"
 

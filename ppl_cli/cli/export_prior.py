@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ppl_cli.cli.train import Device, say
+from ppl_cli.cli.options import Device, say
 from ppl_cli.text import counted
 
 

@@ -1,17 +1,14 @@
 """`ppl train`: parse, call, print."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ppl_cli.text import on_screen
+from ppl_cli.cli.options import Device, Precision, say
 
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel="Machine")]
 PRIOR = "Starting from a prior"
-Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16; auto takes bf16 on a GPU.", rich_help_panel="Machine")]
 
 
 def train(
@@ -105,7 +102,3 @@ def starting_prior(file: Path | None, freeze: str | None, given: list[str]) -> l
     if file is not None:
         settings += [f"prior.init={json.dumps(str(file.absolute()))}", "prior.keypoints=given", "prior.links=given"]
     return settings
-
-
-def say(line: str) -> None:
-    print(on_screen(line), file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ from ppl_cli.data.frame import Frame
 from ppl_cli.drawing.overlay import overlay
 from ppl_cli.drawing.sheets import grid
 from ppl_cli.model.core import PosePriorLearner
+from ppl_cli.model.evaluating import evaluating
 
 TILE = 160  # pixels of one picture
 GAP = 4
@@ -34,15 +35,12 @@ def posed(image: Image.Image, keypoints: torch.Tensor, links: np.ndarray) -> Ima
     return drawn.resize((TILE, TILE), Image.Resampling.LANCZOS)
 
 
-@torch.no_grad()
 def sample_sheet(model: PosePriorLearner, images: torch.Tensor, references: torch.Tensor) -> Image.Image:
     """images, references (B, 3, S, S) in [-1, 1] -> the picture described above."""
-    training = model.training
-    model.eval()
-    output = model(images, references)
-    prior, links = model.distil_prior(), model.link_weights().cpu().numpy()
-    prior_map = model.draw(prior[None])[0]
-    model.train(training)
+    with evaluating(model):
+        output = model(images, references)
+        prior, links = model.distil_prior(), model.link_weights().cpu().numpy()
+        prior_map = model.draw(prior[None])[0]
 
     grey = Image.new("RGB", (TILE, TILE), (40, 40, 40))
     blank = Image.new("RGB", (TILE, TILE), "white")

@@ -1,74 +1,46 @@
 """Poses of any number of images, streamed batch by batch: memory does not grow with their number.
 
+    open --decode_ahead--> squares --Finder--> poses
+
 Decoding runs ahead in threads while the network works. Nothing is kept once a batch is handed on.
 """
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 
-from ppl_cli.data.frame import Frame
+from ppl_cli.data.frame import Frame, Resize
 from ppl_cli.data.images import UnreadableImageError
+from ppl_cli.data.units import to_unit
 from ppl_cli.device import Compute
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.encoder import Estimate
+from ppl_cli.results.pose import Pose
 
+T = TypeVar("T")
+Opened = tuple[Image.Image, np.ndarray | None]  # an RGB image, and (H, W) bool: what of it is hidden, where that is known
 CORES = os.cpu_count() or 1
-DECODERS = max(1, min(8, CORES - CORES // 2))
-
-
-@dataclass
-class Pose:
-    """The result of one image. `keypoints_px` (N, 2) (x, y) in pixels of the image as displayed; NaN if unreadable."""
-
-    index: int  # place in the list of images
-    width: int | None
-    height: int | None
-    keypoints_px: np.ndarray
-    confidence: np.ndarray  # (N,) in [0, 1], NaN if unreadable
-    problem: str | None = None  # why the image could not be read
-    refined: "Refined | None" = None
-
-
-@dataclass
-class Refined:
-    """What refinement adds to a pose. T is the number of iterations; the first pose is that of the image as it is."""
-
-    keypoints_px: np.ndarray  # (T + 1, N, 2)
-    confidence: np.ndarray  # (T + 1, N)
-    used: int  # iterations that the image took
-    visible: np.ndarray  # (T + 1, N) bool: within the picture and not where it is hidden
-    moved_px: np.ndarray  # (N,) from the first pose to the last
-    explained: bool | None  # whether the memory knows such a pose; None where the model does not say
-    whole: bool = False  # nothing of the image is hidden, though it was said where things are
+DECODERS = max(1, min(8, CORES - CORES // 2))  # beside a network that computes on the CPU
+MOST_DECODERS = 32  # beside one that computes elsewhere
 
 
 @dataclass
 class Decoded:
-    pixels: np.ndarray | torch.Tensor | None  # (S, S, 3) uint8
+    pixels: np.ndarray | None  # (S, S, 3) uint8
     frame: Frame | None
     problem: str | None
     hidden: np.ndarray | None = None  # (S, S) bool; None: nothing is known of what is hidden
 
 
-def confidence(attention: torch.Tensor) -> torch.Tensor:
-    """attention (B, N, h, w), each map summing to 1 -> (B, N) in [0, 1]: how concentrated it is.
-
-    1 - entropy / log(h w): 1 where all attention lies on one cell, 0 where it is spread evenly. For a spread over k
-    equal cells it is 1 - log k / log(h w), so it falls with every cell that shares the attention.
-    """
-    flat = attention.flatten(2)
-    return (1 - torch.special.entr(flat).sum(-1) / np.log(flat.shape[-1])).clamp(0, 1)
-
-
-def decode_square(open_image: Callable[[int], Image.Image], index: int, size: int, resize: str) -> Decoded:
+def decode_square(open_image: Callable[[int], Image.Image], index: int, size: int, resize: Resize) -> Decoded:
     try:
         image = open_image(index)
     except UnreadableImageError as error:
@@ -77,20 +49,19 @@ def decode_square(open_image: Callable[[int], Image.Image], index: int, size: in
     return Decoded(frame.apply_image(image), frame, None)
 
 
-def decode_ahead(decode_one: Callable[[int], Decoded], wanted: range, batch: int) -> Iterator[list[Decoded]]:
-    """Batches of the decoded images `wanted`, in order; at most two batches wait."""
-    with ThreadPoolExecutor(DECODERS) as pool:
+def decode_ahead(
+    decode_one: Callable[[T], Decoded], wanted: Iterable[T], batch: int, threads: int = DECODERS
+) -> Iterator[list[Decoded]]:
+    """What is `wanted`, decoded, in order and in batches; at most three batches wait."""
+    with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Decoded]] = deque()
-        held: list[Decoded] = []
         try:
-            for index in range(wanted.start, wanted.stop + 2 * batch):
-                if index < wanted.stop:
-                    waiting.append(pool.submit(decode_one, index))
-                if waiting and (len(waiting) > 2 * batch or index >= wanted.stop):
-                    held.append(waiting.popleft().result())
-                if len(held) == batch or (held and not waiting):
-                    yield held
-                    held = []
+            for one in wanted:
+                waiting.append(pool.submit(decode_one, one))
+                if len(waiting) == 3 * batch:
+                    yield [waiting.popleft().result() for _ in range(batch)]
+            while waiting:
+                yield [waiting.popleft().result() for _ in range(min(batch, len(waiting)))]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -109,6 +80,25 @@ def half_of_the_cores() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def stack_squares(held: list[Decoded], size: int) -> np.ndarray:
+    """(B, S, S, 3) uint8; grey where an image could not be read."""
+    squares = np.full((len(held), size, size, 3), 128, dtype=np.uint8)
+    for row, decoded in enumerate(held):
+        if decoded.pixels is not None:
+            squares[row] = decoded.pixels
+    return squares
+
+
+def confidence(attention: torch.Tensor) -> torch.Tensor:
+    """attention (B, N, h, w), each map summing to 1 -> (B, N) in [0, 1]: how concentrated it is.
+
+    1 - entropy / log(h w): 1 where all attention lies on one cell, 0 where it is spread evenly. For a spread over k
+    equal cells it is 1 - log k / log(h w), so it falls with every cell that shares the attention.
+    """
+    flat = attention.flatten(2)
+    return (1 - torch.special.entr(flat).sum(-1) / np.log(flat.shape[-1])).clamp(0, 1)
+
+
 class Estimator:
     """A trained model on its device. The keypoint prior is distilled once, not for every batch."""
 
@@ -118,78 +108,82 @@ class Estimator:
         with torch.no_grad():
             self.prior = self.model.distil_prior()
 
-    def to_images(self, squares: np.ndarray | torch.Tensor) -> torch.Tensor:
+    def to_images(self, squares: np.ndarray) -> torch.Tensor:
         """(B, S, S, 3) uint8 -> (B, 3, S, S) in [-1, 1], on the device."""
-        pixels = torch.as_tensor(squares).to(self.compute.device).permute(0, 3, 1, 2)
-        return pixels.float().div(127.5).sub(1)
+        pixels, device = torch.from_numpy(squares), self.compute.device
+        if device.type == "cuda":  # from pinned memory the copy waits for nothing, and nothing waits for it
+            pixels = pixels.pin_memory().to(device, non_blocking=True)
+        return to_unit(pixels.to(device).permute(0, 3, 1, 2))
 
     @torch.inference_mode()
     def estimate(self, images: torch.Tensor) -> Estimate:
         """images (B, 3, S, S) in [-1, 1]."""
         with self.compute.autocast():
-            return self.model.encoder(images, self.prior)
+            return self.model.estimate(images, self.prior)
 
-    def __call__(self, squares: np.ndarray | torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(B, S, S, 3) uint8 -> keypoints (B, N, 2), normalised, and confidence (B, N)."""
         estimate = self.estimate(self.to_images(squares))
         return estimate.keypoints.cpu().numpy(), confidence(estimate.attention).cpu().numpy()
 
 
-def estimate_poses(
-    estimator: Estimator,
-    open_image: Callable[[int], Image.Image],
-    wanted: range,
-    resize: str,
-    batch: int,
-    decode_fast: Callable[[int, int, str], Decoded | None] = lambda index, size, resize: None,
-) -> Iterator[Pose]:
-    """One `Pose` for each of the images `wanted`, in order. `open_image(i)` gives RGB or raises UnreadableImageError.
+class Finder:
+    """Finds poses with one look of the network: image -> square -> pose. `resize` as the model was trained with; `names` of
+    its keypoints."""
 
-    `decode_fast(i, size, resize)` may decode an image in another way, or leave it to `open_image` with None.
-    """
-    first, size = wanted.start, estimator.model.sizes.image_size
+    title = "finding poses"
 
-    def decode_one(index: int) -> Decoded:
-        return decode_fast(index, size, resize) or decode_square(open_image, index, size, resize)
+    def __init__(self, estimator: Estimator, resize: Resize, names: Sequence[str] = ()):
+        self.estimator, self.resize, self.names = estimator, resize, names
+        self.size = estimator.model.sizes.image_size
 
-    # A thread of its own for the network: while it computes a batch, the one before is written.
-    with half_of_the_cores(), ThreadPoolExecutor(1) as network:
+    def to_square(self, image: Image.Image, hidden: np.ndarray | None = None) -> Decoded:
+        """`image` in RGB. What of it is hidden makes no difference here."""
+        frame = Frame(*image.size, self.size, self.resize)
+        return Decoded(frame.apply_image(image), frame, None)
+
+    def find(self, held: list[Decoded], first: int = 0) -> list[Pose]:
+        """Poses of a batch; `first` is the index of the first image."""
+        keypoints, sure = self.estimator(stack_squares(held, self.size))
+        poses = []
+        for row, decoded in enumerate(held):
+            if (frame := decoded.frame) is None:
+                poses.append(self.no_pose(first + row, decoded.problem))
+            else:
+                found, certain = frame.to_pixels(keypoints[row]), sure[row].astype(np.float64)
+                poses.append(Pose(first + row, frame.width, frame.height, found, certain, names=self.names))
+        return poses
+
+    def no_pose(self, index: int, problem: str | None) -> Pose:
+        nothing = np.full((self.estimator.model.sizes.keypoints, 2), np.nan)
+        return Pose(index, None, None, nothing, nothing[:, 0], problem, names=self.names)
+
+    def share_cores(self) -> AbstractContextManager:
+        """Between the network and those who decode."""
+        return half_of_the_cores()
+
+    def decode_one(self, open_one: Callable[[T], Opened], one: T) -> Decoded:
+        try:
+            return self.to_square(*open_one(one))
+        except UnreadableImageError as error:
+            return Decoded(None, None, str(error))
+
+
+def stream_poses(
+    finder: Finder, open_one: Callable[[T], Opened], wanted: Iterable[T], batch: int, first: int = 0
+) -> Iterator[list[Pose]]:
+    """Poses of what is `wanted`, in order and in batches. `open_one` gives each image, or raises UnreadableImageError; the
+    index of the first is `first`."""
+    on_cpu = finder.estimator.compute.device.type == "cpu"
+    threads = DECODERS if on_cpu else min(CORES, MOST_DECODERS)
+    # A thread of its own for the network: while it computes a batch, the one before is drawn and written.
+    with finder.share_cores(), ThreadPoolExecutor(1) as network:
         before: Future[list[Pose]] | None = None
-        for held in decode_ahead(decode_one, wanted, batch):
-            running = network.submit(lambda held, first: list(poses_of_batch(estimator, held, first)), held, first)
+        for held in decode_ahead(lambda one: finder.decode_one(open_one, one), wanted, batch, threads):
+            running = network.submit(finder.find, held, first)
             first += len(held)
             if before is not None:
-                yield from before.result()
+                yield before.result()
             before = running
         if before is not None:
-            yield from before.result()
-
-
-def stack_squares(held: list[Decoded], size: int) -> np.ndarray | torch.Tensor:
-    """(B, S, S, 3) uint8; grey where an image could not be read. A tensor where one was decoded on a GPU."""
-    decoders = [decoded.pixels.device for decoded in held if isinstance(decoded.pixels, torch.Tensor)]
-    if decoders:
-        grey = np.full((size, size, 3), 128, dtype=np.uint8)
-        rows = [grey if decoded.pixels is None else decoded.pixels for decoded in held]
-        tensors = [row if isinstance(row, torch.Tensor) else torch.from_numpy(row.copy()) for row in rows]
-        return torch.stack([tensor.to(decoders[0]) for tensor in tensors])
-    squares = np.full((len(held), size, size, 3), 128, dtype=np.uint8)
-    for row, decoded in enumerate(held):
-        if decoded.pixels is not None:
-            squares[row] = decoded.pixels
-    return squares
-
-
-def poses_of_batch(estimator: Estimator, held: list[Decoded], first: int) -> Iterator[Pose]:
-    keypoints, sure = estimator(stack_squares(held, estimator.model.sizes.image_size))
-    for row, decoded in enumerate(held):
-        if decoded.frame is None:
-            yield no_pose(first + row, decoded.problem, estimator)
-        else:
-            frame = decoded.frame
-            yield Pose(first + row, frame.width, frame.height, frame.to_pixels(keypoints[row]), sure[row].astype(np.float64))
-
-
-def no_pose(index: int, problem: str | None, estimator: Estimator) -> Pose:
-    nothing = np.full((estimator.model.sizes.keypoints, 2), np.nan)
-    return Pose(index, None, None, nothing, nothing[:, 0], problem)
+            yield before.result()

@@ -55,25 +55,17 @@ class Occluder:
         if self.colour is not None:
             away = np.abs(np.asarray(image).astype(np.int16) - np.array(self.colour, np.int16))
             hidden |= (away <= NEAR).all(-1)
-        if hidden.all():
-            raise UnreadableImageError("everything is hidden")
-        return hidden
+        return check_some_visible(hidden)
 
     def read_mask(self, name: str, image: Image.Image) -> np.ndarray:
-        file = self.mask_of(name)
+        file = self.find_mask(name)
         try:
             mask = decode(file)
         except UnreadableImageError as error:
             raise UnreadableImageError(f"its mask {file.name}: {error}") from error
-        if mask.size != image.size:
-            sizes = f"{mask.width}x{mask.height}, the image {image.width}x{image.height}"
-            raise UnreadableImageError(f"its mask has {sizes} pixels")
-        values = np.asarray(mask.convert("L"))
-        if 0 < values.max() <= MIDDLE:
-            raise UnreadableImageError(f"its mask has no white: hidden is 255, its largest value is {values.max()}")
-        return values > MIDDLE
+        return take_mask(np.asarray(mask.convert("L")), image)
 
-    def mask_of(self, name: str) -> Path:
+    def find_mask(self, name: str) -> Path:
         """The mask of that very name, else the one that differs in the suffix."""
         fitting = self.files.get(stem(name), [])
         exact = [file for file in fitting if file.relative_to(self.masks).as_posix() == name]
@@ -82,6 +74,22 @@ class Occluder:
         if len(fitting) > 1 and not exact:
             raise UnreadableImageError(f"several masks fit: {', '.join(file.name for file in fitting)}")
         return (exact or fitting)[0]
+
+
+def take_mask(values: np.ndarray, image: Image.Image) -> np.ndarray:
+    """(H, W) uint8, white where `image` is hidden -> bool. UnreadableImageError if that is no mask of the image."""
+    if values.shape != (image.height, image.width):
+        sizes = f"{values.shape[1]}x{values.shape[0]}, the image {image.width}x{image.height}"
+        raise UnreadableImageError(f"its mask has {sizes} pixels")
+    if 0 < values.max() <= MIDDLE:
+        raise UnreadableImageError(f"its mask has no white: hidden is 255, its largest value is {values.max()}")
+    return values > MIDDLE
+
+
+def check_some_visible(hidden: np.ndarray) -> np.ndarray:
+    if hidden.all():
+        raise UnreadableImageError("everything is hidden")
+    return hidden
 
 
 def stem(name: str) -> str:

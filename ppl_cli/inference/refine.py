@@ -18,18 +18,21 @@ from typing import Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 
+from ppl_cli.errors import UsageError
 from ppl_cli.inference.estimate import Estimator, confidence
 
 Method = Literal["visible", "paper"]
-DrawnPose = Literal["recalled", "mixed", "found"]
 
 
 @dataclass(frozen=True)
 class Options:
     iterations: int = 4
     method: Method = "visible"
-    pose: DrawnPose = "recalled"  # what is drawn: T'_recon; T' where visible and T'_recon where hidden; or T'
-    until: float | None = None  # an image is done once no keypoint moves further than this, in normalised units
+    until_px: float | None = None  # an image is done once no keypoint moves further, in pixels of the network's square
+
+    def __post_init__(self) -> None:
+        if self.until_px is not None and not self.until_px > 0:
+            raise UsageError(f"--until-converged (until_px) is {self.until_px:g}: give a number of pixels above 0")
 
 
 class Step(NamedTuple):
@@ -92,9 +95,9 @@ def refine(
             rows, occluded, shown = rows[going], occluded[going], shown[going]
             current, keypoints = current[going], keypoints[going]
         if len(rows):
-            pose = pose_to_draw(estimator, keypoints, shown, options.pose)
+            recalled = model.recall(keypoints).keypoints.float()
             with estimator.compute.autocast():
-                skeleton = model.draw(pose)
+                skeleton = model.draw(recalled)
                 reconstruction = model.reconstruct(occluded, skeleton).float()
             if record is not None:
                 record.append(Step(rows, current, keypoints, skeleton.float(), reconstruction))
@@ -105,8 +108,8 @@ def refine(
             if options.method == "visible":
                 current = torch.where(shown > 0, occluded, reconstruction.clamp(-1, 1))
     last = poses[-1]
-    recalled = model.recall(last.nan_to_num()).keypoints.float()
-    return Refinement(poses, sure, used, failed, (recalled - last).norm(dim=-1).mean(-1))
+    away = model.recall(last.nan_to_num()).keypoints.float() - last
+    return Refinement(poses, sure, used, failed, away.norm(dim=-1).mean(-1))
 
 
 def unfinished(poses: torch.Tensor, visible: torch.Tensor, options: Options) -> torch.Tensor:
@@ -114,19 +117,10 @@ def unfinished(poses: torch.Tensor, visible: torch.Tensor, options: Options) -> 
     going = torch.full(poses.shape[1:2], len(poses) <= options.iterations, device=poses.device)
     if options.method == "visible":
         going &= (visible == 0).any((1, 2, 3)).view(-1)  # nothing is hidden: the next input would be the same
-    if options.until is not None and len(poses) > 1:
-        going &= (poses[-1] - poses[-2]).norm(dim=-1).amax(1) > options.until
+    if options.until_px is not None and len(poses) > 1:
+        until = 2 * options.until_px / (visible.shape[-1] - 1)  # pixels of the square -> [-1, 1]
+        going &= (poses[-1] - poses[-2]).norm(dim=-1).amax(1) > until
     return going.cpu()
-
-
-def pose_to_draw(estimator: Estimator, keypoints: torch.Tensor, visible: torch.Tensor, which: DrawnPose) -> torch.Tensor:
-    """keypoints (R, N, 2) -> the pose that the decoder is shown."""
-    if which == "found":
-        return keypoints
-    recalled = estimator.model.recall(keypoints).keypoints.float()
-    if which == "recalled":
-        return recalled
-    return torch.where(seen(keypoints, visible)[..., None], keypoints, recalled)
 
 
 def seen(keypoints: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:

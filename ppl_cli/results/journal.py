@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from ppl_cli.errors import PPLError
-from ppl_cli.inference.estimate import Pose, Refined
 from ppl_cli.lock import TakenError, try_lock
+from ppl_cli.results.pose import Pose, Refined
 
 FORMAT_VERSION = 1
 HEADER = struct.Struct("<III")  # bytes of the rows, bytes of the JSON, CRC-32 of both
@@ -90,10 +90,10 @@ class Journal:
 
 def row_type(keypoints: int, iterations: int | None) -> np.dtype:
     fields: list[tuple] = [("index", "<i8"), ("width", "<i8"), ("height", "<i8")]
-    fields += [("keypoints_px", "<f8", (keypoints, 2)), ("confidence", "<f8", (keypoints,))]
+    fields += [("keypoints", "<f8", (keypoints, 2)), ("confidence", "<f8", (keypoints,))]
     if iterations is not None:
         steps = iterations + 1
-        more = [("keypoints_px", "<f8", (steps, keypoints, 2)), ("confidence", "<f8", (steps, keypoints)), ("used", "<i8")]
+        more = [("keypoints", "<f8", (steps, keypoints, 2)), ("confidence", "<f8", (steps, keypoints)), ("used", "<i8")]
         more += [("visible", "|b1", (steps, keypoints)), ("moved_px", "<f8", (keypoints,)), ("explained", "<i8")]
         fields += [("is_refined", "|b1"), ("refined", [*more, ("whole", "|b1")])]
     return np.dtype(fields)
@@ -102,7 +102,7 @@ def row_type(keypoints: int, iterations: int | None) -> np.dtype:
 def fill_row(row: np.void, pose: Pose) -> None:
     row["index"] = pose.index
     row["width"], row["height"] = (UNKNOWN, UNKNOWN) if pose.width is None else (pose.width, pose.height)
-    row["keypoints_px"], row["confidence"] = pose.keypoints_px, pose.confidence
+    row["keypoints"], row["confidence"] = pose.keypoints, pose.confidence
     if pose.refined is not None:
         row["is_refined"], into = True, row["refined"]
         for name in into.dtype.names:
@@ -113,7 +113,7 @@ def fill_row(row: np.void, pose: Pose) -> None:
 def read_row(row: np.void, problem: str | None) -> Pose:
     known = row["width"] != UNKNOWN
     width, height = (int(row["width"]), int(row["height"])) if known else (None, None)
-    pose = Pose(int(row["index"]), width, height, row["keypoints_px"], row["confidence"], problem)
+    pose = Pose(int(row["index"]), width, height, row["keypoints"], row["confidence"], problem)
     if "refined" in row.dtype.names and row["is_refined"]:
         values = {name: row["refined"][name] for name in row["refined"].dtype.names}
         explained = None if values["explained"] == UNKNOWN else bool(values["explained"])

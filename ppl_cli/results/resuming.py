@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ppl_cli.device import Compute
 from ppl_cli.distributed import ALONE, World
 from ppl_cli.errors import UsageError
-from ppl_cli.files import make_folder, remove_leftovers, replacing
+from ppl_cli.files import find_earlier, make_folder, remove_leftovers, replacing
 from ppl_cli.lock import locked
-from ppl_cli.results.files import FILES, ITERATIONS_FILE
+from ppl_cli.results.files import FILES, ITERATIONS_FILE, SKIPPED_FILE
 from ppl_cli.results.journal import FORMAT_VERSION
+from ppl_cli.runtime import Output
 
 FOLDER, RUN = ".unfinished", "run.json"
 PICTURES = ("overlay", "gifs", "strips")
@@ -25,32 +27,24 @@ OTHERWISE = "give what it was started with, or start anew with --overwrite"
 
 @contextmanager
 def results_folder(
-    out: Path,
-    identity: dict[str, object],
-    formats: list[str],
-    resume: bool,
-    overwrite: bool,
-    say: Callable[[str], None],
-    world: World = ALONE,
+    output: Output, identity: dict[str, object], say: Callable[[str], None], world: World = ALONE
 ) -> Iterator[Path]:
-    """Yields the folder for journals (see `leaders_folder`). Of several processes the leader alone makes and removes it."""
+    """Yields the folder for journals (see `hold_folder`). Of several processes the leader alone makes and removes it."""
     if not world.leader:
         yield world.from_leader(Path())
         return
-    identity = identity | {"number of processes": world.size}
-    with leaders_folder(out, identity, formats, resume, overwrite, say) as kept:
+    with hold_folder(output, identity | {"number of processes": world.size}, say) as kept:
         yield world.from_leader(kept)
 
 
 @contextmanager
-def leaders_folder(
-    out: Path, identity: dict[str, object], formats: list[str], resume: bool, overwrite: bool, say: Callable[[str], None]
-) -> Iterator[Path]:
-    """Yields the folder for journals, which is empty unless an unfinished run goes on. The folder `out` is locked meanwhile.
+def hold_folder(output: Output, identity: dict[str, object], say: Callable[[str], None]) -> Iterator[Path]:
+    """Yields the folder for journals, which is empty unless an unfinished run goes on. `output.folder` is locked meanwhile.
 
     `identity` is what must be the same for a run to go on; its keys are words for the user. UsageError if something else
-    lies in `out`, unless with `overwrite`, or if the unfinished run is another one.
+    lies in the folder, unless with `overwrite`, or if the unfinished run is another one.
     """
+    out, resume, overwrite = output.folder, output.resume, output.overwrite
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other")
     make_folder(out)
@@ -65,7 +59,7 @@ def leaders_folder(
             for name in PICTURES:
                 remove_leftovers(out / name, below=True)
         else:
-            clear(out, formats, overwrite)
+            clear(output)
             if resume:
                 say(f"nothing to resume in {out}: starting with the first image")
             kept.mkdir()
@@ -83,15 +77,14 @@ def leaders_folder(
         forget(kept)
 
 
-def clear(out: Path, formats: list[str], overwrite: bool) -> None:
+def clear(output: Output) -> None:
     """Results of an earlier run are an error, or with `overwrite` go, so that no two runs mix."""
-    taken = [name for name in (*FILES.values(), ITERATIONS_FILE, "skipped.csv", *PICTURES) if (out / name).exists()]
-    if taken and not overwrite:
-        raise UsageError(f"{out} already holds {taken[0]}: choose another --out, or add --overwrite")
+    out = output.folder
+    find_earlier(out, (*FILES.values(), ITERATIONS_FILE, SKIPPED_FILE, *PICTURES), output.overwrite)
     forget(out / FOLDER)
     remove_leftovers(out)
     for form, name in FILES.items():
-        if form not in formats:  # the others are replaced when the new ones are complete
+        if form not in output.formats:  # the others are replaced when the new ones are complete
             (out / name).unlink(missing_ok=True)
     (out / ITERATIONS_FILE).unlink(missing_ok=True)
     remove_pictures(out)
@@ -126,9 +119,9 @@ def check_same(file: Path, identity: dict[str, object]) -> None:
             raise UsageError(f"--resume: the unfinished run in {file.parents[1]} had {key} {was}, now {is_now}: {OTHERWISE}")
 
 
-def identify(command: str, model: Path, images: str, device: str, precision: str, **options: object) -> dict[str, object]:
+def identify(command: str, model: Path, images: str, compute: Compute, **options: object) -> dict[str, object]:
     """`images` is their fingerprint. The batch size is none of it: a smaller one may be needed to go on."""
     with model.open("rb") as file:
         content = hashlib.file_digest(file, "blake2b").hexdigest()[:16]
     identity: dict[str, object] = {"format_version": FORMAT_VERSION, "command": command, "model": content, "images": images}
-    return identity | {"device": device, "precision": precision} | options
+    return identity | {"device": compute.device.type, "precision": compute.precision} | options

@@ -14,6 +14,7 @@ import torch
 from ppl_cli.config.sections import Config
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.references import keep_mask
+from ppl_cli.data.units import to_unit
 from ppl_cli.data.warp import random_affine, random_rotation, warp_images
 from ppl_cli.training.schedule import missing_share
 
@@ -71,11 +72,6 @@ def batch_indices(step: int, batch: int, count: int, seed: int) -> torch.Tensor:
     passes = range(first // count, (last - 1) // count + 1)
     rows = torch.cat([shuffled(count, seed, number) for number in passes])
     return rows[first - passes[0] * count :][:batch]
-
-
-def to_unit(pixels: torch.Tensor) -> torch.Tensor:
-    """uint8 0..255 -> float [-1, 1]."""
-    return pixels.float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
 
 
 def make_batch(

@@ -11,6 +11,7 @@ import torch
 
 from ppl_cli.config.sections import Config
 from ppl_cli.model.core import PosePriorLearner
+from ppl_cli.model.evaluating import evaluating
 
 COLLAPSED = 0.1  # spread of the keypoints, normalised: failed runs 0.03 to 0.12, good ones 0.30 to 0.43
 DEAD = 2.0  # vectors in use of 16 a bank: failed runs 1.0 to 1.8, good ones 11 to 15
@@ -39,20 +40,18 @@ class Watch:
             faded = f"links have faded, the strongest to {strongest:.3f}: the decoder sees no skeleton"
             self.report("faded", step, strongest < FADED, faded)
 
-    @torch.no_grad()
     def decoder(
         self, step: int, model: PosePriorLearner, images: torch.Tensor, references: torch.Tensor, loss: torch.nn.Module
     ) -> None:
         """Reconstructs images (B, 3, S, S) with their own poses and with those of others. Leaves `model` as it was."""
         if step < self.first or len(images) < 2:
             return
-        training = model.training
-        model.eval()
-        keypoints = model.estimate(images).keypoints
-        right = loss(model.reconstruct(references, model.draw(keypoints)), images)
         rolls = [roll for roll in ROLLS if roll % len(images)]
-        wrong = sum(loss(model.reconstruct(references, model.draw(keypoints.roll(r, 0))), images) for r in rolls) / len(rolls)
-        model.train(training)
+        with evaluating(model):
+            keypoints = model.estimate(images).keypoints
+            right = loss(model.reconstruct(references, model.draw(keypoints)), images)
+            others = (loss(model.reconstruct(references, model.draw(keypoints.roll(roll, 0))), images) for roll in rolls)
+            wrong = sum(others) / len(rolls)
         ratio = (wrong / right.clamp_min(1e-12)).item()
         text = f"the decoder draws an image as well with the pose of another (loss x {ratio:.2f}): poses teach it nothing"
         self.report("ignored", step, ratio < IGNORED, text)

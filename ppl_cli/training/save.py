@@ -10,16 +10,18 @@ from ppl_cli.checkpoints.training_state import save_training
 from ppl_cli.config.loading import to_yaml
 from ppl_cli.config.sections import Config
 from ppl_cli.data.image_set import ImageSet
+from ppl_cli.data.units import to_unit
 from ppl_cli.device import Compute
 from ppl_cli.drawing.samples import sample_sheet
 from ppl_cli.drawing.save import save_png
 from ppl_cli.errors import PPLError
 from ppl_cli.files import replacing
 from ppl_cli.model.core import PosePriorLearner
+from ppl_cli.model.evaluating import evaluating
 from ppl_cli.prior.prior import save_prior
 from ppl_cli.prior.prototypes import learned_prior
 from ppl_cli.training.averaging import Average
-from ppl_cli.training.batches import Batch, to_unit
+from ppl_cli.training.batches import Batch
 from ppl_cli.training.progress import LOWER_RATE, Progress
 from ppl_cli.training.run_folder import write_skipped
 
@@ -44,21 +46,18 @@ def save(
     save_prior(folder / "prior.json", learned_prior(average.model, config.prior.names))
 
 
-@torch.no_grad()
 def known_poses(model: PosePriorLearner, images: ImageSet) -> Known:
     """What the memory knows of training images, evenly chosen."""
-    training, device = model.training, model.raw_links.device
-    model.eval()
+    device = model.raw_links.device
     tokens, distances = [], []
     chosen = torch.linspace(0, len(images) - 1, min(len(images), KNOWN_POSES)).long()
     # Compiled for training batches alone: another size and mode would be compiled once more.
-    with torch.compiler.set_stance("force_eager"):
+    with evaluating(model), torch.compiler.set_stance("force_eager"):
         for indices in chosen.split(32):
             keypoints = model.estimate(to_unit(images.fetch(indices).to(device))).keypoints
             recall = model.recall(keypoints)
             tokens.append(recall.indices.cpu())
             distances.append((recall.keypoints - keypoints).norm(dim=-1).mean(-1))
-    model.train(training)
     return Known(torch.cat(tokens), float(torch.cat(distances).quantile(0.99)))
 
 

@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
+from ppl_cli.api.predictor import Details, load
 from ppl_cli.checkpoints.model_file import load_model, save_model
 from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.config.loading import load_config
@@ -36,8 +37,8 @@ from ppl_cli.device import Compute, choose_compute
 from ppl_cli.distributed import ALONE
 from ppl_cli.inference.estimate import Estimator, decode_ahead, decode_square, half_of_the_cores
 from ppl_cli.inference.refine import Options, refine
-from ppl_cli.inference.run import run_inference
 from ppl_cli.model.skeleton import plain_skeleton_map, skeleton_map
+from ppl_cli.runtime import Output, Runtime
 from ppl_cli.training.batches import make_batch, parts_of
 from ppl_cli.training.prepare import make_optimiser, prepare_model, prepare_step
 from ppl_cli.training.progress import peak_memory_gib
@@ -159,8 +160,8 @@ def measure_infer(ours: bool, compute: Compute, model: Path, folder: Path, batch
     size, wanted = checkpoint.config.model.image_size, range(len(paths))
 
     def whole() -> None:
-        everything = (["csv", "coco", "npz"], False, batch, True, False, "auto", compute.precision)
-        run_inference(str(model), [folder], model.parent / "poses", *everything, lambda line: None)
+        output = Output(model.parent / "poses", ("csv", "coco", "npz"), overwrite=True)
+        load(model, Runtime("auto", compute.precision)).infer_files([folder], output, Details(batch))
 
     def decoding() -> None:
         for _ in decode_ahead(

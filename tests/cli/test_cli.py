@@ -1,5 +1,6 @@
 """The program as a user meets it: help, version, errors, exit codes."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -39,6 +40,19 @@ def test_help_teaches_with_examples(capsys, command):
     assert "ppl train quickstart" in out or "ppl infer runs/quickstart-1" in out
 
 
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("command", [(), ("train",), ("eval",), ("infer",), ("refine",), ("export-prior",)])
+def test_help_keeps_its_paragraphs(capsys, monkeypatch, command, columns):
+    """A line ends where the next word has no room, or with its paragraph."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _, out, _ = ppl(capsys, *command, "--help")
+    lines = [line.strip() for line in out.partition("\u256d")[0].splitlines()]
+    for line, below in itertools.pairwise(lines):
+        if line and below and not line.startswith("ppl "):
+            assert len(line) + 1 + len(below.split()[0]) > columns - 2, line
+    assert sum(line.startswith("ppl ") for line in lines) >= 2
+
+
 def test_help_is_quick_and_imports_no_torch():
     code = """
 import sys
@@ -75,7 +89,7 @@ assert not heavy, heavy
         (("train", "quickstart", "--resume", "--overwrite"), "exclude each other"),
         (("train", "quickstart", "--device", "cuda"), "no CUDA GPU"),
         (("train", "quickstart", "--device", "gpu"), "write auto, cpu"),
-        (("train", "quickstart", "--precision", "fp64"), "write auto, fp32 or bf16"),
+        (("train", "quickstart", "--precision", "fp64"), "is not one of 'auto', 'fp32', 'bf16'"),
         (("train",), "Missing argument"),
         (("trian",), "No such command"),
         (("infer", "nowhere", "x.jpg", "--out", "o"), "no model at nowhere"),

@@ -9,21 +9,18 @@ import pytest
 import torch
 from PIL import Image
 
+from ppl_cli.api.predictor import Details, load
 from ppl_cli.data.frame import Frame
 from ppl_cli.data.images import decode
 from ppl_cli.device import choose_compute
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.inference.estimate import Estimator, confidence
-from ppl_cli.inference.run import run_inference
+from ppl_cli.runtime import Output, Runtime, silent
 
 
-def quiet(line: str) -> None:
-    pass
-
-
-def infer(model, inputs, out, **settings):
-    defaults = {"formats": ["csv", "coco", "npz"], "draw": False, "batch": 4, "overwrite": False, "strict": False}
-    run_inference(str(model), inputs, out, **(defaults | {"device": "cpu", "precision": "fp32", "say": quiet} | settings))
+def infer(model, inputs, out, formats=("csv", "coco", "npz"), overwrite=False, say=silent, **details):
+    model = load(model, Runtime("cpu", "fp32", say))
+    model.infer_files(inputs, Output(out, tuple(formats), overwrite), Details(**({"batch": 4} | details)))
     return out
 
 
@@ -115,7 +112,7 @@ def test_strict_stops_and_leaves_no_result(model_file, pictures, tmp_path):
 
 def test_only_unreadable_images_fail(model_file, tmp_path):
     (tmp_path / "x.jpg").write_text("no")
-    with pytest.raises(PPLError, match="none of the 1 images could be used"):
+    with pytest.raises(PPLError, match="the image could not be used"):
         infer(model_file, [tmp_path / "x.jpg"], tmp_path / "out")
 
 
@@ -130,7 +127,7 @@ def test_names_are_kept_apart_where_they_collide(model_file, pictures, tmp_path)
     other = tmp_path / "other" / "pictures"
     other.mkdir(parents=True)
     Image.new("RGB", (20, 20)).save(other / "0.jpg")
-    table = read_csv(infer(model_file, [pictures, other], tmp_path / "a", draw=True))
+    table = read_csv(infer(model_file, [pictures, other], tmp_path / "a", overlay=True))
     assert {"pictures/0.jpg", "other/pictures/0.jpg", "pictures/sub/6.png"} <= set(table)
     assert (tmp_path / "a" / "overlay" / "other" / "pictures" / "0.jpg.png").exists()
     files = read_csv(infer(model_file, [pictures / "0.jpg", other / "0.jpg", pictures / "0.jpg"], tmp_path / "b"))
@@ -140,13 +137,13 @@ def test_names_are_kept_apart_where_they_collide(model_file, pictures, tmp_path)
 
 
 def test_results_inside_the_input_are_no_input(model_file, pictures):
-    infer(model_file, [pictures], pictures / "poses", draw=True)
-    table = read_csv(infer(model_file, [pictures], pictures / "poses", draw=True, overwrite=True))
+    infer(model_file, [pictures], pictures / "poses", overlay=True)
+    table = read_csv(infer(model_file, [pictures], pictures / "poses", overlay=True, overwrite=True))
     assert len(table) == 8
 
 
 def test_overwriting_leaves_nothing_of_the_earlier_run(model_file, pictures, tmp_path):
-    out = infer(model_file, [pictures], tmp_path / "out", draw=True)
+    out = infer(model_file, [pictures], tmp_path / "out", overlay=True)
     infer(model_file, [pictures / "1.jpg"], out, formats=["csv"], overwrite=True)
     assert {path.name for path in out.iterdir()} == {"keypoints.csv", "skipped.csv"}
 
@@ -157,10 +154,10 @@ def test_an_overlay_that_cannot_be_written_costs_no_result(model_file, tmp_path)
     Image.new("RGB", (20, 20)).save(folder / f"{'x' * 250}.png")
     Image.new("RGB", (20, 20)).save(folder / "y.png")
     lines: list[str] = []
-    out = infer(model_file, [folder], tmp_path / "out", draw=True, say=lines.append)
+    out = infer(model_file, [folder], tmp_path / "out", overlay=True, say=lines.append)
     assert len(read_csv(out)) == 2
     assert (out / "overlay" / "y.png.png").exists()
-    assert any("1 overlays could not be written" in line for line in lines)
+    assert any("1 picture could not be written" in line for line in lines)
 
 
 def test_a_link_in_a_circle_is_an_unreadable_image(model_file, pictures, tmp_path):
@@ -181,7 +178,7 @@ def test_coco_is_read_by_pycocotools(model_file, pictures, tmp_path):
 
 
 def test_overlays_are_pictures_of_the_images(model_file, pictures, tmp_path):
-    out = infer(model_file, [pictures], tmp_path / "out", draw=True)
+    out = infer(model_file, [pictures], tmp_path / "out", overlay=True)
     with Image.open(out / "overlay" / "5.jpg.png") as drawn, Image.open(pictures / "5.jpg") as image:
         assert drawn.width / drawn.height == pytest.approx(image.width / image.height, rel=0.02)
         plain = np.asarray(image.resize(drawn.size, Image.Resampling.BICUBIC)).astype(int)

@@ -26,7 +26,7 @@ def visible():
     return mask  # the last image is whole
 
 
-def by_hand(model, images, visible, iterations, keep, pose):
+def by_hand(model, images, visible, iterations, keep):
     """The loop written again, without shortcuts."""
     occluded = images * visible
     current, poses = occluded, []
@@ -35,30 +35,24 @@ def by_hand(model, images, visible, iterations, keep, pose):
             keypoints = model.estimate(current).keypoints
             poses.append(keypoints)
             recalled = model.recall(keypoints).keypoints
-            if pose == "mixed":
-                column, row = ((keypoints.clamp(-1, 1) + 1) / 2 * 31).round().long().unbind(-1)
-                shown = torch.stack([visible[k, 0, row[k], column[k]] for k in range(len(images))])[..., None]
-                recalled = shown * keypoints + (1 - shown) * recalled
-            drawn = keypoints if pose == "found" else recalled
-            reconstruction = model.reconstruct(occluded, model.draw(drawn))
+            reconstruction = model.reconstruct(occluded, model.draw(recalled))
             current = visible * occluded + (1 - visible) * reconstruction.clamp(-1, 1) if keep else reconstruction
         poses.append(model.estimate(current).keypoints)
     return torch.stack(poses), current
 
 
-@pytest.mark.parametrize("pose", ["recalled", "mixed", "found"])
 @pytest.mark.parametrize("method", ["paper", "visible"])
-def test_it_is_the_procedure_step_by_step(estimator, images, visible, method, pose):
+def test_it_is_the_procedure_step_by_step(estimator, images, visible, method):
     record = []
-    refined = refine(estimator, images, visible, Options(3, method, pose), record)
-    expected, last = by_hand(estimator.model, images, visible, 3, method == "visible", pose)
+    refined = refine(estimator, images, visible, Options(3, method), record)
+    expected, last = by_hand(estimator.model, images, visible, 3, method == "visible")
     assert torch.allclose(refined.keypoints, expected, atol=1e-5)
     assert torch.allclose(record[-1].image[:3], last[:3], atol=1e-5)
     assert not torch.allclose(refined.keypoints[0, :3], refined.keypoints[-1, :3], atol=1e-3)
 
 
 def test_the_paper_without_a_mask_takes_the_whole_image_as_visible(estimator, images):
-    expected, _ = by_hand(estimator.model, images, torch.ones(4, 1, 32, 32), 2, False, "recalled")
+    expected, _ = by_hand(estimator.model, images, torch.ones(4, 1, 32, 32), 2, False)
     assert torch.allclose(refine(estimator, images, None, Options(2, "paper")).keypoints, expected, atol=1e-5)
 
 
@@ -94,7 +88,7 @@ def test_converged_images_stop_and_keep_their_pose(estimator, images, visible):
     whole = refine(estimator, images, visible, Options(6)).keypoints
     moves = (whole[1:] - whole[:-1]).norm(dim=-1).amax(-1)  # (iterations, B)
     until = 0.99 * float(moves[0, :3].median())  # well above rounding, which is not the same in smaller batches
-    refined = refine(estimator, images, visible, Options(6, until=until))
+    refined = refine(estimator, images, visible, Options(6, until_px=until * 31 / 2))
     for k in range(3):
         stops = next((t + 1 for t in range(6) if moves[t, k] <= until), 6)
         assert refined.used[k] == stops

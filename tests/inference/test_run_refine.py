@@ -202,7 +202,7 @@ def test_bad_images_and_masks_cost_only_themselves(model_file, occluded, tmp_pat
     assert "not an image" in reasons["unreadable.png"]
     assert len(reasons) == 4
     printed = capsys.readouterr()
-    assert "1 images are smaller than the network's 32 pixels and were enlarged (tiny.png, ...)" in printed.err
+    assert "1 image is smaller than the network's 32 pixels and was enlarged (tiny.png)" in printed.err
     assert "4 poses in" in printed.out
     every = np.load(out / "keypoints_iterations.npz")
     bad = [name[:-4] in ("nomask", "other", "all", "unreadable") for name in every["images"]]
@@ -276,8 +276,8 @@ def test_masks_among_the_images_are_not_refined(model_file, occluded, tmp_path, 
         (("--iterations", "1000000"), "--iterations"),
         (("--masks", "nowhere"), "--masks nowhere: no such folder"),
         (("--occluder-color", "blurple"), "--occluder-color blurple: write a colour"),
-        (("--method", "best"), "write visible or paper"),
-        (("--pose", "best"), "write recalled, mixed or found"),
+        (("--method", "best"), "is not one of 'visible', 'paper'"),
+        (("--pose", "found"), "No such option: --pose"),
         (("--until-converged", "0"), "a number of pixels above 0"),
         (("--format", "xml"), "any of csv,coco,npz"),
         (("--iterations", "-1"), "--iterations"),

@@ -104,7 +104,7 @@ def test_names_too_long_for_their_overlay_keep_their_pose(model_file, tmp_path, 
     assert infer(model_file, folder, "--out", tmp_path / "out", "--overlay") == 0
     assert len(column(tmp_path / "out" / "keypoints.csv", "image")) == 3
     assert len(list((tmp_path / "out" / "overlay").iterdir())) == 1
-    assert "2 overlays could not be written; the first: " in capsys.readouterr().err
+    assert "2 pictures could not be written; the first: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("linked", ["overlay", "overlay/sub"])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ppl_cli.errors import PPLError
-from ppl_cli.inference.estimate import Pose, Refined
 from ppl_cli.lock import TakenError
 from ppl_cli.results.journal import Journal
+from ppl_cli.results.pose import Pose, Refined
 
 N, T = 3, 2
 

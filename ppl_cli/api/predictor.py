@@ -1,0 +1,203 @@
+"""A trained model to find poses with: what `ppl infer` and `ppl refine` run, and what a notebook calls."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from ppl_cli.checkpoints.model_file import Checkpoint, load_model
+from ppl_cli.config.sections import Config
+from ppl_cli.device import Compute, batch_that_fits
+from ppl_cli.errors import PPLError, UsageError
+from ppl_cli.inference.estimate import Estimator, Finder, stream_poses
+from ppl_cli.inference.given import HiddenLike, ImageLike, check_hidden, check_image, open_given
+from ppl_cli.inference.inputs import gather_inputs
+from ppl_cli.inference.occluder import Occluder
+from ppl_cli.inference.pictures import Pictures
+from ppl_cli.inference.pipeline import Summary, Task, run
+from ppl_cli.inference.refine import Method, Options
+from ppl_cli.inference.refiner import Refiner
+from ppl_cli.prior.prior import Prior
+from ppl_cli.prior.prototypes import Recalled, build_prior, decode_tokens, learned_prior
+from ppl_cli.results.files import Results
+from ppl_cli.results.pose import Pose
+from ppl_cli.results.resuming import identify
+from ppl_cli.runtime import Output, Runtime, as_runtime
+
+BATCH = 32
+PROTOTYPES = 9  # as many as `ppl export-prior` gives
+NOTHING_HIDDEN = {
+    "paper": "the paper's procedure is run, which can make poses worse (README, Refinement)",
+    "visible": "method visible leaves every pose as it is found",
+}
+
+
+@dataclass(frozen=True)
+class Details:
+    """How a folder of results is made."""
+
+    batch: int = BATCH  # images per pass of the network
+    strict: bool = False  # stop at the first image that cannot be used
+    overlay: bool = False  # also draw every pose over its image
+    gif: bool = False  # refinement: also an animation and a strip of the iterations
+    all_iterations: bool = False  # refinement: rows of every iteration in keypoints.csv
+
+
+def load(source: str | Path, device: str | Runtime = "auto") -> "Predictor":
+    """A run folder of `ppl train`, a model.safetensors, or a .pth of the original implementation.
+
+    `device`: auto, cpu, cuda, cuda:N or mps, in float32; or a `Runtime` with precision and where notes go. UsageError if
+    there is no such device, or no model.
+    """
+    runtime = as_runtime(device, "fp32")
+    compute = runtime.compute()
+    return Predictor(load_model(source), compute, runtime)
+
+
+class Predictor:
+    """Made by `load`. Calling it finds poses; `refine` repairs those of occluded images; `prior` is what it has learned.
+
+    Wherever an image is given it may be a path, a PIL image, or an array (H, W, 3) of uint8 in RGB. Keypoints are (x, y) in
+    pixels of the image as displayed, origin at the centre of the top left pixel (`Pose`).
+    """
+
+    def __init__(self, checkpoint: Checkpoint, compute: Compute, runtime: Runtime):
+        self.checkpoint, self.runtime = checkpoint, runtime
+        self.estimator = Estimator(checkpoint.model, compute)
+
+    @property
+    def config(self) -> Config:
+        """The configuration that the model was trained with."""
+        return self.checkpoint.config
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Of the N keypoints: those of the prior that training started from, else k0, k1, ..."""
+        return self.bare_prior.names
+
+    @cached_property
+    def bare_prior(self) -> Prior:
+        """Keypoints and links alone."""
+        return learned_prior(self.checkpoint.model, self.config.prior.names)
+
+    @cached_property
+    def prior(self) -> Prior:
+        """Keypoints and links, and, where the model file remembers training poses, prototypes and memory banks.
+
+        Coordinates are (x, y) in [-1, 1] of the network's square input.
+        """
+        if self.checkpoint.known is None:
+            return self.bare_prior
+        tokens = self.checkpoint.known.tokens.numpy().astype(int)
+        recalled = Recalled(tokens, decode_tokens(self.estimator.model, tokens))
+        return build_prior(self.estimator.model, recalled, PROTOTYPES, self.config.prior.names)
+
+    def __call__(self, image: ImageLike | list[ImageLike]) -> Pose | list[Pose]:
+        """The pose of one image, or a list of poses of a list of images, which may be of different sizes and kinds.
+
+        PPLError if a single image cannot be read; in a list, its pose says why in `problem`. UsageError names what is no image.
+        """
+        if isinstance(image, list | tuple):
+            return list(self.stream(image))
+        return find_one(self.finder, check_image(image))
+
+    def stream(self, images: Iterable[ImageLike], batch: int = BATCH) -> Iterator[Pose]:
+        """Poses of any number of images, in order: they are taken as they are needed, and memory does not grow.
+
+        An image that cannot be read gives a pose with a `problem`, the reason, and NaN as keypoints. What is no image at all
+        is a UsageError.
+        """
+        if isinstance(images, str | Path):
+            raise UsageError(f"stream: expected several images, got {images}; give a list, such as Path(folder).glob('*.jpg')")
+        pairs = ((check_image(image, f"image {number}"), None) for number, image in enumerate(images))
+        return self._stream(self.finder, pairs, batch)
+
+    def refine(
+        self,
+        image: ImageLike | list[ImageLike],
+        hidden: HiddenLike | list[HiddenLike | None] | None = None,
+        *,
+        iterations: int = 4,
+        method: Method | None = None,
+        until_px: float | None = None,
+    ) -> Pose | list[Pose]:
+        """Poses of occluded images, repaired with the prior; `pose.refined` has every iteration.
+
+        `hidden` says what of the image is hidden: an array (H, W) of bool, or a mask (PIL image or path) that is white there;
+        for a list of images a list of them. None: nothing is known. `method` is "visible" (what is seen stays, only what is
+        hidden is completed) or "paper" (the whole reconstruction is looked at); by default visible where `hidden` is given.
+        With `until_px` an image is done once no keypoint moves further, in pixels of the network's square. Errors as in
+        calling the model, also where a mask does not fit its image.
+        """
+        several = isinstance(image, list | tuple)
+        if several and hidden is not None and not (isinstance(hidden, list | tuple) and len(hidden) == len(image)):
+            raise UsageError(f"hidden: expected a list of {len(image)}, one for each image (None where nothing is known)")
+        pairs = list(zip(image, [None] * len(image) if hidden is None else hidden, strict=True)) if several else []
+        for number, (one, its_hidden) in enumerate(pairs or [(image, hidden)]):
+            check_image(one, f"image {number}" if several else "the image")
+            check_hidden(its_hidden, f"hidden {number}" if several else "hidden")
+        method = method or ("paper" if hidden is None else "visible")
+        refiner = self.refiner(Options(iterations, method, until_px))
+        return list(self._stream(refiner, pairs, BATCH)) if several else find_one(refiner, image, hidden)
+
+    def infer_files(self, inputs: list[Path], output: Output, details: Details = Details()) -> Summary:
+        """Poses of files and folders, as files in `output.folder`: what `ppl infer` does, which says what is written."""
+        images = gather_inputs(inputs, output.folder)
+        results = Results(output.folder, output.formats, self.bare_prior)
+        pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay)
+        task = Task(images, Occluder(), self.finder, pictures, results, details.batch, details.strict)
+        identity = self._identify("infer", task, overlay=details.overlay)
+        return run(task, output, identity, self.runtime, [self.estimator.compute.reason])
+
+    def refine_files(
+        self,
+        inputs: list[Path],
+        output: Output,
+        occluder: Occluder,
+        options: Options,
+        details: Details = Details(),
+    ) -> Summary:
+        """Refined poses of files and folders, as files in `output.folder`: what `ppl refine` does."""
+        images = gather_inputs(inputs, output.folder, occluder.masks)
+        results = Results(output.folder, output.formats, self.bare_prior, options.iterations, details.all_iterations)
+        pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay)
+        refiner = self.refiner(options, details.gif)
+        task = Task(images, occluder, refiner, pictures, results, details.batch, details.strict)
+        written = {"overlay": details.overlay, "gif": details.gif, "all iterations": details.all_iterations}
+        identity = self._identify("refine", task, **written, **asdict(options), **occluder.identity())
+        notes = [f"{self.estimator.compute.reason}; method {options.method}"]
+        if not occluder.known:
+            notes.append(
+                "note: nothing says what is hidden, so whole images are taken as visible: "
+                f"{NOTHING_HIDDEN[options.method]}. Give --masks or --occluder-color"
+            )
+        return run(task, output, identity, self.runtime, notes)
+
+    @property
+    def finder(self) -> Finder:
+        return Finder(self.estimator, self.config.data.resize, self.names)
+
+    def refiner(self, options: Options, keep_columns: bool = False) -> Refiner:
+        typical = None if self.checkpoint.known is None else self.checkpoint.known.recall_distance
+        return Refiner(self.estimator, self.config.data.resize, self.names, options, typical, keep_columns)
+
+    def _stream(self, finder: Finder, pairs: Iterable[tuple[ImageLike, HiddenLike | None]], batch: int) -> Iterator[Pose]:
+        with batch_that_fits(batch):
+            yield from chain.from_iterable(stream_poses(finder, open_given, pairs, batch))
+
+    def _identify(self, command: str, task: Task, **options: object) -> dict[str, object]:
+        """What must be the same for a run to go on."""
+        images, formats = task.inputs.fingerprint(), task.results.formats
+        return identify(command, self.checkpoint.path, images, self.estimator.compute, formats=formats, **options)
+
+
+def find_one(finder: Finder, image: ImageLike, hidden: HiddenLike | None = None) -> Pose:
+    """PPLError if the image or what is hidden of it cannot be used."""
+    pose = finder.find([finder.decode_one(open_given, (image, hidden))])[0]
+    if np.isnan(pose.keypoints).all():
+        where = image if isinstance(image, str | Path) else "the image"
+        raise PPLError(f"{where}: {pose.problem}")
+    return pose

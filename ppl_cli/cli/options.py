@@ -1,0 +1,50 @@
+"""Options that several commands have, and how a command talks."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ppl_cli.errors import UsageError
+from ppl_cli.text import on_screen
+
+MACHINE = "Machine"
+MODEL_HELP = "A run folder of ppl train, a model.safetensors, or a .pth of the original implementation."
+
+Model = Annotated[str, typer.Argument(help=MODEL_HELP)]
+Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, and folders (searched recursively).")]
+Results = Annotated[Path, typer.Option(help="Folder for the results.")]
+Formats = Annotated[str, typer.Option("--format", help="Any of csv,coco,npz, with commas between.")]
+Overlay = Annotated[bool, typer.Option("--overlay", help="Also draw every pose over its image.")]
+Batch = Annotated[int, typer.Option(min=1, help="Images per pass of the network.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove all earlier results in --out first.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with a run in --out that was stopped or killed, as if it never had been.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=MACHINE)]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16"], typer.Option(help="Of the network; auto takes bf16 on a GPU.", rich_help_panel=MACHINE)
+]
+Method = Annotated[
+    Literal["visible", "paper"] | None,
+    typer.Option(
+        help="visible: what is seen stays, only what is hidden is completed; paper: the whole reconstruction is looked at. By "
+        "default visible where it is known what is hidden, else paper.",
+        rich_help_panel="Refinement",
+    ),
+]
+
+
+def parse_formats(text: str, known: tuple[str, ...] = ("csv", "coco", "npz")) -> tuple[str, ...]:
+    """`csv,npz` -> ("csv", "npz")."""
+    formats = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not formats or set(formats) - set(known):
+        raise UsageError(f"--format {text}: write any of {','.join(known)}, with commas between")
+    return formats
+
+
+def say(line: str) -> None:
+    """A note or a line of progress: to stderr, since stdout is for results."""
+    print(on_screen(line), file=sys.stderr, flush=True)

@@ -1,0 +1,63 @@
+"""What a caller of the Python API may give as an image, and as what of it is hidden."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ppl_cli.data.images import UnreadableImageError, decode, to_rgb, turn_as_displayed
+from ppl_cli.errors import UsageError
+from ppl_cli.inference.estimate import Opened
+from ppl_cli.inference.occluder import check_some_visible, take_mask
+
+ImageLike = str | os.PathLike | Image.Image | np.ndarray  # an array: (H, W, 3) uint8, RGB
+HiddenLike = str | os.PathLike | Image.Image | np.ndarray  # an array: (H, W) bool, True where hidden, or uint8, 255 there
+
+
+def check_image(image: ImageLike, what: str = "the image") -> ImageLike:
+    """The same. UsageError if it is nothing that can be an image; files and Pillow's are looked at when they are opened."""
+    if isinstance(image, str | os.PathLike | Image.Image):
+        return image
+    expected = "a path, a PIL image or an array (height, width, 3) of uint8 in RGB"
+    if not isinstance(image, np.ndarray):
+        raise UsageError(f"{what}: expected {expected}, got {type(image).__name__}")
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise UsageError(f"{what}: expected {expected}, got an array of shape {image.shape}")
+    if image.dtype != np.uint8:
+        raise UsageError(f"{what}: expected values of 0 to 255 in uint8, got {image.dtype}; convert them with astype")
+    return image
+
+
+def check_hidden(hidden: HiddenLike | None, what: str = "hidden") -> None:
+    """UsageError if it is nothing that can say what is hidden; whether it fits its image is seen when that is opened."""
+    if hidden is None or isinstance(hidden, str | os.PathLike | Image.Image):
+        return
+    expected = "a path, a PIL image or an array (height, width) of bool, True where hidden"
+    if not isinstance(hidden, np.ndarray):
+        raise UsageError(f"{what}: expected {expected}, got {type(hidden).__name__}")
+    if hidden.ndim != 2 or hidden.dtype not in (np.bool_, np.uint8):
+        raise UsageError(f"{what}: expected {expected}, got shape {hidden.shape} of {hidden.dtype}")
+
+
+def open_image(image: ImageLike) -> Image.Image:
+    """In RGB, as displayed. UnreadableImageError says why not."""
+    if isinstance(image, np.ndarray):
+        return Image.fromarray(image)
+    if not isinstance(image, Image.Image):
+        return decode(Path(image))
+    try:
+        image = image.copy()
+        turn_as_displayed(image)
+        return to_rgb(image)
+    except Exception as error:  # Pillow reads a file when its pixels are asked for, and damaged ones raise anything
+        raise UnreadableImageError(" ".join(f"damaged: {error}".split())) from error
+
+
+def open_given(given: tuple[ImageLike, HiddenLike | None]) -> Opened:
+    image, hidden = open_image(given[0]), given[1]
+    if hidden is None:
+        return image, None
+    values = hidden if isinstance(hidden, np.ndarray) else np.asarray(open_image(hidden).convert("L"))
+    values = values.astype(np.uint8) * 255 if values.dtype == np.bool_ else values
+    return image, check_some_visible(take_mask(values, image))

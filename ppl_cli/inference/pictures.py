@@ -1,0 +1,55 @@
+"""Pictures beside the results: every pose over its image, and how refinement went."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ppl_cli.data.images import UnreadableImageError, decode
+from ppl_cli.drawing.overlay import overlay
+from ppl_cli.drawing.strips import save_gif, save_strip
+from ppl_cli.errors import DiskFullError, PPLError
+from ppl_cli.files import folder_below, replacing
+from ppl_cli.results.pose import Pose
+
+
+class Pictures:
+    """overlay/NAME.png where `overlays` are wanted; strips/NAME.png and gifs/NAME.gif of poses that have columns.
+
+    In the sub-folders of the input. The image's own suffix stays, so a.jpg and a.png both fit. A picture that cannot be
+    written must not cost the results: such are counted.
+    """
+
+    def __init__(self, folder: Path, links: np.ndarray, overlays: bool):
+        self.folder, self.links, self.overlays = folder, links, overlays
+        self.undrawn, self.first_undrawn = 0, ""
+
+    def draw(self, name: str, path: Path, pose: Pose) -> None:
+        """DiskFullError if there is no space left: whatever comes next would fail too."""
+        if self.overlays and pose.width is not None:
+            self.draw_one(f"overlay/{name}.png", lambda place: self.draw_overlay(place, path, pose))
+        if pose.refined is not None and pose.refined.columns is not None:
+            columns, pose.refined.columns = pose.refined.columns, None
+            self.draw_one(f"strips/{name}.png", lambda place: save_strip(place, columns, self.links))
+            self.draw_one(f"gifs/{name}.gif", lambda place: save_gif(place, columns, self.links))
+
+    def draw_one(self, name: str, draw: Callable[[Path], None]) -> None:
+        try:
+            folder_below(self.folder, self.folder / name)
+            draw(self.folder / name)
+        except DiskFullError:
+            raise
+        except (OSError, PPLError) as error:
+            self.undrawn, self.first_undrawn = self.undrawn + 1, self.first_undrawn or " ".join(str(error).split())
+
+    def draw_overlay(self, place: Path, path: Path, pose: Pose) -> None:
+        try:
+            image = decode(path)
+        except UnreadableImageError as error:
+            raise PPLError(f"{path}: {error}") from error
+        if image.size != (pose.width, pose.height):
+            was, now = f"{pose.width}x{pose.height}", f"{image.width}x{image.height}"
+            raise PPLError(f"{path} was {was} pixels, and has been changed to {now} since")
+        picture = overlay(image, pose.keypoints, self.links)
+        with replacing(place) as temporary:
+            picture.save(temporary, "PNG")

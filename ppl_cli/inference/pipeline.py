@@ -1,0 +1,140 @@
+"""Images in, a folder of results out, in the direction of the data:
+
+    inputs --decode--> squares --find--> poses --draw--> pictures
+                                           |
+                                           +--keep--> journal --write--> keypoints.csv, ...
+
+A batch enters the journal when its pictures are drawn, so whatever is in the journal is complete: a run that was stopped
+goes on with the image behind it. Of several processes each finds the poses of its share, and the leader writes them all.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ppl_cli.data.images import decode
+from ppl_cli.data.names import note_others
+from ppl_cli.device import batch_that_fits
+from ppl_cli.distributed import World, processes
+from ppl_cli.errors import PPLError
+from ppl_cli.inference.estimate import Finder, Opened, stream_poses
+from ppl_cli.inference.inputs import Inputs
+from ppl_cli.inference.occluder import Occluder
+from ppl_cli.inference.pictures import Pictures
+from ppl_cli.results.files import SKIPPED_FILE, Results
+from ppl_cli.results.journal import Journal
+from ppl_cli.results.pose import Pose
+from ppl_cli.results.resuming import results_folder
+from ppl_cli.results.tally import Tally
+from ppl_cli.runtime import Output, Runtime, silent
+from ppl_cli.text import counted
+
+
+@dataclass
+class Task:
+    """What a run works with: one field a station."""
+
+    inputs: Inputs
+    occluder: Occluder
+    finder: Finder
+    pictures: Pictures
+    results: Results
+    batch: int
+    strict: bool  # stop at the first image that could not be used
+
+    def open_one(self, index: int) -> Opened:
+        image = decode(self.inputs.paths[index])
+        return image, self.occluder.hidden(self.inputs.name(index), image)
+
+    def check(self, poses: list[Pose]) -> list[Pose]:
+        for pose in poses:
+            if pose.problem and self.strict:
+                where = self.inputs.paths[pose.index]
+                raise PPLError(f"{where}: {pose.problem} (--strict stops at the first such image)")
+        return poses
+
+    def open_journal(self, kept: Path, rank: int) -> Journal:
+        return Journal(kept / f"poses-{rank}.journal", len(self.results.prior.keypoints), self.results.iterations)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended."""
+
+    folder: Path
+    poses: int
+    skipped: int  # images without a pose
+
+    def __str__(self) -> str:
+        left_out = f"; {counted(self.skipped, 'image')} left out, see skipped.csv" if self.skipped else ""
+        return f"{counted(self.poses, 'pose')} in {self.folder}{left_out}"
+
+
+def run(task: Task, output: Output, identity: dict[str, object], runtime: Runtime, notes: list[str]) -> Summary:
+    """`identity` as in `results_folder`; `notes`: lines to say at the beginning. PPLError if no image could be used."""
+    finder, compute = task.finder, task.finder.estimator.compute
+    tally = Tally(finder.size, finder.resize)
+    with processes(compute) as world:
+        say = runtime.say if world.leader else silent
+        with results_folder(output, identity, say, world) as kept:
+            for line in (*notes, *(f"note: {note}" for note in note_others(task.inputs.others))):
+                say(line)
+            writing = task.results if world.leader else nullcontext()
+            with batch_that_fits(task.batch), writing, closing(all_poses(task, kept, world)) as batches:
+                for pose in chain.from_iterable(batches):
+                    task.results.add(task.inputs.name(pose.index), pose)
+                    tally.add(task.inputs.name(pose.index), pose)
+        undrawn = world.from_all((task.pictures.undrawn, task.pictures.first_undrawn))
+        tally = world.from_leader(tally)
+    for line in tally.notes():
+        say(f"note: {line}")
+    if count := sum(number for number, _ in undrawn):
+        first = next(first for _, first in undrawn if first)
+        say(f"note: {counted(count, 'picture')} could not be written; the first: {first}")
+    if tally.skipped == tally.images:
+        failed = "the image could not" if tally.images == 1 else f"none of the {tally.images} images could"
+        raise PPLError(f"{failed} be used; {output.folder / SKIPPED_FILE} says why")
+    return Summary(output.folder, tally.images - tally.skipped, tally.skipped)
+
+
+def all_poses(task: Task, kept: Path, world: World) -> Iterator[list[Pose]]:
+    """Poses of all inputs, in order, for the leader to write."""
+    share = world.share(len(task.inputs))
+    with (
+        progress(task.finder.title, len(share)) as bar,
+        task.open_journal(kept, world.rank) as journal,
+        closing(find_poses(task, journal, share)) as batches,
+    ):
+        for poses in batches:
+            bar.update(len(poses))
+            if world.size == 1:
+                yield poses
+    world.from_all(None)  # everyone is done
+    if world.size > 1 and world.leader:
+        with progress("writing results", len(task.inputs)) as bar:
+            for rank in range(world.size):
+                with task.open_journal(kept, rank) as journal:
+                    for poses in journal.batches():
+                        bar.update(len(poses))
+                        yield poses
+
+
+def find_poses(task: Task, journal: Journal, share: range) -> Iterator[list[Pose]]:
+    """Those in the journal, then the others of the share: found, drawn, kept."""
+    for poses in journal.batches():
+        yield task.check(poses)
+    wanted = range(share.start + journal.images, share.stop)
+    with closing(stream_poses(task.finder, task.open_one, wanted, task.batch, wanted.start)) as batches:
+        for poses in batches:
+            for pose in task.check(poses):
+                task.pictures.draw(task.inputs.name(pose.index), task.inputs.paths[pose.index], pose)
+            journal.append(poses)
+            yield poses
+
+
+def progress(title: str, count: int) -> tqdm:
+    return tqdm(desc=title, total=count, unit="image", disable=None)

@@ -1,0 +1,94 @@
+"""Poses of occluded images: what is hidden is brought to the network's square with the image, and poses are refined."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ppl_cli.data.frame import Frame, Resize
+from ppl_cli.data.images import UnreadableImageError
+from ppl_cli.drawing.strips import Column
+from ppl_cli.inference.estimate import Decoded, Estimator, Finder, stack_squares
+from ppl_cli.inference.refine import Options, Refinement, Step, refine, seen
+from ppl_cli.results.pose import Pose, Refined
+
+
+class Refiner(Finder):
+    """A `Finder` whose poses are refined: `pose.refined` has every iteration."""
+
+    title = "refining poses"
+
+    def __init__(
+        self,
+        estimator: Estimator,
+        resize: Resize,
+        names: Sequence[str],
+        options: Options,
+        typical: float | None,
+        keep_columns: bool = False,
+    ):
+        """`typical`: poses further from the one recalled for them are not explained by the memory; None: nobody knows. With
+        `keep_columns` poses hold what pictures of the iterations need."""
+        super().__init__(estimator, resize, names)
+        self.options, self.typical, self.keep_columns = options, typical, keep_columns
+
+    def share_cores(self) -> AbstractContextManager:
+        return nullcontext()  # the network needs many times what decoding does
+
+    def to_square(self, image: Image.Image, hidden: np.ndarray | None = None) -> Decoded:
+        """UnreadableImageError if too little of the image is visible."""
+        if hidden is None:
+            return super().to_square(image)
+        frame = Frame(*image.size, self.size, self.resize)
+        pixels, covered = frame.apply_occluded(image, hidden)
+        if covered[frame.picture].all():
+            raise UnreadableImageError(f"nothing of it is visible at the network's {self.size} pixels")
+        return Decoded(pixels, frame, None, covered)
+
+    def find(self, held: list[Decoded], first: int = 0) -> list[Pose]:
+        images = self.estimator.to_images(stack_squares(held, self.size))
+        visible = torch.ones_like(images[:, :1])
+        for row, decoded in enumerate(held):
+            if decoded.hidden is not None:
+                visible[row, 0] = torch.from_numpy(~decoded.hidden).to(visible)
+        record: list[Step] | None = [] if self.keep_columns else None
+        refinement = refine(self.estimator, images, visible, self.options, record)
+        under = torch.stack([seen(keypoints, visible) for keypoints in refinement.keypoints]).cpu().numpy()
+        poses = []
+        for row, decoded in enumerate(held):
+            if decoded.frame is None:
+                poses.append(self.no_pose(first + row, decoded.problem))
+                continue
+            pose = self.read_pose(first + row, decoded.frame, refinement, row, under[:, row])
+            if pose.refined is not None:
+                pose.refined.whole = decoded.hidden is not None and not decoded.hidden.any()
+                pose.refined.columns = None if record is None else pick_columns(row, record)
+            poses.append(pose)
+        return poses
+
+    def read_pose(self, index: int, frame: Frame, refinement: Refinement, row: int, visible: np.ndarray) -> Pose:
+        """`visible` (T + 1, N): whether the pixel under a keypoint is."""
+        failed, used = int(refinement.failed[row]), int(refinement.used[row])
+        if failed == 0:
+            return self.no_pose(index, "the model finds no finite keypoints")
+        points = frame.to_pixels(refinement.keypoints[:, row].cpu().numpy())
+        sure = refinement.confidence[:, row].cpu().numpy().astype(np.float64)
+        explained = None if self.typical is None else float(refinement.recall_distance[row]) <= self.typical
+        moved = np.linalg.norm(points[-1] - points[0], axis=-1)
+        refined = Refined(points, sure, used, visible & frame.inside(points), moved, explained)
+        problem = f"not finite at iteration {failed}; the pose before it is kept" if failed > 0 else None
+        return Pose(index, frame.width, frame.height, points[-1], sure[-1], problem, refined, self.names)
+
+
+def pick_columns(row: int, record: list[Step]) -> list[Column]:
+    """What happened to one image of a batch."""
+    columns = []
+    for step in record:
+        at = (step.rows == row).nonzero()
+        if len(at):
+            k = int(at[0])
+            drawn = (None, None) if step.skeleton is None else (step.skeleton[k], step.reconstruction[k])
+            columns.append(Column(step.image[k], step.keypoints[k], *drawn))
+    return columns

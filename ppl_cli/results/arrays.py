@@ -1,0 +1,104 @@
+"""`keypoints.npz` and `keypoints_iterations.npz`: arrays that grow by a row for every image."""
+
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from ppl_cli.prior.prior import Prior
+from ppl_cli.results.pose import Pose
+
+
+class NpzColumns:
+    """Arrays (I, ...) that grow row by row. Their headers need their lengths, so rows wait in files without a name: what is
+    not written yet goes to the disk of the results, not to memory."""
+
+    def __init__(self, path: Path, columns: dict[str, tuple[str, tuple[int, ...]]]):
+        """`columns`: name -> (dtype, shape of a row)."""
+        self.path, self.columns = path, columns
+        self.files = {name: tempfile.TemporaryFile(dir=path.parent) for name in ("images", *columns)}  # noqa: SIM115
+        self.count, self.longest = 0, 1
+
+    def add_row(self, name: str, **values: np.ndarray | int) -> None:
+        self.files["images"].write(name.encode() + b"\0")
+        self.count, self.longest = self.count + 1, max(self.longest, len(name))
+        for column, (dtype, shape) in self.columns.items():
+            self.files[column].write(np.broadcast_to(np.asarray(values[column], dtype), shape).tobytes())
+
+    def write_all(self, **whole: np.ndarray) -> None:
+        """`whole`: arrays that do not grow."""
+        with zipfile.ZipFile(self.path, "w") as archive:
+            self.write(archive, "images", f"<U{self.longest}", (self.count,), self.padded_names())
+            for column, (dtype, shape) in self.columns.items():
+                self.write(archive, column, dtype, (self.count, *shape), read_blocks(self.files[column]))
+            for name, values in whole.items():
+                self.write(archive, name, "<f8", values.shape, [values.astype("<f8").tobytes()])
+        for file in self.files.values():
+            file.close()
+
+    def write(self, archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple[int, ...], content: Iterable[bytes]) -> None:
+        with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
+            for block in content:
+                file.write(block)
+
+    def padded_names(self) -> Iterator[bytes]:
+        left = b""
+        for block in read_blocks(self.files["images"]):
+            *whole, left = (left + block).split(b"\0")
+            for name in whole:
+                yield name.decode().encode("utf-32-le").ljust(4 * self.longest, b"\0")
+
+
+class KeypointsNpz(NpzColumns):
+    """images (I), keypoints_px (I, N, 2), confidence (I, N), prior (N, 2), links (N, N)."""
+
+    def __init__(self, path: Path, prior: Prior):
+        n = len(prior.keypoints)
+        super().__init__(path, {"keypoints_px": ("<f8", (n, 2)), "confidence": ("<f8", (n,))})
+        self.prior = prior
+
+    def add(self, name: str, pose: Pose) -> None:
+        self.add_row(name, keypoints_px=pose.keypoints, confidence=pose.confidence)
+
+    def finish(self) -> None:
+        self.write_all(prior=self.prior.points, links=self.prior.weights)
+
+
+class IterationsNpz(NpzColumns):
+    """images (I), keypoints_px (I, T + 1, N, 2), confidence (I, T + 1, N), visible (I, N), moved_px (I, N),
+    iterations_used (I), explained (I): 1, 0, or -1 where the model does not say."""
+
+    def __init__(self, path: Path, prior: Prior, iterations: int):
+        n, steps = len(prior.keypoints), iterations + 1
+        columns = {"keypoints_px": ("<f8", (steps, n, 2)), "confidence": ("<f8", (steps, n)), "visible": ("|b1", (n,))}
+        columns |= {"moved_px": ("<f8", (n,)), "iterations_used": ("<i8", ()), "explained": ("<i8", ())}
+        super().__init__(path, columns)
+
+    def add(self, name: str, pose: Pose) -> None:
+        refined = pose.refined
+        if refined is None:
+            nothing = {"keypoints_px": np.nan, "confidence": np.nan, "moved_px": np.nan, "visible": False}
+            self.add_row(name, **nothing, iterations_used=0, explained=-1)
+            return
+        self.add_row(
+            name,
+            keypoints_px=refined.keypoints,
+            confidence=refined.confidence,
+            visible=refined.visible[-1],
+            moved_px=refined.moved_px,
+            iterations_used=refined.used,
+            explained=-1 if refined.explained is None else int(refined.explained),
+        )
+
+    def finish(self) -> None:
+        self.write_all()
+
+
+def read_blocks(file: IO[bytes], size: int = 1 << 20) -> Iterator[bytes]:
+    file.seek(0)
+    while block := file.read(size):
+        yield block

@@ -1,0 +1,62 @@
+"""`keypoints.coco.json`: COCO keypoint annotations, one for every image that could be read; skeleton = the strong links."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from ppl_cli.data.frame import Frame
+from ppl_cli.prior.prior import Prior
+from ppl_cli.results.pose import Pose
+
+
+class KeypointsCoco:
+    """Images are written as they come; annotations wait in a file without a name beside them."""
+
+    def __init__(self, path: Path, prior: Prior):
+        self.file = path.open("w", encoding="utf-8")
+        self.annotations = tempfile.TemporaryFile("w+", dir=path.parent, encoding="utf-8")  # noqa: SIM115
+        skeleton = [[i + 1, j + 1] for i, j in prior.strong_links()]
+        category = {"id": 1, "name": "object", "supercategory": "object", "keypoints": prior.names, "skeleton": skeleton}
+        self.file.write(f'{{"categories": [{json.dumps(category)}],\n"images": [')
+        self.count = 0
+
+    def add(self, name: str, pose: Pose) -> None:
+        if pose.width is None:
+            return
+        self.count += 1
+        comma = "," if self.count > 1 else ""
+        image = {"id": self.count, "file_name": name, "width": pose.width, "height": pose.height}
+        self.file.write(f"{comma}\n{json.dumps(image, ensure_ascii=False)}")
+        self.annotations.write(f"{comma}\n{json.dumps(self.annotate(pose))}")
+
+    def annotate(self, pose: Pose) -> dict[str, object]:
+        # COCO's v: 2 seen in the picture, 1 hidden or beyond its edge.
+        if pose.refined is not None:
+            seen = pose.refined.visible[-1]
+        else:
+            seen = Frame(pose.width, pose.height, size=1).inside(pose.keypoints)  # whatever the size of the square
+        points = [[round(x, 6), round(y, 6), 1 + int(v)] for (x, y), v in zip(pose.keypoints.tolist(), seen, strict=True)]
+        low, high = pose.keypoints.min(0), pose.keypoints.max(0)
+        return {
+            "id": self.count,
+            "image_id": self.count,
+            "category_id": 1,
+            "keypoints": [value for point in points for value in point],
+            "num_keypoints": len(points),
+            "confidence": [round(value, 6) for value in pose.confidence.tolist()],
+            "score": round(float(pose.confidence.mean()), 6),
+            "bbox": np.round([*low, *(high - low)], 6).tolist(),
+            "area": round(float(np.prod(high - low)), 6),
+            "iscrowd": 0,
+        }
+
+    def finish(self) -> None:
+        self.file.write('\n],\n"annotations": [')
+        self.annotations.seek(0)
+        while block := self.annotations.read(1 << 20):
+            self.file.write(block)
+        self.file.write("\n]}\n")
+        self.annotations.close()
+        self.file.close()

@@ -1,0 +1,73 @@
+"""`keypoints.csv` and `skipped.csv`.
+
+A name that a spreadsheet would run as a formula is written ./NAME. After refinement there are the columns
+visible,moved,explained, and `iteration` where rows of every iteration are asked for.
+"""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from ppl_cli.results.pose import Pose
+from ppl_cli.text import in_csv
+
+COLUMNS = ("image", "status", "keypoint", "x", "y", "confidence")
+UNEXPLAINED = "ok, but no prototype explains this pose"
+
+
+class SkippedCsv:
+    def __init__(self, path: Path):
+        self.file = path.open("w", newline="", encoding="utf-8")
+        self.rows = csv.writer(self.file)
+        self.rows.writerow(("image", "reason"))
+
+    def add(self, name: str, pose: Pose) -> None:
+        if pose.problem is not None:
+            self.rows.writerow((in_csv(name), pose.problem))
+
+    def finish(self) -> None:
+        self.file.close()
+
+
+class KeypointsCsv:
+    """One row per image and keypoint. `refined` and `every` choose the columns that refinement adds."""
+
+    def __init__(self, path: Path, names: list[str], refined: bool, every: bool):
+        self.file = path.open("w", newline="", encoding="utf-8")
+        self.rows = csv.writer(self.file)
+        self.names, self.refined, self.every = names, refined, every
+        more = ("visible", "moved", "explained") if refined else ()
+        self.rows.writerow((*COLUMNS, *more, *(("iteration",) if every else ())))
+
+    def add(self, name: str, pose: Pose) -> None:
+        refined = pose.refined
+        status = "ok" if pose.problem is None else pose.problem
+        if status == "ok" and refined is not None and refined.explained is False:
+            status = UNEXPLAINED
+        if refined is None:
+            empty = ("",) * (3 * self.refined + self.every)
+            self.write(name, status, pose.keypoints, pose.confidence, [empty] * len(pose.keypoints))
+            return
+        explained = {True: "yes", False: "no", None: ""}[refined.explained]
+        for iteration in range(len(refined.keypoints)) if self.every else [len(refined.keypoints) - 1]:
+            moved = np.linalg.norm(refined.keypoints[iteration] - refined.keypoints[0], axis=-1)
+            last = (iteration,) if self.every else ()
+            more = [
+                ("yes" if v else "no", number(m), explained, *last)
+                for v, m in zip(refined.visible[iteration], moved, strict=True)
+            ]
+            self.write(name, status, refined.keypoints[iteration], refined.confidence[iteration], more)
+
+    def write(self, name: str, status: str, points: np.ndarray, confidence: np.ndarray, more: list[tuple]) -> None:
+        shown, rows = in_csv(name), zip(self.names, points.tolist(), confidence.tolist(), more, strict=True)
+        self.rows.writerows(
+            (shown, status, keypoint, number(x), number(y), number(sure), *rest) for keypoint, (x, y), sure, rest in rows
+        )
+
+    def finish(self) -> None:
+        self.file.close()
+
+
+def number(value: float) -> str:
+    return "" if value != value else f"{value:.6f}"  # only NaN is unlike itself

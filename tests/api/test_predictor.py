@@ -1,0 +1,237 @@
+"""A trained model from Python: the example of the README, arrays in a notebook, streams, and the numbers of the commands."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ppl_cli
+from ppl_cli.checkpoints.model_file import Known, save_model
+from ppl_cli.cli.app import main
+from ppl_cli.data.figures import figure
+from ppl_cli.data.images import decode
+from tests.conftest import lively_model
+
+HOLE = (slice(20, 44), slice(16, 40))
+
+
+@pytest.fixture
+def model_file(tmp_path, tiny):
+    known = Known(torch.randint(0, tiny.model.vectors, (20, tiny.model.banks)), 100.0)
+    save_model(tmp_path / "model.safetensors", lively_model(tiny), tiny, 7, known)
+    return tmp_path / "model.safetensors"
+
+
+@pytest.fixture
+def model(model_file):
+    return ppl_cli.load(model_file, device="cpu")
+
+
+@pytest.fixture
+def occluded(tmp_path):
+    """Three images with a hole each, and masks of them."""
+    for number in range(3):
+        pixels, mask = figure(number, 64)[0], np.zeros((64, 64), np.uint8)
+        mask[HOLE] = 255
+        for folder, content in (("images", pixels), ("masks", mask)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(content).save(tmp_path / folder / f"{number}.png")
+    return tmp_path / "images", tmp_path / "masks"
+
+
+def run(*arguments) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*map(str, arguments), "--device", "cpu"])
+    assert stopped.value.code == 0
+
+
+def paths_of(folder) -> list:
+    return [folder / name for name in (*(f"{i}.jpg" for i in range(6)), "sub/6.png", "sub/7.png")]
+
+
+def test_importing_is_quick_and_takes_neither_torch_nor_numpy():
+    code = """
+import sys, time
+begun = time.perf_counter()
+import ppl_cli
+took = time.perf_counter() - begun
+assert {"load", "train", "evaluate", "export_prior", "Predictor", "Pose", "Prior", "Runtime", "PPLError"} <= set(dir(ppl_cli))
+assert ppl_cli.UsageError("x").exit_code == 2
+assert not {"torch", "numpy", "PIL", "pydantic"} & set(sys.modules), sys.modules.keys()
+print(took)
+"""
+    done = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60) for _ in range(3)]
+    assert not any(process.returncode for process in done), done[0].stderr
+    assert min(float(process.stdout) for process in done) < 0.1
+
+
+def test_names_resolve_and_unknown_ones_are_errors():
+    from ppl_cli.api.predictor import Predictor, load
+
+    assert (ppl_cli.load, ppl_cli.Predictor) == (load, Predictor)
+    assert ppl_cli.Pose.__name__ == "Pose"
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        ppl_cli.lode  # noqa: B018
+
+
+def test_the_example_of_the_readme(model_file, pictures):
+    model = ppl_cli.load(model_file, device="cpu")
+    pose = model(pictures / "1.jpg")
+    assert pose.keypoints.shape == (5, 2)
+    assert pose.confidence.shape == (5,)
+    assert list(pose.names) == model.names == ["k0", "k1", "k2", "k3", "k4"]
+    assert (pose.width, pose.height, pose.problem) == (90, 50, None)
+    for number, pose in enumerate(model.stream(paths_of(pictures))):
+        assert pose.index == number
+    assert model.config.name == "tiny"
+    assert (model.prior.names, len(model.prior.links)) == (model.names, 5)
+    assert len(model.prior.prototypes) > 1
+
+
+def test_arrays_pictures_and_paths_give_the_same(model, pictures):
+    """As in a notebook."""
+    path = pictures / "5.jpg"
+    array = np.asarray(decode(path))
+    poses = model([path, str(path), Image.open(path), array])
+    alone = [model(image) for image in (path, Image.open(path), array)]
+    for pose in poses + alone:
+        assert np.abs(pose.keypoints - poses[0].keypoints).max() < 1e-4
+        assert np.isfinite(pose.keypoints).all()
+    assert model([]) == []
+    grey = model(Image.fromarray(array).convert("L"))
+    assert np.allclose(grey.keypoints, model(np.asarray(decode(path).convert("L").convert("RGB"))).keypoints, atol=1e-4)
+
+
+def test_a_photograph_that_is_turned_gives_the_pose_as_displayed(model, pictures, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(pictures / "1.jpg").save(tmp_path / "turned.png", exif=exif)
+    pose, opened = model([tmp_path / "turned.png", Image.open(tmp_path / "turned.png")])
+    assert (pose.width, pose.height) == (opened.width, opened.height) == (50, 90)
+    assert np.array_equal(pose.keypoints, opened.keypoints)
+
+
+def test_the_numbers_are_those_of_ppl_infer(model, model_file, pictures, tmp_path):
+    run("infer", model_file, pictures, "--out", tmp_path / "out", "--batch", 32)
+    arrays = np.load(tmp_path / "out" / "keypoints.npz")
+    for poses in (model(paths_of(pictures)), list(model.stream(paths_of(pictures)))):
+        assert np.abs(np.stack([pose.keypoints for pose in poses]) - arrays["keypoints_px"]).max() < 1e-6
+        assert np.abs(np.stack([pose.confidence for pose in poses]) - arrays["confidence"]).max() < 1e-6
+
+
+def test_the_numbers_are_those_of_ppl_refine(model, model_file, occluded, tmp_path):
+    images, masks = occluded
+    out = tmp_path / "out"
+    run("refine", model_file, images, "--masks", masks, "--iterations", 2, "--out", out)
+    every, names = np.load(out / "keypoints_iterations.npz"), [f"{number}.png" for number in range(3)]
+    hidden = np.zeros((64, 64), bool)
+    hidden[HOLE] = True
+    files = [images / name for name in names]
+    ways = [hidden] * 3, [masks / name for name in names], [Image.open(masks / name) for name in names]
+    for given in (*ways, [hidden.astype(np.uint8) * 255] * 3):
+        poses = model.refine(files, hidden=given, iterations=2)
+        assert np.abs(np.stack([pose.refined.keypoints for pose in poses]) - every["keypoints_px"]).max() < 1e-6
+        assert np.array_equal([pose.refined.visible[-1] for pose in poses], every["visible"])
+    one = model.refine(Image.open(files[1]), hidden=hidden, iterations=2)
+    assert np.abs(one.keypoints - every["keypoints_px"][1, -1]).max() < 1e-3
+    assert one.refined.moved_px.max() > 0
+    assert one.refined.explained is True
+
+    run("refine", model_file, images, "--out", tmp_path / "paper")
+    every = np.load(tmp_path / "paper" / "keypoints_iterations.npz")["keypoints_px"]
+    assert np.abs(np.stack([pose.refined.keypoints for pose in model.refine(files)]) - every).max() < 1e-6
+    early = model.refine(files[0], hidden=hidden, until_px=1000)
+    assert early.refined.used == 1
+
+
+def test_streams_take_images_as_they_are_needed_and_name_what_cannot_be_read(model, pictures):
+    (pictures / "text.jpg").write_text("no image")
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(len(taken))
+            yield pictures / ("text.jpg" if len(taken) == 3 else "1.jpg")
+
+    stream = model.stream(endless(), batch=2)
+    poses = [next(stream) for _ in range(20)]
+    assert [pose.index for pose in poses] == list(range(20))
+    assert [pose.problem for pose in poses].count(None) == 19
+    assert poses[2].problem == "not an image, or of an unknown format"
+    assert np.isnan(poses[2].keypoints).all()
+    assert len(taken) <= 20 + 5 * 2
+    stream.close()
+    time.sleep(0.05)
+    assert len(taken) <= 20 + 5 * 2
+
+
+def test_what_cannot_be_read_is_an_error_alone_and_a_problem_in_a_list(model, pictures):
+    (pictures / "text.jpg").write_text("no image")
+    with pytest.raises(ppl_cli.PPLError, match=r"text\.jpg: not an image"):
+        model(pictures / "text.jpg")
+    with pytest.raises(ppl_cli.PPLError, match=r"none\.jpg: no such file"):
+        model("none.jpg")
+    poses = model([pictures / "1.jpg", pictures / "text.jpg"])
+    assert [pose.problem is None for pose in poses] == [True, False]
+    cut = Image.open(pictures / "5.jpg")
+    cut.fp.close()
+    with pytest.raises(ppl_cli.PPLError, match="the image: "):
+        model(cut)
+
+
+GOOD = np.zeros((8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (GOOD[..., 0], r"the image: expected a path, a PIL image or an array .*, got an array of shape \(8, 8\)"),
+        (GOOD.transpose(2, 0, 1), r"got an array of shape \(3, 8, 8\)"),
+        (GOOD[:0], r"got an array of shape \(0, 8, 3\)"),
+        (GOOD.astype(np.float32), "expected values of 0 to 255 in uint8, got float32"),
+        (torch.zeros(8, 8, 3), "got Tensor"),
+        (None, "got NoneType"),
+        ([GOOD, 3], "image 1: expected a path"),
+    ],
+)
+def test_what_is_no_image_is_one_line(model, image, words):
+    with pytest.raises(ppl_cli.UsageError, match=words) as raised:
+        model(image)
+    assert len(str(raised.value).splitlines()) == 1
+    with pytest.raises(ppl_cli.UsageError, match=words):
+        model.refine(image)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "kind", "words"),
+    [
+        (np.zeros((8, 8), np.float32), ppl_cli.UsageError, "hidden: expected .* array .height, width. of bool"),
+        (np.zeros((8, 8, 3), bool), ppl_cli.UsageError, r"got shape \(8, 8, 3\)"),
+        (3, ppl_cli.UsageError, "got int"),
+        (np.zeros((4, 5), bool), ppl_cli.PPLError, "its mask has 5x4, the image 8x8 pixels"),
+        (np.ones((8, 8), bool), ppl_cli.PPLError, "everything is hidden"),
+    ],
+)
+def test_what_is_no_mask_is_one_line(model, hidden, kind, words):
+    with pytest.raises(kind, match=words):
+        model.refine(GOOD, hidden=hidden)
+
+
+def test_lists_of_masks_fit_lists_of_images(model):
+    with pytest.raises(ppl_cli.UsageError, match="a list of 2, one for each image"):
+        model.refine([GOOD, GOOD], hidden=[None])
+    with pytest.raises(ppl_cli.UsageError, match="until_px"):
+        model.refine(GOOD, until_px=0)
+    with pytest.raises(ppl_cli.UsageError, match="expected several images"):
+        model.stream("photos")
+
+
+def test_wrong_models_and_devices_are_usage_errors(tmp_path):
+    with pytest.raises(ppl_cli.UsageError, match="no model at"):
+        ppl_cli.load(tmp_path / "none", device="cpu")
+    with pytest.raises(ppl_cli.UsageError, match="write auto, cpu"):
+        ppl_cli.load(tmp_path / "none", device="gpu")
