@@ -236,11 +236,11 @@ def test_an_image_that_changes_while_poses_are_found(ppl, model_file, tmp_path, 
     """It is read for its pose and again for its picture."""
     draw = Pictures.draw
 
-    def changing(pictures, name, path, pose):
+    def changing(drawer, name, path, pose):
         if name == "0.jpg":
             Image.new("RGB", (20, 30)).save(pictures / "1.jpg")
             (pictures / "2.jpg").unlink()
-        draw(pictures, name, path, pose)
+        draw(drawer, name, path, pose)
 
     monkeypatch.setattr(Pictures, "draw", changing)
     code, said = ppl("infer", model_file, pictures, "--out", tmp_path / "out", "--overlay")

@@ -30,7 +30,7 @@ from ppl_cli.runtime import Output, Runtime, as_runtime
 BATCH = 32
 PROTOTYPES = 9  # as many as `ppl export-prior` gives
 NOTHING_HIDDEN = {
-    "paper": "the paper's procedure is run, which can make poses worse (README, Refinement)",
+    "paper": "the paper's procedure is run, which can make poses worse (docs/results.md)",
     "visible": "method visible leaves every pose as it is found",
 }
 

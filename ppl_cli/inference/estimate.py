@@ -70,7 +70,7 @@ def decode_ahead(
 def half_of_the_cores() -> Iterator[None]:
     """Decoding an image takes about as long as the network needs for it: on a CPU each gets half of the cores.
 
-    Measured on 2 cores: 1,061 images a second; 807 where both take both (README, Speed).
+    Measured on 2 cores: 1,061 images a second; 807 where both take both (docs/performance.md).
     """
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, before // 2))

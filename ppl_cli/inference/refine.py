@@ -9,7 +9,7 @@ lets the decoder complete the occluded image along it; from the result comes the
 
 The first input is the occluded image. The original implementation does not have this. The paper's next input is the whole
 reconstruction (`paper`); where it is known what is hidden, only that is taken from the reconstruction (`visible`): what
-the camera saw stays as sharp as it was, and README measures that this is what repairs poses.
+the camera saw stays as sharp as it was, and that, as measured, is what repairs poses (docs/results.md).
 """
 
 from dataclasses import dataclass

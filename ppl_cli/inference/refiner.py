@@ -49,13 +49,15 @@ class Refiner(Finder):
 
     def find(self, held: list[Decoded], first: int = 0) -> list[Pose]:
         images = self.estimator.to_images(stack_squares(held, self.size))
-        visible = torch.ones_like(images[:, :1])
+        covered = np.zeros((len(held), 1, self.size, self.size), bool)
         for row, decoded in enumerate(held):
             if decoded.hidden is not None:
-                visible[row, 0] = torch.from_numpy(~decoded.hidden).to(visible)
+                covered[row, 0] = decoded.hidden
+        visible = torch.from_numpy(~covered).to(images)
         record: list[Step] | None = [] if self.keep_columns else None
         refinement = refine(self.estimator, images, visible, self.options, record)
         under = torch.stack([seen(keypoints, visible) for keypoints in refinement.keypoints]).cpu().numpy()
+        refinement = Refinement(*(tensor.cpu() for tensor in refinement))  # at once: each copy waits for the device
         poses = []
         for row, decoded in enumerate(held):
             if decoded.frame is None:
@@ -73,8 +75,8 @@ class Refiner(Finder):
         failed, used = int(refinement.failed[row]), int(refinement.used[row])
         if failed == 0:
             return self.no_pose(index, "the model finds no finite keypoints")
-        points = frame.to_pixels(refinement.keypoints[:, row].cpu().numpy())
-        sure = refinement.confidence[:, row].cpu().numpy().astype(np.float64)
+        points = frame.to_pixels(refinement.keypoints[:, row].numpy())
+        sure = refinement.confidence[:, row].numpy().astype(np.float64)
         explained = None if self.typical is None else float(refinement.recall_distance[row]) <= self.typical
         moved = np.linalg.norm(points[-1] - points[0], axis=-1)
         refined = Refined(points, sure, used, visible & frame.inside(points), moved, explained)

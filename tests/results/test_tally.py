@@ -1,0 +1,33 @@
+"""What is said about all images together, in English for one and for many."""
+
+import numpy as np
+import pytest
+
+from ppl_cli.results.pose import Pose, Refined
+from ppl_cli.results.tally import Tally
+
+
+def pose(side: int | None, explained: bool | None = True, whole: bool = False) -> Pose:
+    points = np.zeros((2, 3, 2))
+    refined = Refined(points, points[..., 0], 1, points[..., 0] == 0, points[0, :, 0], explained, whole)
+    return Pose(0, side, side, points[-1], points[-1, :, 0], None if side else "damaged", refined if side else None)
+
+
+@pytest.mark.parametrize(
+    ("poses", "expected"),
+    [
+        ([pose(64), pose(None)], []),
+        ([pose(10), pose(64)], ["1 image is smaller than the network's 32 pixels and was enlarged (0)"]),
+        ([pose(10), pose(12)], ["2 images are smaller than the network's 32 pixels and were enlarged (0, ...)"]),
+        ([pose(64), pose(64, whole=True)], ["nothing is hidden in 1 of 2 images (the first: 1)"]),
+        ([pose(64, False), pose(64, None)], ["1 pose is further from every prototype than 99 % of the training poses"]),
+        ([pose(64, False)] * 2, ["2 poses are further from every prototype than 99 % of the training poses"]),
+    ],
+)
+def test_notes(poses, expected):
+    tally = Tally(32, "letterbox")
+    for number, one in enumerate(poses):
+        tally.add(str(number), one)
+    notes = list(tally.notes())
+    assert [note.partition(" (the column")[0] for note in notes] == expected
+    assert (tally.images, tally.skipped) == (len(poses), sum(one.width is None for one in poses))
