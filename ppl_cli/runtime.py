@@ -32,3 +32,8 @@ class Output:
     formats: tuple[str, ...] = ()
     overwrite: bool = False  # replace what an earlier command left in the folder
     resume: bool = False  # go on with what was stopped there
+
+
+def as_runtime(device: str | Runtime, precision: str = "auto") -> Runtime:
+    """What a function is told as `device`: the name of one, with `precision`, or a Runtime as it is."""
+    return device if isinstance(device, Runtime) else Runtime(device, precision)

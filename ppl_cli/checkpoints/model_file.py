@@ -51,9 +51,7 @@ class Checkpoint:
 
 
 def build_model(config: Config) -> PosePriorLearner:
-    memory, given = config.memory, config.prior.keypoints == "given"
-    apart = {"distil_by_usage": memory.distil == "usage", "counts_start": memory.counts_start, "given_keypoints": given}
-    return PosePriorLearner(Sizes(**config.model.model_dump(), **apart))
+    return PosePriorLearner(Sizes(**config.model.model_dump(), given_keypoints=config.prior.keypoints == "given"))
 
 
 def save_model(path: Path, model: PosePriorLearner, config: Config, step: int, known: Known | None = None) -> None:
@@ -261,7 +259,8 @@ def load_training(
         state = torch.load(path, map_location="cpu", weights_only=True)
         if check_version(state["format_version"]) > FORMAT_VERSION:
             raise UsageError(f"{path} has format version {reprlib.repr(state['format_version'])}: update ppl")
-        if asdict(Sizes(**state["sizes"])) != asdict(model.sizes):
+        sizes = asdict(model.sizes)
+        if any(state["sizes"].get(name, size) != size for name, size in sizes.items()):  # it may have had more of them once
             raise UsageError(f"{path} belongs to a model of other sizes; the run's config.yaml was changed")
         if state["images"] != fingerprint(names):
             raise UsageError(

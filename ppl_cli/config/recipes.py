@@ -49,7 +49,6 @@ FAITHFUL: Values = {
     "model.links_start": -4.0,
     "model.thickness": 5e-4,
     "memory.revive": 0.0,
-    "memory.distil": "mean",
     "reference.cells": 16,
     "reference.missing": 0.8,
     "loss.stages": 4,

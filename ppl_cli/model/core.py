@@ -40,12 +40,6 @@ class Sizes:
     dimension: int = 512  # of a vector
     thickness: float = 5e-4  # of a link, in squared normalised units: exp(-distance^2 / thickness)
     links_start: float = -4.0  # mean of 512 * raw link weights at the start
-    affine_start: str = "random"  # identity: every pose begins at the keypoint prior
-    affine_limit: float = 0.0  # of scale and shear, 0: none (encoder.py)
-    attention_temperature: float = 1.0
-    attention_stride: int = 4  # pixels to a cell of attention: 4 or 2
-    counts_start: float = 0.0  # of the memory's vectors
-    distil_by_usage: bool = False  # the prior weighs the vectors of a bank by their use, not all alike
     given_keypoints: bool = False  # the keypoint prior is a parameter of its own, not distilled from the memory
 
 
@@ -61,11 +55,9 @@ class PosePriorLearner(nn.Module):
         super().__init__()
         self.sizes = sizes
         n = sizes.keypoints
-        self.encoder = Encoder(n, sizes.width, sizes.attention_temperature, sizes.affine_limit, sizes.attention_stride)
-        if sizes.affine_start == "identity":
-            self.encoder.start_at_prior()
+        self.encoder = Encoder(n, sizes.width)
         self.decoder = Decoder(sizes.width)
-        self.memory = Memory(n, sizes.banks, sizes.vectors, sizes.dimension, sizes.counts_start)
+        self.memory = Memory(n, sizes.banks, sizes.vectors, sizes.dimension)
         self.raw_links = nn.Parameter((torch.randn(n, n) + sizes.links_start) / LINK_SCALE)  # only i < j is read
         if sizes.given_keypoints:
             self.given_keypoints = nn.Parameter(torch.zeros(n, 2))
@@ -76,7 +68,7 @@ class PosePriorLearner(nn.Module):
         if self.sizes.given_keypoints:
             return self.given_keypoints.detach()
         with torch.autocast(self.raw_links.device.type, enabled=False):
-            return self.memory.distil(self.sizes.distil_by_usage)
+            return self.memory.distil()
 
     def link_weights(self) -> torch.Tensor:
         """The connectivity prior W, (N, N), symmetric, >= 0, zero on the diagonal."""

@@ -51,7 +51,7 @@ def kept_bytes(step: TrainingStep, config: Config, compute: Compute, count: int)
     size = config.model.image_size
     images = torch.zeros(count, 3, size, size, device=compute.device).contiguous(memory_format=torch.channels_last)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        outcome = step(Batch(images, images, images), 0, Part(0, count, count))
+        outcome = step(Batch(images, images), 0, Part(0, count, count))
     del outcome
     return sum(sizes.values())
 

@@ -1,5 +1,6 @@
 """What a training may start from instead of chance: a prior, or the weights of another model. Checked before anything runs."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from ppl_cli.checkpoints.model_file import load_model
@@ -9,6 +10,17 @@ from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.prior.prior import Prior, load_prior
 
 SIZES = ("keypoints", "width", "banks", "vectors", "dimension")  # what the shapes of the weights follow from
+
+
+@dataclass(frozen=True)
+class Start:
+    prior: Prior | None = None  # that of `prior.init`; it is set upon the weights
+    weights: PosePriorLearner | None = None  # those of `train.init`
+
+
+def read_start(config: Config) -> Start:
+    """UsageError if what the configuration names cannot be read or does not fit the model."""
+    return Start(given_prior(config), given_weights(config))
 
 
 def given_prior(config: Config) -> Prior | None:

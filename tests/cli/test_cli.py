@@ -76,7 +76,7 @@ assert not heavy, heavy
         (("train", "quickstart", "--device", "cuda"), "no CUDA GPU"),
         (("train", "quickstart", "--device", "gpu"), "write auto, cpu"),
         (("train", "quickstart", "--precision", "fp64"), "write auto, fp32 or bf16"),
-        (("train",), "Missing argument"),
+        (("train",), "expected CONFIG"),
         (("trian",), "No such command"),
         (("infer", "nowhere", "x.jpg", "--out", "o"), "no model at nowhere"),
         (("infer", "m", "x.jpg", "--out", "o", "--format", "xml"), "any of csv,coco,npz"),
