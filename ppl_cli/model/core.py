@@ -30,16 +30,16 @@ LINK_SCALE = 512.0  # w = softplus(512 * raw): acts as a learning rate of the li
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a model is built from. The defaults are the paper's."""
+    """What a model is built from. Configurations have the paper's sizes by default."""
 
-    image_size: int = 128  # side S of the square input, a multiple of 16
-    keypoints: int = 16
-    width: int = 64  # channels of the first block of encoder and decoder
-    banks: int = 34  # memory banks = tokens of a pose
-    vectors: int = 16  # vectors in a bank
-    dimension: int = 512  # of a vector
-    thickness: float = 5e-4  # of a link, in squared normalised units: exp(-distance^2 / thickness)
-    links_start: float = -4.0  # mean of 512 * raw link weights at the start
+    image_size: int  # side S of the square input, a multiple of 16
+    keypoints: int
+    width: int  # channels of the first block of encoder and decoder
+    banks: int  # memory banks = tokens of a pose
+    vectors: int  # vectors in a bank
+    dimension: int  # of a vector
+    thickness: float  # of a link, in squared normalised units: exp(-distance^2 / thickness)
+    links_start: float  # mean of 512 * raw link weights at the start
     given_keypoints: bool = False  # the keypoint prior is a parameter of its own, not distilled from the memory
 
 

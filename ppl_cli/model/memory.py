@@ -42,7 +42,7 @@ class MixerLayer(nn.Module):
 
 
 class Memory(nn.Module):
-    def __init__(self, keypoints: int, banks: int = 34, vectors: int = 16, dimension: int = 512):
+    def __init__(self, keypoints: int, banks: int, vectors: int, dimension: int):
         super().__init__()
         self.embed = nn.Linear(2, dimension)
         self.mix = nn.Sequential(*(MixerLayer(keypoints, dimension, dimension) for _ in range(4)))

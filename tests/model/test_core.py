@@ -6,7 +6,7 @@ import torch
 
 from ppl_cli.model.core import PosePriorLearner, Sizes
 
-TINY = Sizes(image_size=32, keypoints=5, width=4, banks=3, vectors=4, dimension=16, thickness=5e-3)
+TINY = Sizes(image_size=32, keypoints=5, width=4, banks=3, vectors=4, dimension=16, thickness=5e-3, links_start=-4)
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def images(batch=3, size=32, seed=0):
     return torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-@pytest.mark.parametrize("sizes", [TINY, Sizes(48, 7, 6, 2, 3, 8), Sizes(64, 2, 4, 1, 1, 4)])
+@pytest.mark.parametrize("sizes", [TINY, Sizes(48, 7, 6, 2, 3, 8, 5e-3, -4), Sizes(64, 2, 4, 1, 1, 4, 5e-3, 0)])
 def test_shapes_follow_the_sizes(sizes):
     model = PosePriorLearner(sizes)
     s, n = sizes.image_size, sizes.keypoints
@@ -92,7 +92,7 @@ def test_bfloat16_autocast_keeps_pose_and_memory_in_float32(model):
 
 
 def test_poses_begin_at_a_given_prior():
-    sizes = Sizes(image_size=32, keypoints=6, width=4, banks=3, vectors=4, dimension=16, given_keypoints=True)
+    sizes = replace(TINY, keypoints=6, given_keypoints=True)
     torch.manual_seed(0)
     model, plain = PosePriorLearner(sizes).eval(), PosePriorLearner(replace(sizes, given_keypoints=False)).eval()
     keypoints = torch.rand(6, 2) * 1.6 - 0.8
