@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 from ppl_cli.api.train import train
 from ppl_cli.checkpoints.model_file import load_model
@@ -13,6 +14,7 @@ from ppl_cli.cli.train import complete_config
 from ppl_cli.config.loading import load_config
 from ppl_cli.errors import UsageError
 from ppl_cli.runtime import Runtime
+from ppl_cli.training.metrics import read_metrics
 
 
 def ppl(capsys, *arguments) -> tuple[int, str, str]:
@@ -22,6 +24,19 @@ def ppl(capsys, *arguments) -> tuple[int, str, str]:
     return stopped.value.code, output.out, output.err
 
 
+def test_writes_the_run_folder(tiny_yaml, tmp_path):
+    run = train(tiny_yaml, out=tmp_path / "run", device="cpu")
+    names = {path.name for path in run.folder.iterdir()}
+    assert names == {"config.yaml", "model.safetensors", "training.pt", "metrics.csv", "samples", "prior.json", "curves.png"}
+    samples = {f"{name}-{step}" for step in ("000000", "000006") for name in ("step", "prior")}
+    assert {path.stem for path in (run.folder / "samples").iterdir()} == samples
+    assert [row["step"] for row in read_metrics(run.folder / "metrics.csv")] == [2, 4, 6]
+    assert run.step == 6
+    assert not run.learner.training
+    assert not any("vgg" in name or "perceptual" in name for name in load_file(run.model))
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_settings_are_python_values_and_the_run_says_where_its_model_is(tiny_yaml, tmp_path, pictures):
     said = []
     settings = {"train.steps": 2, "data.kind": "folder", "model.keypoints": 4, "prior.freeze": ["links"]}
@@ -34,6 +49,7 @@ def test_settings_are_python_values_and_the_run_says_where_its_model_is(tiny_yam
     assert "8 images, in memory" in said[1]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_run_goes_on_without_its_configuration(tiny_yaml, tmp_path, capsys):
     train(tiny_yaml, out=tmp_path / "run", device="cpu", **{"train.steps": 1})
     assert train(out=tmp_path / "run", resume=True, device="cpu", **{"train.steps": 2}).step == 2
@@ -42,6 +58,7 @@ def test_a_run_goes_on_without_its_configuration(tiny_yaml, tmp_path, capsys):
     assert out.startswith("3 steps, ")
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_run_that_never_began_begins_with_its_own_configuration(tiny_yaml, tmp_path):
     train(tiny_yaml, out=tmp_path / "run", device="cpu", **{"train.steps": 1})
     for file in ("training.pt", "model.safetensors", "prior.json", "curves.png"):

@@ -58,6 +58,7 @@ def test_a_model_file_of_then_is_the_same_model(tiny, model_file, tmp_path):
     assert torch.equal(old.model.estimate(images).keypoints, new.model.estimate(images).keypoints)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_run_of_then_goes_on(tiny_yaml, tiny, tmp_path):
     run = tmp_path / "run"
     train(tiny_yaml, out=run, device="cpu", **{"train.steps": 2})

@@ -40,6 +40,7 @@ def test_half_the_memory_is_half_the_batch(tiny, monkeypatch):
         assert largest_batch(tiny, MultiscaleLoss(3), CPU) == batch
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_auto_becomes_a_number_in_the_run(tiny_yaml, tmp_path, monkeypatch):
     need = 10 * bytes_per_image(load_config(str(tiny_yaml)), MultiscaleLoss(3), CPU)
     monkeypatch.setattr(batch_size, "free_memory", lambda device: need)

@@ -24,6 +24,8 @@ from ppl_cli.training import save as writer
 from ppl_cli.training.averaging import Average
 from ppl_cli.training.step import TrainingStep
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def run(config: Config, out, settings=None, precision="fp32", **options):
     file = out.parent / f"{out.name}.yaml"
@@ -46,18 +48,6 @@ def same(first, second) -> bool:
 def losses(folder) -> list[list[str]]:
     with (folder / "metrics.csv").open() as file:
         return [[row[c] for c in ("step", "total", "reconstruction", "equivariance")] for row in csv.DictReader(file)]
-
-
-def test_writes_the_run_folder(tiny, tmp_path):
-    trained = run(tiny, tmp_path / "run")
-    names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"config.yaml", "model.safetensors", "training.pt", "metrics.csv", "samples", "prior.json", "curves.png"}
-    samples = {f"{name}-{step}" for step in ("000000", "000006") for name in ("step", "prior")}
-    assert {path.stem for path in (tmp_path / "run" / "samples").iterdir()} == samples
-    assert [row[0] for row in losses(tmp_path / "run")] == ["2", "4", "6"]
-    assert trained.step == 6
-    assert not trained.learner.training
-    assert not any("vgg" in name or "perceptual" in name for name in weights(tmp_path / "run"))
 
 
 def test_one_seed_one_run_another_seed_another(tiny, tmp_path):

@@ -29,6 +29,7 @@ def test_pretrained_features_see_content_more_than_brightness():
     assert darker < 0.3 * nothing
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_trains_with_pretrained_features_and_keeps_them_out_of_the_checkpoint(tiny, tmp_path):
     loss = LossConfig(kind="perceptual", weights=vgg19_weights(), stages=2, size=32)
     data = tiny.data.model_copy(update={"kind": "folder", "path": str(shared("data", "hand"))})
