@@ -60,7 +60,7 @@ def remove_leftovers(folder: Path, below: bool = False) -> None:
 
 
 def read_limited(path: Path, most: int) -> bytes:
-    """The whole file. UsageError if it cannot be read, is no plain file or has more than `most` bytes."""
+    """The whole file. UsageError if it cannot be read, is not a regular file or has more than `most` bytes."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):

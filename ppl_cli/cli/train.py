@@ -42,7 +42,7 @@ def train(
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Weights to start from: a run folder, a model.safetensors, or a .pth of the reference implementation.",
+            help="Weights to start from: a run folder, a model.safetensors, or a .pth of the original implementation.",
         ),
     ] = None,
     init_prior: Annotated[
@@ -147,7 +147,7 @@ def parse_settings(texts: list[str]) -> dict[str, object]:
             raise UsageError(f"--set {text}: write key=value, for example --set train.steps=500")
         try:
             settings[key.strip()] = yaml.load(value, PlainLoader)
-        except Exception:  # YAMLError, and what looks like a date or a number and is none
+        except Exception:  # YAMLError, or anything that an invalid date or number raises
             raise UsageError(f"--set {text}: {value!r} is not a value that YAML can read") from None
     return settings
 

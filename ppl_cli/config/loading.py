@@ -51,7 +51,7 @@ def read_yaml(source: str) -> tuple[str, dict]:
         values = yaml.load(read_limited(file, LARGEST_YAML).decode("utf-8-sig"), PlainLoader)
     except UsageError:
         raise
-    except Exception as error:  # damaged YAML raises anything: nests too deep, dates and numbers that are none
+    except Exception as error:  # damaged YAML raises anything: nested too deeply, invalid dates and numbers
         raise UsageError(f"{file} is not valid YAML: {' '.join(str(error).split())[:300]}") from error
     if values is None:
         values = {}
@@ -61,11 +61,11 @@ def read_yaml(source: str) -> tuple[str, dict]:
 
 
 class PlainLoader(yaml.SafeLoader):
-    """Without references: a few lines of them stand for more values than any memory holds."""
+    """Refuses aliases: a few lines of them can stand for more values than fit into memory."""
 
     def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(f"write values out, *{self.peek_event().anchor} refers to another place")
+            raise yaml.YAMLError(f"expected a value, got the alias *{self.peek_event().anchor}; write the value out")
         return super().compose_node(parent, index)
 
 

@@ -27,7 +27,7 @@ class Part:
     """The rows first ... first + count - 1 of a step's batch of `whole` rows.
 
     Processes and gradient accumulation cut batches into parts. Whatever is random is drawn for the whole batch, so that
-    an image meets the same luck however it is cut.
+    an image is changed in the same way however the batch is cut.
     """
 
     first: int
@@ -58,7 +58,7 @@ def shuffled(count: int, seed: int, number: int) -> torch.Tensor:
 
 
 def batch_indices(step: int, batch: int, count: int, seed: int) -> torch.Tensor:
-    """(batch,) indices of step `step` in an endless row of shuffled passes over `count` images.
+    """(batch,) indices of step `step` in an endless sequence of shuffled passes over `count` images.
 
     Works for fewer images than a batch, which then holds some of them twice.
     """

@@ -1,6 +1,6 @@
 """Losses on the way from the device to metrics.csv, the progress bar and the log.
 
-Losses of the steps since the last row stay on the device; `row` fetches their means once and stops on NaN.
+Losses of the steps since the last row stay on the device; `row` fetches their means at once and stops at NaN.
 """
 
 import math

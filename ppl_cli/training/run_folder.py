@@ -68,7 +68,7 @@ class RunFolder:
             raise UsageError(f"nothing to resume: there is no runs/{name}-1; name the run folder with --out")
         begins = never_began(out)
         if not begins and not (out / "training.pt").is_file():
-            raise UsageError(f"nothing to resume: {out} holds no training.pt")
+            raise UsageError(f"nothing to resume: there is no training.pt in {out}")
         make_folder(out)
         return cls(out, not begins)
 
@@ -135,7 +135,7 @@ def entries(folder: Path) -> set[str]:
 
 
 def never_began(folder: Path) -> bool:
-    """Is this the folder of a run that was killed before its first checkpoint? All it can do is to begin anew."""
+    """Whether this is the folder of a run that was stopped before its first checkpoint, which can only begin anew."""
     names = entries(folder) if folder.is_dir() else {None}
     if "config.yaml" in names:
         return names <= BEGINNING and "\nwritten_by:" in (folder / "config.yaml").read_text(encoding="utf-8", errors="replace")
@@ -143,7 +143,7 @@ def never_began(folder: Path) -> bool:
 
 
 def latest_number(name: str) -> int:
-    """0 if there is none."""
+    """0 if no run of that name is there."""
     numbers = [re.fullmatch(rf"{re.escape(name)}-(\d+)", folder.name) for folder in Path("runs").glob(f"{name}-*")]
     return max((int(match[1]) for match in numbers if match), default=0)
 
@@ -192,7 +192,7 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def write_skipped(folder: Path, skipped: list[tuple[str, str]]) -> None:
-    """Add to skipped.csv what is not in it yet: a resumed run does not see again what was skipped before."""
+    """Add what is not in skipped.csv yet: a resumed run does not see the images again that were skipped before."""
     place, rows = folder / "skipped.csv", [("image", "reason")]
     if skipped and place.is_file():
         with place.open(newline="", encoding="utf-8", errors="replace") as file:

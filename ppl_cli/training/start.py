@@ -20,10 +20,10 @@ class Start:
 
 def read_start(config: Config) -> Start:
     """UsageError if what the configuration names cannot be read or does not fit the model."""
-    return Start(given_prior(config), given_weights(config))
+    return Start(read_prior(config), read_weights(config))
 
 
-def given_prior(config: Config) -> Prior | None:
+def read_prior(config: Config) -> Prior | None:
     """UsageError if it cannot be read or has another number of keypoints than the model."""
     if config.prior.init is None:
         return None
@@ -36,7 +36,7 @@ def given_prior(config: Config) -> Prior | None:
     return prior
 
 
-def given_weights(config: Config) -> PosePriorLearner | None:
+def read_weights(config: Config) -> PosePriorLearner | None:
     """The model of `train.init`. UsageError if it cannot be read or has other sizes than the one to be trained."""
     source = config.train.init
     if source is None:

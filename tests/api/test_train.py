@@ -74,7 +74,7 @@ def test_a_run_that_never_began_begins_with_its_own_configuration(tiny_yaml, tmp
         ({}, "expected CONFIG"),
         ({"resume": True}, "expected CONFIG"),
         ({"resume": True, "out": "empty"}, r"empty was stopped before it had a config\.yaml: name the CONFIG"),
-        ({"resume": True, "out": "nowhere"}, "nothing to resume: nowhere holds no training.pt"),
+        ({"resume": True, "out": "nowhere"}, "nothing to resume: there is no training.pt in nowhere"),
         ({"resume": True, "overwrite": True}, "exclude each other"),
         ({"config": "quickstart", "resume": True, "train.init": "x"}, "goes on from its own weights"),
         ({"config": "quickstart", "train.stepz": 3}, "did you mean train.steps"),
