@@ -24,6 +24,7 @@ def train(
     config: Annotated[
         str | None,
         typer.Argument(
+            metavar="CONFIG",
             help="A YAML file, or the name of a shipped configuration such as quickstart; not needed with --resume and --out.",
             autocompletion=complete_config,
         ),
