@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ppl_cli.errors import DiskFullError, PPLError, UsageError
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of the disk, of one's share of it, of one file
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", None), errno.EFBIG}  # of the disk, of one's share of it, of one file
 LEFTOVER = (".writing-", ".tmp")  # how names of temporary files begin and end
 
 
@@ -25,10 +25,10 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=LEFTOVER[0], suffix=LEFTOVER[1])
         temporary = Path(name)
-        os.fchmod(handle, 0o666 & ~current_umask())
         os.close(handle)
+        temporary.chmod(0o666 & ~current_umask())
         yield temporary
-        with open(temporary, "rb") as written:
+        with temporary.open("rb+") as written:  # Windows flushes only what is open for writing
             os.fsync(written.fileno())
         os.replace(temporary, path)
     except OSError as error:
@@ -60,7 +60,7 @@ def remove_leftovers(folder: Path, below: bool = False) -> None:
 
 
 def read_limited(path: Path, most: int) -> bytes:
-    """The whole file. UsageError if it cannot be read, is no plain file or has more than `most` bytes."""
+    """The whole file. UsageError if it cannot be read, is not a regular file or has more than `most` bytes."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):

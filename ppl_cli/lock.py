@@ -6,6 +6,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from filelock import lock_descriptor
+
 from ppl_cli.errors import PPLError
 
 FILE = ".lock"
@@ -38,13 +40,13 @@ def open_locked(path: Path) -> IO[bytes]:
         except OSError as error:
             raise PPLError(f"cannot write to {path.parent}: {error.strerror}") from error
         if not try_lock(file):
-            file.seek(0)
-            owner = file.read(20).decode("ascii", "replace").strip()
-            file.close()
-            raise TakenError(
-                f"another ppl is writing to {path.parent}" + (f" (process {owner})" if owner else "") + ": wait until it has "
-                "ended, or choose another folder with --out"
-            )
+            owner = b""
+            with file, suppress(OSError):  # Windows lets nobody else read what is locked
+                file.seek(0)
+                owner = file.read(20).strip()
+            process = f" (process {owner.decode('ascii', 'replace')})" if owner else ""
+            advice = "wait until it has ended, or choose another folder with --out"
+            raise TakenError(f"another ppl is writing to {path.parent}{process}: {advice}")
         with suppress(OSError):
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 file.truncate(0)
@@ -60,20 +62,6 @@ def try_lock(file: IO[bytes]) -> bool:
     True too where a file system knows no locks: then nothing is held, as without this file.
     """
     try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        file.seek(1 << 20)  # beyond what is written: a locked byte cannot be read there
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return lock_descriptor(file.fileno(), blocking=False)
     except OSError:
         return True
-    return True

@@ -31,6 +31,18 @@ def one_thread():
 
 
 @pytest.fixture
+def no_pictures(monkeypatch):
+    """Trainings write empty files instead of pictures, which take most of the time of a tiny run and decide nothing."""
+    from ppl_cli.training import loop
+
+    def draw_samples(folder, model, config, shown, step):
+        (folder / "samples" / f"step-{step:06d}.png").touch()
+
+    monkeypatch.setattr(loop, "draw_samples", draw_samples)
+    monkeypatch.setattr(loop, "save_curves", lambda path, rows: path.touch())
+
+
+@pytest.fixture
 def tiny() -> Config:
     return Config.model_validate(TINY)
 

@@ -144,6 +144,7 @@ def test_a_full_disk_while_poses_are_found(ppl, model_file, pictures, tmp_path, 
     assert kept >= (3 if name == "infer" else 2)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_disk_that_becomes_read_only(ppl, tiny, pictures, tmp_path, monkeypatch):
     """As a disk with errors does; it refuses new files."""
     config = file_of(tiny, tmp_path, pictures)
@@ -180,6 +181,7 @@ def test_a_folder_that_is_read_only(ppl, tiny, pictures, tmp_path, disk, model_f
             assert line == f"ppl: cannot write to {out}: Read-only file system; choose another folder with --out"
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_images_that_vanish_or_break_while_training(ppl, tiny, pictures, tmp_path, monkeypatch):
     config = file_of(tiny, tmp_path, pictures, steps=9)
     make_batch = loop.make_batch
@@ -198,6 +200,7 @@ def test_images_that_vanish_or_break_while_training(ppl, tiny, pictures, tmp_pat
     assert not found
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_skipped_images_of_a_streamed_run_survive_its_resuming(ppl, tiny, pictures, tmp_path, monkeypatch):
     """Some are met before the stop, some after; one listing in the end, as of a run that was never stopped."""
     for name in ("a.jpg", "b.jpg", "c.jpg"):
@@ -298,6 +301,7 @@ def test_a_decoder_that_fails_costs_only_its_batch(ppl, model_file, pictures, tm
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_clock_that_goes_back(ppl, tiny, pictures, tmp_path, monkeypatch):
     config = file_of(tiny, tmp_path, pictures)
     assert ppl("train", config, "--out", tmp_path / "whole")[0] == 0
@@ -312,6 +316,7 @@ def test_a_clock_that_goes_back(ppl, tiny, pictures, tmp_path, monkeypatch):
     assert max(speeds) < 1e6
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_two_trainings_on_one_folder(ppl, tiny, pictures, tmp_path, monkeypatch):
     """The second finds the first at work, whatever it was asked for; what a killed one left stands in nobody's way."""
     config = file_of(tiny, tmp_path, pictures)

@@ -1,145 +1,124 @@
-"""A whole `ppl train`: configuration, run folder, loss, data, training. What can fail cheaply comes first."""
+"""A whole training: configuration, run folder, loss, data, training. What can fail cheaply comes first."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 
-import torch
+from torch import nn
 
 from ppl_cli.config.loading import load_config
 from ppl_cli.config.sections import Config
 from ppl_cli.data.datasets import list_part, open_listing
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.listing import Listing
-from ppl_cli.device import Compute, choose_compute
-from ppl_cli.distributed import World, processes
+from ppl_cli.distributed import processes
 from ppl_cli.errors import UsageError
-from ppl_cli.files import make_folder
-from ppl_cli.lock import locked
+from ppl_cli.runtime import Runtime, as_runtime, silent
+from ppl_cli.text import counted
+from ppl_cli.training import loop
 from ppl_cli.training.batch_size import largest_batch
-from ppl_cli.training.loop import Trained, train
+from ppl_cli.training.loop import Machine, Run
 from ppl_cli.training.metrics import check_tensorboard
 from ppl_cli.training.reconstruction import reconstruction_loss
-from ppl_cli.training.run_folder import (
-    choose_run_folder,
-    clean,
-    clear_run,
-    never_began,
-    resumed_config,
-)
-from ppl_cli.training.start import given_prior, given_weights
+from ppl_cli.training.run_folder import RunFolder
+from ppl_cli.training.start import Start, read_start
 
 
-def run_training(
-    source: str,
-    out: Path | None,
-    say: Callable[[str], None],
-    overrides: tuple[str, ...] = (),
-    settings: dict[str, str | None] | None = None,
+def train(
+    config: str | Path | None = None,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    *,
     resume: bool = False,
     overwrite: bool = False,
     strict: bool = False,
-    device: str = "auto",
-    precision: str = "auto",
-) -> tuple[Trained, Config, Path, Compute]:
-    """`source`, `overrides` and `settings` as in `load_config`; a resumed run keeps its own configuration otherwise."""
+    device: str | Runtime = "auto",
+    **settings: object,
+) -> Run:
+    """Learn a pose prior from unlabelled images of one category, and write a run folder.
+
+    `config` is the name of a shipped configuration or a YAML file; `data` the folder of the images; `out` the run folder, by
+    default the next free of runs/NAME-1, -2, ... `settings` override fields of the configuration by their dotted names, as
+    `**{"train.steps": 2000}`; `ppl train --fields` lists them.
+
+    With `resume` the run in `out` goes on with its own configuration as if it had never been stopped (`config` is then not
+    needed); with `overwrite` it is replaced. `strict` stops at the first unreadable image instead of leaving it out. `device`
+    is a device name or a Runtime, which also says where lines of progress go.
+
+    Returns the Run: its folder, model file, configuration, step and seconds. Raises UsageError for what is wrong with the
+    arguments or the data, InterruptedRunError after SIGINT or SIGTERM (everything is saved), else PPLError.
+    """
+    runtime, out = as_runtime(device), None if out is None else Path(out)
+    if data is not None:
+        settings["data.path"] = str(Path(data).absolute())
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other")
-    if resume and (settings or {}).get("train__init"):
+    if resume and settings.get("train.init"):
         raise UsageError("--init: a resumed run goes on from its own weights; leave it out, or start another run")
-    config = load_config(source, overrides, **(settings or {}))
-    compute = choose_compute(device, precision)
+    if config is None and not (resume and out):
+        raise UsageError("expected CONFIG, a YAML file or a shipped name such as quickstart; --out RUN --resume needs none")
+    asked = None if config is None else load_config(config, settings)
+    compute = runtime.compute()
     with processes(compute) as world:
-        say = say if world.leader else silent
-        folder = choose_run_folder(config.name, out, resume, overwrite) if resume and world.leader else None
-        began = world.from_leader(folder is None or not never_began(folder))
-        if not began:
-            say(f"{folder} was stopped before its first checkpoint: starting with step 0")
-            resume = False
-        listing = None if resume else training_images(config)
-        prior = None if resume else given_prior(config)
-        weights = None if resume else given_weights(config)
-        if prior is not None:
-            config = config.model_copy(update={"prior": config.prior.model_copy(update={"names": prior.names})})
-        if world.leader:
-            folder = folder or choose_run_folder(config.name, out, resume, overwrite)
-        folder = world.from_leader(folder)
-        with owned(folder) if world.leader else nullcontext():
-            ours = False  # whether what lies in the folder was written by this call
-            try:
-                if resume:
-                    config = resumed_config(folder, config.name, overrides, settings or {})
-                    listing = training_images(config)
-                for note in listing.notes:
-                    say(f"note: {note}")
-                say(f"configuration {folder / 'config.yaml' if resume else source}, seed {config.seed}; {compute.reason}")
-                check_tensorboard(config.train.tensorboard)
-                loss = reconstruction_loss(config.loss)
-                images = open_images(listing, config, folder, strict, say)
-                config = fit_batch(config, loss, compute, world, say)
-                if world.leader:
-                    make_folder(folder / "samples")
-                    clean(folder) if resume else clear_run(folder)  # not before all that can fail
-                    ours = not resume
-                trained = train(config, images, loss, folder, compute, say, resume, strict, prior, world, weights)
-            except BaseException:
-                if ours and not (folder / "training.pt").is_file():
-                    remove_what_never_began(folder)
-                raise
-    return trained, config, folder, compute
-
-
-def silent(line: str) -> None:
-    """What processes other than the leader say."""
-
-
-def open_images(listing: Listing, config: Config, folder: Path, strict: bool, say: Callable[[str], None]) -> ImageSet:
-    images = open_listing(listing, config.data, config.model.image_size, strict)
-    check_videos(images, config)
-    skipped = f", {len(images.skipped)} unreadable ones left out (skipped.csv)" if images.skipped else ""
-    kept = "in memory" if images.cache is not None else "read again for every batch (data.cache_gib is too small)"
-    say(f"{len(images)} images{skipped}, {kept}; run folder {folder}")
-    return images
-
-
-def fit_batch(config: Config, loss: torch.nn.Module, compute: Compute, world: World, say: Callable[[str], None]) -> Config:
-    """With a number for `train.batch: auto`."""
-    if config.train.batch != "auto":
-        return config
-    batch = min(world.from_all(largest_batch(config, loss, compute)))
-    batch = max(batch, config.train.accumulate) // config.train.accumulate * config.train.accumulate
-    say(f"train.batch: {batch} (auto: what fits into the memory of {compute.device}, at most 64)")
-    return config.model_copy(update={"train": config.train.model_copy(update={"batch": batch})})
+        machine = Machine(compute, world, runtime.say if world.leader else silent)
+        run = world.from_leader(RunFolder.resume(asked and asked.name, out) if resume and world.leader else None)
+        if run is None or not run.resuming:
+            if run is not None:
+                machine.say(f"{run.path} was stopped before its first checkpoint: starting with step 0")
+            chosen = asked or run.config(settings)
+            listing, start = training_images(chosen), read_start(chosen)
+            if start.prior is not None:
+                chosen = with_fields(chosen, "prior", names=start.prior.names)
+            choose = RunFolder.replace if overwrite else RunFolder.create
+            run = run or world.from_leader(choose(chosen.name, out) if world.leader else None)
+        with run.writing() if world.leader else nullcontext():
+            if run.resuming:
+                chosen, start = run.config(settings, asked and asked.name), Start()
+                listing = training_images(chosen)
+            for note in listing.notes:
+                machine.say(f"note: {note}")
+            source = config if asked and not run.resuming else run.config_file
+            machine.say(f"configuration {source}, seed {chosen.seed}; {compute.reason}")
+            check_tensorboard(chosen.train.tensorboard)
+            loss = reconstruction_loss(chosen.loss)
+            images = open_images(listing, chosen, strict)
+            machine.say(f"{describe_images(images)}; run folder {run.path}")
+            chosen = fit_batch(chosen, loss, machine)
+            if world.leader:
+                run.begin()
+            return loop.train(chosen, images, loss, run, machine, start, strict)
 
 
 def training_images(config: Config) -> Listing:
     return list_part(config.data, "train", config.seed, config.model.image_size)
 
 
-def check_videos(images: ImageSet, config: Config) -> None:
+def open_images(listing: Listing, config: Config, strict: bool) -> ImageSet:
+    """UsageError if they are no videos where the configuration needs some."""
+    images = open_listing(listing, config.data, config.model.image_size, strict)
     if config.reference.kind == "video" and images.groups is not None and len(set(images.groups)) == len(images):
         raise UsageError(
             "reference.kind video: no video has two frames; put the frames of each video into one folder, or add "
             "--set reference.kind=mask"
         )
+    return images
 
 
-def remove_what_never_began(folder: Path) -> None:
-    """A run without a first checkpoint leaves nothing behind that would stand in the way of the next try."""
-    with suppress(OSError):
-        clear_run(folder)
-        (folder / "samples").rmdir()
+def describe_images(images: ImageSet) -> str:
+    skipped = f", {len(images.skipped)} unreadable left out (skipped.csv)" if images.skipped else ""
+    kept = "in memory" if images.cache is not None else "read again for every batch (data.cache_gib is too small)"
+    return f"{counted(len(images), 'image')}{skipped}, {kept}"
 
 
-@contextmanager
-def owned(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock. What fails in an empty folder removes it. TakenError if another training has it."""
-    try:
-        with locked(folder):
-            yield
-    except BaseException:
-        with suppress(OSError):
-            folder.rmdir()
-            if folder.parent.name == "runs":
-                folder.parent.rmdir()
-        raise
+def fit_batch(config: Config, loss: nn.Module, machine: Machine) -> Config:
+    """With a number for `train.batch: auto`."""
+    if config.train.batch != "auto":
+        return config
+    batch = min(machine.world.from_all(largest_batch(config, loss, machine.compute)))
+    batch = max(batch, config.train.accumulate) // config.train.accumulate * config.train.accumulate
+    machine.say(f"train.batch: {batch} (auto: what fits into the memory of {machine.compute.device}, at most 64)")
+    return with_fields(config, "train", batch=batch)
+
+
+def with_fields(config: Config, section: str, **fields: object) -> Config:
+    """A copy in which these fields of the section have other values."""
+    return config.model_copy(update={section: getattr(config, section).model_copy(update=fields)})

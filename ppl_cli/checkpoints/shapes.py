@@ -16,9 +16,7 @@ from ppl_cli.text import printable
 
 
 def build_model(config: Config) -> PosePriorLearner:
-    memory, given = config.memory, config.prior.keypoints == "given"
-    apart = {"distil_by_usage": memory.distil == "usage", "counts_start": memory.counts_start, "given_keypoints": given}
-    return PosePriorLearner(Sizes(**config.model.model_dump(), **apart))
+    return PosePriorLearner(Sizes(**config.model.model_dump(), given_keypoints=config.prior.keypoints == "given"))
 
 
 def check_tensors(

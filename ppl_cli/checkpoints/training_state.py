@@ -13,7 +13,7 @@ from ppl_cli.checkpoints.model_file import FORMAT_VERSION, check_version
 from ppl_cli.data.listing import fingerprint_names
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.files import replacing
-from ppl_cli.model.core import PosePriorLearner, Sizes
+from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.processes import world_size
 from ppl_cli.pickles.torch_zip import REBUILT, TorchZip
 
@@ -67,7 +67,8 @@ def load_training(
         state = torch.load(path, map_location="cpu", weights_only=True)
         if check_version(state["format_version"]) > FORMAT_VERSION:
             raise UsageError(f"{path} has format version {reprlib.repr(state['format_version'])}: update ppl")
-        if asdict(Sizes(**state["sizes"])) != asdict(model.sizes):
+        sizes = asdict(model.sizes)
+        if any(state["sizes"].get(name, size) != size for name, size in sizes.items()):  # it may have had more of them once
             raise UsageError(f"{path} belongs to a model of other sizes; the run's config.yaml was changed")
         if state["images"] != fingerprint_names(names):
             raise UsageError(

@@ -1,23 +1,37 @@
-"""`ppl train`: parse, call, print."""
+"""`ppl train`: its options, what they set in the configuration, and what is printed at the end."""
 
-import json
+import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ppl_cli.cli.options import Device, Precision, say
+from ppl_cli.config.shipped import shipped_configs
+from ppl_cli.text import counted
 
-PRIOR = "Starting from a prior"
+PRIOR, SHOW = "Starting from a prior", "Configuration"
+
+
+def complete_config(incomplete: str) -> list[str]:
+    """Names of shipped configurations, for the shell."""
+    return [name for name in shipped_configs() if name.startswith(incomplete)]
 
 
 def train(
-    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped configuration such as quickstart.")],
+    config: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="CONFIG",
+            help="A YAML file, or the name of a shipped configuration such as quickstart; not needed with --resume and --out.",
+            autocompletion=complete_config,
+        ),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the images.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/NAME-1, the next free number.")] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a field, e.g. train.steps=500. May be repeated."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a field, e.g. train.steps=500; repeatable, see --fields."),
     ] = None,
     perceptual_weights: Annotated[
         Path | None,
@@ -44,6 +58,11 @@ def train(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
+    fields: Annotated[
+        bool,
+        typer.Option("--fields", help="Print every field: type, unit, default and meaning.", rich_help_panel=SHOW),
+    ] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print the whole configuration as YAML.", rich_help_panel=SHOW)] = False,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
@@ -54,7 +73,8 @@ def train(
     flowers, horse, dogs.
 
     A configuration says what to learn from and how large; how to learn is its recipe: ppl (the default for your own images),
-    paper or reference, faithful to the publication or its implementation: --set recipe=paper.
+    paper or reference, faithful to the publication or its implementation: --set recipe=paper. All fields that --set knows are
+    listed by ppl train --fields, and what a configuration comes to by ppl train CONFIG --show.
 
     The run folder gets the weights (model.safetensors), the resolved config.yaml, metrics.csv, curves.png, prior.json
     and pictures of what the model does over time (samples/). Ctrl-C finishes the step, saves and stops; --resume goes on.
@@ -65,40 +85,80 @@ def train(
 
       ppl train folder --data photos --set model.keypoints=12
 
-      ppl train folder --data photos --out runs/mine --resume
+      ppl train --out runs/mine --resume
     """
-    from ppl_cli.api.train import run_training
+    settings = starting_prior(init_prior, freeze) | parse_settings(set_ or [])
+    if perceptual_weights:
+        settings["loss.weights"] = str(perceptual_weights)
+    if init is not None:
+        settings["train.init"] = str(Path(init).absolute())
+    if fields:
+        print_fields()
+        return
+    if show:
+        print_config(config, data, settings)
+        return
+    from ppl_cli.api.train import train as learn
     from ppl_cli.distributed import launched
+    from ppl_cli.runtime import Runtime
 
-    set_ = [*starting_prior(init_prior, freeze, set_ or []), *(set_ or [])]
-    settings = {
-        "data__path": str(data.absolute()) if data else None,
-        "loss__weights": str(perceptual_weights) if perceptual_weights else None,
-        "train__init": str(Path(init).absolute()) if init is not None else None,
-    }
-    trained, chosen, folder, compute = run_training(
-        config, out, say, tuple(set_), settings, resume, overwrite, strict, device, precision
-    )
-    print(f"{trained.step} steps, {trained.seconds:.0f} s, peak memory {trained.peak_memory_gib:.1f} GiB: {folder}")
-    if chosen.data.kind == "figures" and launched()[0] == 0:
+    runtime = Runtime(device, precision, say)
+    run = learn(config, data, out, resume=resume, overwrite=overwrite, strict=strict, device=runtime, **settings)
+    print(f"{counted(run.step, 'step')}, {run.seconds:.0f} s, peak memory {run.peak_memory_gib:.1f} GiB: {run.folder}")
+    if run.config.data.kind == "figures" and launched()[0] == 0:
         from ppl_cli.api.evaluate import held_out
 
-        score = held_out(trained.model, chosen, compute)
+        score = held_out(run.learner, run.config, run.compute)
         error, baseline = score.score.value, score.baseline.value
         print(
             f"held-out figures: error {error:.2f} % of the image side, mean pose {baseline:.2f}, ratio {error / baseline:.2f}"
         )
-    print(f"look at {folder / 'samples'}; find poses with: ppl infer {folder} IMAGES --out poses --overlay")
+    print(f"look at {run.folder / 'samples'}; find poses with: ppl infer {run.folder} IMAGES --out poses --overlay")
 
 
-def starting_prior(file: Path | None, freeze: str | None, given: list[str]) -> list[str]:
-    """--init-prior and --freeze as settings, which what is `given` with --set overrides."""
+def print_fields() -> None:
+    from ppl_cli.config.describe import describe_fields
+
+    print(describe_fields(min(shutil.get_terminal_size().columns, 120)))
+
+
+def print_config(config: str | None, data: Path | None, settings: dict[str, object]) -> None:
+    """What `config` comes to with these settings, ready to be saved and trained from."""
+    from ppl_cli.config.loading import load_config, to_yaml
+    from ppl_cli.errors import UsageError
+
+    if config is None:
+        raise UsageError("--show: expected CONFIG, a YAML file or a shipped name such as quickstart")
+    print(to_yaml(load_config(config, settings | ({"data.path": data.absolute()} if data else {}))), end="")
+
+
+def parse_settings(texts: list[str]) -> dict[str, object]:
+    """`key.path=value` each, with the value as in YAML. UsageError names the text that is wrong."""
+    import yaml
+
+    from ppl_cli.config.loading import PlainLoader
+    from ppl_cli.errors import UsageError
+
+    settings = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text}: write key=value, for example --set train.steps=500")
+        try:
+            settings[key.strip()] = yaml.load(value, PlainLoader)
+        except Exception:  # YAMLError, or anything that an invalid date or number raises
+            raise UsageError(f"--set {text}: {value!r} is not a value that YAML can read") from None
+    return settings
+
+
+def starting_prior(file: Path | None, freeze: str | None) -> dict[str, object]:
+    """--init-prior and --freeze as settings."""
     from ppl_cli.errors import UsageError
 
     parts = [part.strip() for part in (freeze or "").split(",") if part.strip()]
     if set(parts) - {"keypoints", "links"}:
         raise UsageError(f"--freeze {freeze}: write keypoints, links or keypoints,links")
-    settings = [f"prior.freeze=[{', '.join(parts)}]"] if parts else []
+    settings: dict[str, object] = {"prior.freeze": parts} if parts else {}
     if file is not None:
-        settings += [f"prior.init={json.dumps(str(file.absolute()))}", "prior.keypoints=given", "prior.links=given"]
+        settings |= {"prior.init": str(file.absolute()), "prior.keypoints": "given", "prior.links": "given"}
     return settings

@@ -1,6 +1,6 @@
 """Recipes: how to learn. A configuration says what to learn from and how large; its `recipe` fills in what it leaves out.
 
-`ppl` is the default: what was measured to learn reliably from small sets (README, "What makes it learn"). `paper` and
+`ppl` is the default: what was measured to learn reliably from small sets (docs/experiments.md). `paper` and
 `reference` are faithful to the publication and to its original implementation. What a file or --set says always comes
 first. A run's config.yaml has every field, so a recipe that changes later does not change it.
 """
@@ -49,7 +49,6 @@ FAITHFUL: Values = {
     "model.links_start": -4.0,
     "model.thickness": 5e-4,
     "memory.revive": 0.0,
-    "memory.distil": "mean",
     "reference.cells": 16,
     "reference.missing": 0.8,
     "loss.stages": 4,

@@ -9,14 +9,14 @@ import torch
 def keep_mask(
     batch: int,
     cells: int,
-    missing: float | torch.Tensor,
+    missing: float,
     size: int,
     generator: torch.Generator,
     rows: slice = slice(None),
 ) -> torch.Tensor:
     """(batch, 1, size, size) of 0 and 1 on the generator's device; each of cells x cells is kept with 1 - missing.
 
-    `missing` is one share, or (rows, 1, 1, 1) of them. Of the batch only `rows` are made, as they are in the whole.
+    Of the batch only `rows` are made, as they are in the whole.
     """
     noise = torch.rand(batch, 1, cells, cells, generator=generator, device=generator.device)[rows]
     kept = (noise >= missing).float()

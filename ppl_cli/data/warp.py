@@ -1,7 +1,5 @@
 """Random affine changes of an image, for learning that keypoints move as the image does."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 
@@ -15,16 +13,6 @@ def random_affine(batch: int, generator: torch.Generator, strength: float = 1.0)
     angle, scale = angle * ROTATION, 1 + scale * SCALE
     cos, sin = scale * angle.cos(), scale * angle.sin()
     return torch.stack((cos, -sin, x * SHIFT, sin, cos, y * SHIFT), -1).unflatten(-1, (2, 3))
-
-
-def random_rotation(batch: int, generator: torch.Generator, degrees: float, after: torch.Tensor | None = None) -> torch.Tensor:
-    """(batch, 2, 3) as above: random rotations about the centre, up to `degrees` either way; `after` maps on from there."""
-    angle = math.radians(degrees) * (2 * torch.rand(batch, generator=generator, device=generator.device) - 1)
-    cos, sin = angle.cos(), angle.sin()
-    turn = torch.stack((cos, -sin, sin, cos), -1).unflatten(-1, (2, 2))
-    if after is None:
-        return torch.cat((turn, torch.zeros_like(turn[..., :1])), -1)
-    return torch.cat((after[..., :2] @ turn, after[..., 2:]), -1)
 
 
 def warp_images(images: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:

@@ -30,22 +30,16 @@ LINK_SCALE = 512.0  # w = softplus(512 * raw): acts as a learning rate of the li
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a model is built from. The defaults are the paper's."""
+    """What a model is built from. Configurations have the paper's sizes by default."""
 
-    image_size: int = 128  # side S of the square input, a multiple of 16
-    keypoints: int = 16
-    width: int = 64  # channels of the first block of encoder and decoder
-    banks: int = 34  # memory banks = tokens of a pose
-    vectors: int = 16  # vectors in a bank
-    dimension: int = 512  # of a vector
-    thickness: float = 5e-4  # of a link, in squared normalised units: exp(-distance^2 / thickness)
-    links_start: float = -4.0  # mean of 512 * raw link weights at the start
-    affine_start: str = "random"  # identity: every pose begins at the keypoint prior
-    affine_limit: float = 0.0  # of scale and shear, 0: none (encoder.py)
-    attention_temperature: float = 1.0
-    attention_stride: int = 4  # pixels to a cell of attention: 4 or 2
-    counts_start: float = 0.0  # of the memory's vectors
-    distil_by_usage: bool = False  # the prior weighs the vectors of a bank by their use, not all alike
+    image_size: int  # side S of the square input, a multiple of 16
+    keypoints: int
+    width: int  # channels of the first block of encoder and decoder
+    banks: int  # memory banks = tokens of a pose
+    vectors: int  # vectors in a bank
+    dimension: int  # of a vector
+    thickness: float  # of a link, in squared normalised units: exp(-distance^2 / thickness)
+    links_start: float  # mean of 512 * raw link weights at the start
     given_keypoints: bool = False  # the keypoint prior is a parameter of its own, not distilled from the memory
 
 
@@ -61,11 +55,9 @@ class PosePriorLearner(nn.Module):
         super().__init__()
         self.sizes = sizes
         n = sizes.keypoints
-        self.encoder = Encoder(n, sizes.width, sizes.attention_temperature, sizes.affine_limit, sizes.attention_stride)
-        if sizes.affine_start == "identity":
-            self.encoder.start_at_prior()
+        self.encoder = Encoder(n, sizes.width)
         self.decoder = Decoder(sizes.width)
-        self.memory = Memory(n, sizes.banks, sizes.vectors, sizes.dimension, sizes.counts_start)
+        self.memory = Memory(n, sizes.banks, sizes.vectors, sizes.dimension)
         self.raw_links = nn.Parameter((torch.randn(n, n) + sizes.links_start) / LINK_SCALE)  # only i < j is read
         if sizes.given_keypoints:
             self.given_keypoints = nn.Parameter(torch.zeros(n, 2))
@@ -76,7 +68,7 @@ class PosePriorLearner(nn.Module):
         if self.sizes.given_keypoints:
             return self.given_keypoints.detach()
         with torch.autocast(self.raw_links.device.type, enabled=False):
-            return self.memory.distil(self.sizes.distil_by_usage)
+            return self.memory.distil()
 
     def link_weights(self) -> torch.Tensor:
         """The connectivity prior W, (N, N), symmetric, >= 0, zero on the diagonal."""

@@ -17,7 +17,7 @@ NEAR_IDENTITY = 0.1  # of the last weights' usual size, where poses are to begin
 class Estimate(NamedTuple):
     keypoints: torch.Tensor  # (B, N, 2) (x, y), normalised; may leave [-1, 1]
     affine: torch.Tensor  # (B, N, 2, 3) acting on (x, y, 1) of the keypoint prior
-    attention: torch.Tensor  # (B, N, S/4, S/4) or S/2, each map sums to 1
+    attention: torch.Tensor  # (B, N, S/4, S/4), each map sums to 1
 
 
 def pixel_grid(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
@@ -29,16 +29,10 @@ def pixel_grid(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
 
 
 class Encoder(nn.Module):
-    """`width` is the number of channels of the first block (64 in the paper); features have 2 x width.
+    """`width` is the number of channels of the first block (64 in the paper); features have 2 x width."""
 
-    Not in the paper: a `temperature` other than 1 sharpens (below) or blurs (above) the attention; with a `limit` above 0
-    the 2 x 2 part of an affine transform stays within that of the identity, entry by entry; `stride` 2 attends to cells of
-    2 x 2 pixels, not 4 x 4.
-    """
-
-    def __init__(self, keypoints: int, width: int, temperature: float = 1.0, limit: float = 0.0, stride: int = 4):
+    def __init__(self, keypoints: int, width: int):
         super().__init__()
-        self.temperature, self.limit = temperature, limit
         w, features = width, 2 * width
         self.blocks = nn.Sequential(
             ResidualDown(3, w),
@@ -47,7 +41,6 @@ class Encoder(nn.Module):
             ResidualDown(4 * w, 8 * w),
             UpConv(8 * w, 4 * w),
             UpConv(4 * w, features),
-            *([UpConv(features, features)] if stride == 2 else []),
         )
         self.attend = conv3x3(features, keypoints)
         self.embed_position = nn.Linear(2, features)
@@ -70,20 +63,11 @@ class Encoder(nn.Module):
     def locate(self, features: torch.Tensor, prior: torch.Tensor) -> Estimate:
         """features (B, C, h, w), prior (N, 2) -> keypoints."""
         batch, _, h, w = features.shape
-        attention = (self.attend(features).flatten(2) / self.temperature).softmax(-1)  # (B, N, hw)
+        attention = self.attend(features).flatten(2).softmax(-1)  # (B, N, hw)
         # Attention is linear, so pooling features and positions apart equals pooling their concatenation.
         seen = attention @ features.flatten(2).mT  # (B, N, C)
         where = attention @ self.embed_position(pixel_grid(h, w, prior))  # (B, N, C)
         expected = self.embed_position(prior).expand(batch, -1, -1)  # (B, N, C)
         affine = self.regress(torch.cat((seen, where, expected), -1)).unflatten(-1, (2, 3))
-        if self.limit:
-            affine = near_identity(affine, self.limit)
         keypoints = (affine[..., :2] @ prior.unsqueeze(-1)).squeeze(-1) + affine[..., 2]
         return Estimate(keypoints, affine, attention.unflatten(-1, (h, w)))
-
-
-def near_identity(affine: torch.Tensor, limit: float) -> torch.Tensor:
-    """(..., 2, 3) -> the same with |A - I| < limit for each entry of the 2 x 2 part, smoothly; shifts stay."""
-    identity = torch.eye(2, dtype=affine.dtype, device=affine.device)
-    linear = identity + limit * torch.tanh((affine[..., :2] - identity) / limit)
-    return torch.cat((linear, affine[..., 2:]), -1)

@@ -42,7 +42,7 @@ class MixerLayer(nn.Module):
 
 
 class Memory(nn.Module):
-    def __init__(self, keypoints: int, banks: int = 34, vectors: int = 16, dimension: int = 512, counts: float = 0.0):
+    def __init__(self, keypoints: int, banks: int, vectors: int, dimension: int):
         super().__init__()
         self.embed = nn.Linear(2, dimension)
         self.mix = nn.Sequential(*(MixerLayer(keypoints, dimension, dimension) for _ in range(4)))
@@ -55,9 +55,9 @@ class Memory(nn.Module):
         self.decoder_norm = nn.LayerNorm(DECODER_DIMENSION)
         self.to_keypoints = nn.Linear(DECODER_DIMENSION, 2)
         self.register_buffer("vectors", torch.randn(banks, vectors, dimension))
-        # In the paper counts start at 0 and sums anywhere, so the first averages are of few poses.
-        self.register_buffer("counts", torch.full((banks, vectors), float(counts)))
-        self.register_buffer("sums", self.vectors * counts if counts else torch.randn(banks, vectors, dimension))
+        # Counts start at 0 and sums anywhere, so the first averages are of few poses.
+        self.register_buffer("counts", torch.zeros(banks, vectors))
+        self.register_buffer("sums", torch.randn(banks, vectors, dimension))
 
     def encode(self, keypoints: torch.Tensor) -> torch.Tensor:
         """(B, N, 2) (x, y) -> tokens (B, banks, dimension)."""
@@ -84,17 +84,10 @@ class Memory(nn.Module):
         indices, quantised = self.quantise(tokens)
         return Recall(tokens, indices, quantised, self.decode(tokens + (quantised - tokens).detach()))
 
-    def distil(self, by_usage: bool = False) -> torch.Tensor:
-        """The keypoint prior (N, 2): the decoded mean of every bank, without gradient.
-
-        In the paper all vectors of a bank count alike; `by_usage` weighs them by how often they are chosen.
-        """
-        with torch.no_grad():
-            if not by_usage:
-                return self.decode(self.vectors.mean(1).unsqueeze(0))[0]
-            use = self.counts + SMOOTHING
-            share = use / use.sum(1, keepdim=True)  # (banks, vectors)
-            return self.decode((share.unsqueeze(1) @ self.vectors).transpose(0, 1))[0]
+    @torch.no_grad()
+    def distil(self) -> torch.Tensor:
+        """The keypoint prior (N, 2): the decoded mean of every bank, in which all vectors of a bank count alike."""
+        return self.decode(self.vectors.mean(1).unsqueeze(0))[0]
 
     @torch.no_grad()
     def update(self, tokens: torch.Tensor, indices: torch.Tensor, revive: float = 0.0) -> None:

@@ -2,8 +2,8 @@
 
 import math
 import os
-from pathlib import Path
 
+import psutil
 import torch
 from torch import nn
 
@@ -51,7 +51,7 @@ def kept_bytes(step: TrainingStep, config: Config, compute: Compute, count: int)
     size = config.model.image_size
     images = torch.zeros(count, 3, size, size, device=compute.device).contiguous(memory_format=torch.channels_last)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        outcome = step(Batch(images, images, images), 0, Part(0, count, count))
+        outcome = step(Batch(images, images), 0, Part(0, count, count))
     del outcome
     return sum(sizes.values())
 
@@ -61,8 +61,4 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # processes that share this machine
-    lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").is_file() else []
-    for line in lines:
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024 // here
-    return 4 * 2**30 // here  # not Linux: what any laptop has to spare
+    return psutil.virtual_memory().available // here

@@ -15,16 +15,11 @@ from ppl_cli.config.sections import Config
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.references import keep_mask
 from ppl_cli.data.units import to_unit
-from ppl_cli.data.warp import random_affine, random_rotation, warp_images
-from ppl_cli.training.schedule import missing_share
-
-OCCLUDER_CELLS = (32, 8)  # small and large holes take turns
-GAIN, TINT, OFFSET = 0.5, 0.3, 0.4  # largest changes of colour: relative, relative per channel, of [-1, 1]
+from ppl_cli.data.warp import random_affine, warp_images
 
 
 class Batch(NamedTuple):
     images: torch.Tensor  # (B, 3, S, S) in [-1, 1]
-    inputs: torch.Tensor  # (B, 3, S, S) what the encoder sees of them: other colours (train.colour), holes (train.occlude)
     references: torch.Tensor  # (B, 3, S, S) in [-1, 1], 0 where hidden
 
 
@@ -33,7 +28,7 @@ class Part:
     """The rows first ... first + count - 1 of a step's batch of `whole` rows.
 
     Processes and gradient accumulation cut batches into parts. Whatever is random is drawn for the whole batch, so that
-    an image meets the same luck however it is cut.
+    an image is changed in the same way however the batch is cut.
     """
 
     first: int
@@ -64,7 +59,7 @@ def shuffled(count: int, seed: int, number: int) -> torch.Tensor:
 
 
 def batch_indices(step: int, batch: int, count: int, seed: int) -> torch.Tensor:
-    """(batch,) indices of step `step` in an endless row of shuffled passes over `count` images.
+    """(batch,) indices of step `step` in an endless sequence of shuffled passes over `count` images.
 
     Works for fewer images than a batch, which then holds some of them twice.
     """
@@ -88,47 +83,15 @@ def make_batch(
         others = images.other_frames(indices, generator("cpu", config.seed, "frames", step))[part.rows]
         references = change(to_unit(images.fetch(others, strict).to(device, non_blocking=True)))
     else:
-        cells, missing = mask_cells(config, step), missing_share(config, step)
-        references = pixels * keep_mask(part.whole, cells, missing, config.model.image_size, random, part.rows)
-    return Batch(pixels, occlude(recolour(pixels, config, step, part), config, step, part), references)
-
-
-def mask_cells(config: Config, step: int) -> int:
-    cells = config.reference.cells
-    if not config.reference.vary_cells:
-        return cells
-    return min((cells, max(cells // 2, 1), 2 * cells)[step % 3], config.model.image_size)
-
-
-def recolour(pixels: torch.Tensor, config: Config, step: int, part: Part) -> torch.Tensor:
-    """Another brightness, contrast and tint for each image, up to `train.colour`."""
-    strength = config.train.colour
-    if not strength:
-        return pixels
-    random = generator(pixels.device, config.seed, "colour", step)
-    noise = strength * (2 * torch.rand(5, part.whole, generator=random, device=pixels.device) - 1)[:, part.rows]
-    gain = (1 + GAIN * noise[0]) * (1 + TINT * noise[1:4])  # (3, B)
-    return (pixels * gain.T[:, :, None, None] + OFFSET * noise[4, :, None, None, None]).clamp(-1, 1)
-
-
-def occlude(pixels: torch.Tensor, config: Config, step: int, part: Part) -> torch.Tensor:
-    """Holes in every other image, of a random share up to `train.occlude`."""
-    if not config.train.occlude:
-        return pixels
-    random = generator(pixels.device, config.seed, "occlude", step)
-    share = config.train.occlude * torch.rand(part.whole, 1, 1, 1, generator=random, device=pixels.device)
-    share[1::2] = 0
-    cells = OCCLUDER_CELLS[step % len(OCCLUDER_CELLS)]
-    return pixels * keep_mask(part.whole, cells, share[part.rows], config.model.image_size, random, part.rows)
+        hidden = config.reference
+        references = pixels * keep_mask(part.whole, hidden.cells, hidden.missing, config.model.image_size, random, part.rows)
+    return Batch(pixels, references)
 
 
 def augmentation(config: Config, part: Part, random: torch.Generator) -> Callable[[torch.Tensor], torch.Tensor]:
     """One random flip and warp per image: a function that applies the same to images and to their references."""
     flips = (torch.rand(part.whole, 1, 1, 1, generator=random, device=random.device) < 0.5)[part.rows]
-    affine = random_affine(part.whole, random, config.train.warp) if config.train.warp else None
-    if config.train.rotate:
-        affine = random_rotation(part.whole, random, config.train.rotate, affine)
-    affine = None if affine is None else affine[part.rows]
+    affine = random_affine(part.whole, random, config.train.warp)[part.rows] if config.train.warp else None
 
     def change(pixels: torch.Tensor) -> torch.Tensor:
         pixels = torch.where(flips, pixels.flip(-1), pixels) if config.train.flip else pixels

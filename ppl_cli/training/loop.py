@@ -23,55 +23,71 @@ from ppl_cli.distributed import ALONE, World
 from ppl_cli.drawing.curves import save_curves
 from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
 from ppl_cli.model.core import PosePriorLearner
-from ppl_cli.prior.prior import Prior
+from ppl_cli.runtime import silent
 from ppl_cli.training.averaging import Average
 from ppl_cli.training.batches import Part, make_batch, parts_of
 from ppl_cli.training.health import Watch
 from ppl_cli.training.metrics import MetricsFile, read_metrics
 from ppl_cli.training.prepare import make_optimiser, prepare_model, prepare_step
 from ppl_cli.training.progress import Progress, peak_memory_gib
+from ppl_cli.training.run_folder import RunFolder
 from ppl_cli.training.save import draw_samples, save, write_config
-from ppl_cli.training.schedule import set_learning_rates
+from ppl_cli.training.start import Start
 
 SAMPLES = 8  # images in a picture of samples/
 ASK_EVERY = {"cuda": 10, "cpu": 1}  # steps between questions to other processes whether they were told to stop
 PATIENCE = 20  # seconds after a signal in which the step ends and is saved; a signal after that stops at once
 
 
-@dataclass
-class Trained:
-    model: PosePriorLearner  # in evaluation mode
+@dataclass(frozen=True)
+class Machine:
+    """Where a training computes, with whom, and to whom it talks."""
+
+    compute: Compute
+    world: World = ALONE
+    say: Callable[[str], None] = silent  # prints a line of log
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training that came to its end."""
+
+    folder: Path
+    config: Config
+    compute: Compute
+    learner: PosePriorLearner  # in evaluation mode, as it was saved
     step: int
     seconds: float
     peak_memory_gib: float
+
+    @property
+    def model(self) -> Path:
+        """The weights, for every function that takes a model."""
+        return self.folder / "model.safetensors"
 
 
 def train(
     config: Config,
     images: ImageSet,
     reconstruction_loss: torch.nn.Module,
-    folder: Path,
-    compute: Compute,
-    say: Callable[[str], None],
-    resume: bool = False,
+    run: RunFolder,
+    machine: Machine,
+    start: Start,
     strict: bool = False,
-    prior: Prior | None = None,
-    world: World = ALONE,
-    weights: PosePriorLearner | None = None,
-) -> Trained:
-    """Train on `images` and write `folder`; `say` prints a line of log.
+) -> Run:
+    """Train on `images` and write the folder of `run`, which is resumed where it says so, else from `start`.
 
-    `prior` is that of `prior.init` and `weights` those of `train.init`, where given; the prior is set upon the weights.
-
-    Of several processes (`world`) each learns from its own `train.batch` images; the leader alone writes.
-    Raises InterruptedRunError after SIGINT or SIGTERM, with everything saved, and PPLError when a loss is no longer a number.
+    Of several processes each learns from its own `train.batch` images; the leader alone writes. With `strict` the first
+    unreadable image is an error. Raises InterruptedRunError after SIGINT or SIGTERM, with everything saved, and PPLError when
+    a loss is no longer a number.
     """
+    folder, compute, world = run.path, machine.compute, machine.world
     device = compute.device
-    model = prepare_model(config, compute, world, prior, weights)
+    model = prepare_model(config, compute, world, start.prior, start.weights)
     optimiser = make_optimiser(model, config)
     average = Average(model, config.train.ema)
     step, window = 0, None
-    if resume:
+    if run.resuming:
         step, window, averaged = load_training(folder / "training.pt", model, optimiser, images.names)
         average.load(averaged)
         if step > config.train.steps:
@@ -79,7 +95,7 @@ def train(
     images.move_cache(device)
     learn = prepare_step(model, reconstruction_loss, config, compute, world)
     parts = parts_of(config.train.batch, config.train.accumulate, world.rank, world.size)
-    progress = Progress(config, step, window, device, say, world.size)
+    progress = Progress(config, step, window, device, machine.say, world.size)
     watch = Watch(config, progress.note)
     shown = make_batch(images, 0, config, device, part=Part(0, SAMPLES, SAMPLES))
     if world.leader:
@@ -101,7 +117,6 @@ def train(
                     outcome = learn(batch, step, part)
                     (torch.stack(list(outcome.losses.values())).sum() / len(parts)).backward()
                 outcomes.append(outcome)
-            set_learning_rates(optimiser, config, step)
             optimiser.step()
             tokens, indices = (torch.cat(rows) for rows in ([o.tokens for o in outcomes], [o.indices for o in outcomes]))
             model.memory.update(tokens, indices, config.memory.revive)
@@ -132,10 +147,10 @@ def train(
         progress.close()
         save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
     if not finished:
-        start = ["ppl"] if world.size == 1 else ["torchrun", "--nproc-per-node", str(world.size), "-m", "ppl_cli"]
-        again = shlex.join([*start, "train", str(folder / "config.yaml"), "--out", str(folder), "--resume"])
+        program = ["ppl"] if world.size == 1 else ["torchrun", "--nproc-per-node", str(world.size), "-m", "ppl_cli"]
+        again = shlex.join([*program, "train", "--out", str(folder), "--resume"])
         raise InterruptedRunError(f"stopped at step {step}, everything is saved; go on with: {again}")
-    return Trained(average.model.eval(), step, progress.seconds, peak_memory_gib(device))
+    return Run(folder, config, compute, average.model.eval(), step, progress.seconds, peak_memory_gib(device))
 
 
 def sharing_gradients(learn: torch.nn.Module, now: bool) -> AbstractContextManager:

@@ -57,17 +57,17 @@ def format_number(value: float) -> str:
 
 
 def complete_lines(path: Path) -> list[tuple[int, str]]:
-    """(step, line) of every row but one that a kill has cut short at the end. UsageError if it is no such table."""
+    """(step, line) of every row but a last one that a kill has cut short. UsageError if it is another table."""
     if not path.exists():
         return []
     header, *lines = read_limited(path, LARGEST_FILE).decode("utf-8", "replace").split("\n")
     if header.rstrip("\r") != ",".join(COLUMNS):
-        raise UsageError(f"{path} has other columns than this ppl writes: move it away, and a new one is begun")
+        raise UsageError(f"{path} has other columns than this ppl writes; move it away, and a new one is begun")
     rows = [(number, line.rstrip("\r")) for number, line in enumerate(lines[:-1], 2) if line.strip()]
-    return [(step_of(line, f"{path}, line {number}"), line) for number, line in rows]
+    return [(parse_step(line, f"{path}, line {number}"), line) for number, line in rows]
 
 
-def step_of(line: str, where: str) -> int:
+def parse_step(line: str, where: str) -> int:
     """UsageError unless the row holds a step and a number in every other column."""
     try:
         step, *values = line.split(",")
@@ -75,7 +75,7 @@ def step_of(line: str, where: str) -> int:
             return int(step)
     except ValueError:
         pass
-    raise UsageError(f"{where} is not a row of numbers: the file is damaged; take that line out")
+    raise UsageError(f"{where}: expected a number in each of {len(COLUMNS)} columns, got a damaged line; remove that line")
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

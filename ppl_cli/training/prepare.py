@@ -43,7 +43,7 @@ def make_optimiser(model: PosePriorLearner, config: Config) -> torch.optim.Optim
     groups = [{"params": others}, {"params": [model.raw_links], "lr": rate * config.train.link_rate}]
     # One kernel for all parameters, where PyTorch has it.
     fused = model.raw_links.device.type in ("cuda", "cpu")
-    return torch.optim.AdamW(groups, rate, weight_decay=config.train.weight_decay, fused=fused)
+    return torch.optim.Adam(groups, rate, fused=fused)
 
 
 def prepare_step(

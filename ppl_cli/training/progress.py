@@ -1,14 +1,13 @@
 """Losses on the way from the device to metrics.csv, the progress bar and the log.
 
-Losses of the steps since the last row stay on the device; `row` fetches their means once and stops on NaN.
+Losses of the steps since the last row stay on the device; `row` fetches their means at once and stops at NaN.
 """
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable
 
+import psutil
 import torch
 from tqdm import tqdm
 
@@ -121,5 +120,9 @@ def peak_memory_gib(device: torch.device) -> float:
     """On CUDA the most that tensors took of the GPU; else the most that the process took of the machine."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    peak = getattr(psutil.Process().memory_info(), "peak_wset", None)  # Windows
+    if peak is None:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if psutil.MACOS else 1024)
+    return peak / 2**30

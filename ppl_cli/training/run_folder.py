@@ -3,7 +3,8 @@
 import csv
 import re
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ppl_cli.config.loading import load_config
@@ -11,8 +12,10 @@ from ppl_cli.config.sections import Config
 from ppl_cli.errors import UsageError
 from ppl_cli.files import is_leftover, make_folder, remove_leftovers, replacing
 from ppl_cli.lock import FILE as LOCK
+from ppl_cli.lock import locked
 from ppl_cli.text import in_csv
 
+Settings = Mapping[str, object]  # dotted keys and their values
 FILES = ("config.yaml", "model.safetensors", "training.pt", "metrics.csv", "prior.json", "curves.png", "skipped.csv")
 
 BEGINNING = {"config.yaml", "metrics.csv", "samples", "tensorboard"}  # what is there before the first checkpoint
@@ -23,24 +26,107 @@ FREE_TO_CHANGE = ("train.steps", "train.log_every", "train.save_every", "train.s
 FREE_TO_CHANGE += ("data.path", "data.cache_gib", "loss.weights", "name", "train.compile", "train.accumulate")
 
 
-def choose_run_folder(name: str, out: Path | None, resume: bool, overwrite: bool) -> Path:
-    """`--out` as given, else runs/NAME-1, -2, ...: a new one is made at once, so that no other run can take it."""
-    if out is None:
-        latest = latest_number(name)
-        if not (resume or overwrite) or not latest:
-            if resume:
-                raise UsageError(f"nothing to resume: there is no runs/{name}-1; name the run folder with --out")
-            return next_free_folder(name, latest + 1)
-        out = Path("runs") / f"{name}-{latest}"
-    if resume and not (out / "training.pt").is_file() and not never_began(out):
-        raise UsageError(f"nothing to resume: {out} holds no training.pt")
-    if not resume and out.is_dir() and entries(out):
-        if not overwrite:
+class RunFolder:
+    """A folder that one training writes, and the life of it.
+
+    `create`, `replace` or `resume` chooses it. While the training is `writing`, nobody else can; `begin` makes the folder its
+    own; a run that fails before its first checkpoint is abandoned and leaves nothing behind.
+    """
+
+    def __init__(self, path: Path, resuming: bool = False):
+        self.path = path
+        self.resuming = resuming  # from a checkpoint
+        self.begun = False  # what lies in it was written by this run alone
+
+    @classmethod
+    def create(cls, name: str, out: Path | None = None) -> "RunFolder":
+        """`out`, or the next free one of runs/NAME-1, -2, ...: it is made at once, so that no other run can take it."""
+        if out is None:
+            return cls(next_free_folder(name))
+        if out.is_dir() and entries(out):
             raise UsageError(f"{out} is not empty: add --resume to go on with that run or --overwrite to replace it")
-        if not any((out / file).is_file() for file in ("training.pt", "model.safetensors")) and not never_began(out):
+        make_folder(out)
+        return cls(out)
+
+    @classmethod
+    def replace(cls, name: str, out: Path | None = None) -> "RunFolder":
+        """`out`, or the latest of runs/NAME-1, -2, ...: it may hold a run, which `begin` removes."""
+        out = out or latest_folder(name)
+        if out is None:
+            return cls.create(name)
+        is_run = any((out / file).is_file() for file in ("training.pt", "model.safetensors")) or never_began(out)
+        if out.is_dir() and entries(out) and not is_run:
             raise UsageError(f"{out} is not a run of ppl train and is not replaced: choose another --out")
-    make_folder(out)
-    return out
+        make_folder(out)
+        return cls(out)
+
+    @classmethod
+    def resume(cls, name: str | None, out: Path | None = None) -> "RunFolder":
+        """`out`, or the latest of runs/NAME-1, -2, ...: it must hold a run. One that was stopped early begins anew."""
+        out = out or latest_folder(name)
+        if out is None:
+            raise UsageError(f"nothing to resume: there is no runs/{name}-1; name the run folder with --out")
+        begins = never_began(out)
+        if not begins and not (out / "training.pt").is_file():
+            raise UsageError(f"nothing to resume: there is no training.pt in {out}")
+        make_folder(out)
+        return cls(out, not begins)
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    def config(self, settings: Settings, name: str | None = None) -> Config:
+        """The run's own configuration with `settings` on top; `name` is that of the configuration given, if one was.
+
+        UsageError if that is another one, or a field changes that must not change in a run.
+        """
+        if not self.config_file.is_file():
+            raise UsageError(f"{self.path} was stopped before it had a config.yaml: name the CONFIG to start with")
+        if not self.resuming:
+            return load_config(self.config_file, settings)
+        if settings.get("train.batch") == "auto":  # it has its number by now
+            settings = {key: value for key, value in settings.items() if key != "train.batch"}
+        before, after = load_config(self.config_file), load_config(self.config_file, settings)
+        if name not in (None, before.name, after.name):
+            raise UsageError(f"--resume: {self.path} is a run of {before.name}, not of {name}")
+        old, new = flatten(before.model_dump()), flatten(after.model_dump())
+        for key in new:
+            if new[key] != old[key] and key not in FREE_TO_CHANGE:
+                raise UsageError(f"--resume: {key} was {old[key]} in this run and cannot become {new[key]}; start another run")
+        return after
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Holds the folder's lock; TakenError if another training has it."""
+        try:
+            with locked(self.path):
+                try:
+                    yield
+                finally:
+                    if self.begun and not (self.path / "training.pt").is_file():
+                        self.abandon()
+        except BaseException:
+            with suppress(OSError):  # where it is empty
+                self.path.rmdir()
+                if self.path.parent.name == "runs":
+                    self.path.parent.rmdir()
+            raise
+
+    def begin(self) -> None:
+        """Remove what an earlier run wrote, or of a run that goes on what kills left: not before all that can fail."""
+        make_folder(self.path / "samples")
+        if self.resuming:
+            remove_unfinished(self.path)
+        else:
+            clear_run(self.path)
+            self.begun = True
+
+    def abandon(self) -> None:
+        """Nothing shall stand in the way of the next try."""
+        with suppress(OSError):
+            clear_run(self.path)
+            (self.path / "samples").rmdir()
 
 
 def entries(folder: Path) -> set[str]:
@@ -49,7 +135,7 @@ def entries(folder: Path) -> set[str]:
 
 
 def never_began(folder: Path) -> bool:
-    """Is this the folder of a run that was killed before its first checkpoint? All it can do is to begin anew."""
+    """Whether this is the folder of a run that was stopped before its first checkpoint, which can only begin anew."""
     names = entries(folder) if folder.is_dir() else {None}
     if "config.yaml" in names:
         return names <= BEGINNING and "\nwritten_by:" in (folder / "config.yaml").read_text(encoding="utf-8", errors="replace")
@@ -57,36 +143,25 @@ def never_began(folder: Path) -> bool:
 
 
 def latest_number(name: str) -> int:
+    """0 if no run of that name is there."""
     numbers = [re.fullmatch(rf"{re.escape(name)}-(\d+)", folder.name) for folder in Path("runs").glob(f"{name}-*")]
     return max((int(match[1]) for match in numbers if match), default=0)
 
 
-def next_free_folder(name: str, number: int) -> Path:
+def latest_folder(name: str) -> Path | None:
+    number = latest_number(name)
+    return Path("runs") / f"{name}-{number}" if number else None
+
+
+def next_free_folder(name: str) -> Path:
     make_folder(Path("runs"))
+    number = latest_number(name)
     while True:
+        number += 1
         folder = Path("runs") / f"{name}-{number}"
-        try:
+        with suppress(FileExistsError):
             folder.mkdir()
             return folder
-        except FileExistsError:
-            number += 1
-
-
-def resumed_config(folder: Path, name: str, overrides: tuple[str, ...], settings: dict[str, str | None]) -> Config:
-    """The run's own configuration with what was asked for on top; `name` is that of the configuration given.
-
-    UsageError if that is another one, or names a field that may not change.
-    """
-    own = str(folder / "config.yaml")
-    overrides = tuple(text for text in overrides if text.replace(" ", "") != "train.batch=auto")  # it has its number by now
-    before, after = load_config(own), load_config(own, overrides, **settings)
-    if name not in (before.name, after.name):
-        raise UsageError(f"--resume: {folder} is a run of {before.name}, not of {name}")
-    old, new = flatten(before.model_dump()), flatten(after.model_dump())
-    for key in new:
-        if new[key] != old[key] and key not in FREE_TO_CHANGE:
-            raise UsageError(f"--resume: {key} was {old[key]} in this run and cannot become {new[key]}; start another run")
-    return after
 
 
 def flatten(values: dict, prefix: str = "") -> dict[str, object]:
@@ -107,17 +182,17 @@ def clear_run(folder: Path) -> None:
             (report / name).unlink(missing_ok=True)
         with suppress(OSError):  # there is something else in it
             report.rmdir()
-    clean(folder)
+    remove_unfinished(folder)
 
 
-def clean(folder: Path) -> None:
-    """Remove what kills have left."""
+def remove_unfinished(folder: Path) -> None:
+    """Files that kills have left half written."""
     for place in (folder, folder / "samples"):
         remove_leftovers(place)
 
 
 def write_skipped(folder: Path, skipped: list[tuple[str, str]]) -> None:
-    """Add to skipped.csv what is not in it yet: a resumed run does not see again what was skipped before."""
+    """Add what is not in skipped.csv yet: a resumed run does not see the images again that were skipped before."""
     place, rows = folder / "skipped.csv", [("image", "reason")]
     if skipped and place.is_file():
         with place.open(newline="", encoding="utf-8", errors="replace") as file:

@@ -1,5 +1,6 @@
 """What a training may start from instead of chance: a prior, or the weights of another model. Checked before anything runs."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from ppl_cli.checkpoints.model_file import load_model
@@ -11,7 +12,18 @@ from ppl_cli.prior.prior import Prior, load_prior
 SIZES = ("keypoints", "width", "banks", "vectors", "dimension")  # what the shapes of the weights follow from
 
 
-def given_prior(config: Config) -> Prior | None:
+@dataclass(frozen=True)
+class Start:
+    prior: Prior | None = None  # that of `prior.init`; it is set upon the weights
+    weights: PosePriorLearner | None = None  # those of `train.init`
+
+
+def read_start(config: Config) -> Start:
+    """UsageError if what the configuration names cannot be read or does not fit the model."""
+    return Start(read_prior(config), read_weights(config))
+
+
+def read_prior(config: Config) -> Prior | None:
     """UsageError if it cannot be read or has another number of keypoints than the model."""
     if config.prior.init is None:
         return None
@@ -24,7 +36,7 @@ def given_prior(config: Config) -> Prior | None:
     return prior
 
 
-def given_weights(config: Config) -> PosePriorLearner | None:
+def read_weights(config: Config) -> PosePriorLearner | None:
     """The model of `train.init`. UsageError if it cannot be read or has other sizes than the one to be trained."""
     source = config.train.init
     if source is None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ppl_cli.config.sections import Config
-from ppl_cli.data.warp import random_affine, random_rotation, warp_images
+from ppl_cli.data.warp import random_affine, warp_images
 from ppl_cli.device import Compute
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.losses import boundary_loss, configuration_loss, equivariance_loss, link_loss, separation_loss
@@ -35,7 +35,7 @@ class TrainingStep(nn.Module):
         """Step number `step`; `batch` is that part of it."""
         jitter = draw_jitter(self.config, step, batch.images.device, part)
         with self.compute.autocast():
-            output = self.model(batch.inputs, batch.references, jitter)
+            output = self.model(batch.images, batch.references, jitter)
             reconstruction = self.reconstruction_loss(output.reconstruction, batch.images)
         weights, keypoints = self.config.loss, output.estimate.keypoints
         lead = eased(self.config, step)
@@ -55,10 +55,7 @@ class TrainingStep(nn.Module):
 
     def equivariance(self, images: torch.Tensor, keypoints: torch.Tensor, step: int, part: Part) -> torch.Tensor:
         random = generator(images.device, self.config.seed, "warp", step)
-        affine = random_affine(part.whole, random)
-        if self.config.train.rotate:
-            affine = random_rotation(part.whole, random, self.config.train.rotate, affine)
-        affine = affine[part.rows]
+        affine = random_affine(part.whole, random)[part.rows]
         with self.compute.autocast():
             moved = self.model.estimate(warp_images(images, affine)).keypoints
         return equivariance_loss(keypoints, moved, affine)

@@ -158,7 +158,7 @@ def test_a_prior_drawn_by_hand_starts_training(tmp_path, tiny_yaml):
         (("--init-prior", "RUN", "--set", "model.keypoints=7"), "has 5 keypoints, the model 7: add --set model.keypoints=5"),
         (("--freeze", "keypoints"), "only given keypoints can be frozen"),
         (("--freeze", "poses", "--init-prior", "RUN"), "write keypoints, links or keypoints,links"),
-        (("--set", "prior.links=given"), "which prior? give --init-prior FILE"),
+        (("--set", "prior.links=given"), "add --init-prior FILE"),
     ],
 )
 def test_a_prior_that_does_not_fit_is_one_line(run, tmp_path, tiny_yaml, monkeypatch, capsys, arguments, expected):

@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ppl_cli.api.predictor import Details, load
 from ppl_cli.checkpoints.model_file import load_model, save_model
 from ppl_cli.checkpoints.shapes import build_model
+from ppl_cli.cli.train import parse_settings
 from ppl_cli.config.loading import load_config
 from ppl_cli.config.sections import Config
 from ppl_cli.data.figures import figure
@@ -92,8 +93,8 @@ def measure_step(
     ours: bool, compute: Compute, config: str, folder: Path, shared: Path, steps: int, batch: int, more: tuple = (), **_
 ):
     """A whole training step, its batch included. The plain path decodes every image when it is asked for."""
-    settings = {} if config == "quickstart" else {"loss__weights": str(shared / WEIGHTS)}
-    chosen = load_config(config, (f"train.batch={batch}", *more), **settings)
+    settings = {} if config == "quickstart" else {"loss.weights": str(shared / WEIGHTS)}
+    chosen = load_config(config, parse_settings(list(more)) | settings | {"train.batch": batch})
     paths = [folder / name for name in list_names(folder)]
     listing = Listing([path.name for path in paths], lambda index: decode(paths[index]))
     images = ImageSet(listing, chosen.model.image_size, chosen.data.resize)

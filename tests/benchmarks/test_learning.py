@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from ppl_cli.cli.train import parse_settings
 from ppl_cli.config.loading import load_config
 from ppl_cli.data.figures import figure_keypoints
 from ppl_cli.data.frame import Frame
@@ -16,9 +17,9 @@ from tests.benchmarks import learning
 def test_every_row_is_a_configuration_of_its_own():
     for size in learning.SIZES.values():
         for data in learning.SETS.values():
-            load_config("folder", (*size, *data))
+            load_config("folder", parse_settings([*size, *data]))
     size, video = learning.SIZES["cpu"], learning.SETS["tiger"]
-    seen = [load_config("folder", (*size, *video, *settings)) for settings in learning.ROWS.values()]
+    seen = [load_config("folder", parse_settings([*size, *video, *settings])) for settings in learning.ROWS.values()]
     assert all(seen[i] != seen[j] for i in range(len(seen)) for j in range(i))
 
 

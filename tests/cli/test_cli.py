@@ -90,7 +90,7 @@ assert not heavy, heavy
         (("train", "quickstart", "--device", "cuda"), "no CUDA GPU"),
         (("train", "quickstart", "--device", "gpu"), "write auto, cpu"),
         (("train", "quickstart", "--precision", "fp64"), "is not one of 'auto', 'fp32', 'bf16'"),
-        (("train",), "Missing argument"),
+        (("train",), "expected CONFIG"),
         (("trian",), "No such command"),
         (("infer", "nowhere", "x.jpg", "--out", "o"), "no model at nowhere"),
         (("infer", "m", "x.jpg", "--out", "o", "--format", "xml"), "any of csv,coco,npz"),

@@ -1,7 +1,9 @@
 import re
+from pathlib import Path
 
 import pytest
 
+from ppl_cli.cli.train import parse_settings
 from ppl_cli.config.loading import load_config, shipped_configs, to_yaml
 from ppl_cli.config.sections import Config
 from ppl_cli.errors import UsageError
@@ -29,16 +31,18 @@ def test_sizes_of_the_method():
     assert not load_config("cub").train.flip
 
 
-def test_overrides_are_yaml_values_and_settings_come_last():
-    config = load_config("folder", ("train.steps=5", "train.flip=false", "name=mine"), data__path="x")
+def test_settings_are_values_of_yaml_or_of_python():
+    config = load_config(
+        "folder", parse_settings(["train.steps=5", "train.flip=false", "name=mine"]) | {"data.path": Path("x")}
+    )
     assert (config.train.steps, config.train.flip, config.name, config.data.path) == (5, False, "mine", "x")
 
 
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("train.stepz=5", "--set: unknown key train.stepz (did you mean train.steps?)"),
-        ("trian.steps=5", "--set: unknown key trian (did you mean train?)"),
+        ("train.stepz=5", "settings: unknown key train.stepz (did you mean train.steps?)"),
+        ("trian.steps=5", "settings: unknown key trian (did you mean train?)"),
         ("train.steps=0", "train.steps: "),
         ("train.steps=many", "train.steps: "),
         ("train.learning_rate=.nan", "train.learning_rate"),
@@ -53,7 +57,7 @@ def test_overrides_are_yaml_values_and_settings_come_last():
 )
 def test_a_wrong_override_is_one_line_that_names_it(override, words):
     with pytest.raises(UsageError, match=re.escape(words)) as caught:
-        load_config("quickstart", (override,))
+        load_config("quickstart", parse_settings([override]))
     assert "\n" not in str(caught.value)
 
 

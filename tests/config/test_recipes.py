@@ -1,6 +1,7 @@
 import pytest
 import yaml
 
+from ppl_cli.cli.train import parse_settings
 from ppl_cli.config.loading import load_config, parse_config, shipped_configs, to_yaml
 from ppl_cli.config.recipes import RECIPES, line_thickness
 from ppl_cli.config.sections import Config
@@ -30,38 +31,38 @@ def test_ppl_leads_the_keypoints_at_first_and_draws_links_that_can_be_seen():
 @pytest.mark.parametrize("name", ["quickstart", "folder", "folder_small"])
 @pytest.mark.parametrize("recipe", ["paper", "reference"])
 def test_faithful_recipes_have_nothing_of_ours(name, recipe):
-    config = load_config(name, (f"recipe={recipe}",))
+    config = load_config(name, {"recipe": recipe})
     off = [config.loss.equivariance, config.loss.separation, config.memory.revive, config.train.jitter, config.train.ema]
     assert off == [0, 0, 0, 0, 0]
-    assert (config.model.links_start, config.train.link_rate, config.memory.distil) == (-4, 1, "mean")
+    assert (config.model.links_start, config.train.link_rate) == (-4, 1)
     assert (config.reference.cells, config.reference.missing) == (16, 0.8)
     assert config.model.thickness == 5e-4
     assert config.train.warp == 0
 
 
 def test_paper_and_reference_differ_where_the_method_says():
-    paper, reference = (load_config("folder", (f"recipe={name}",)) for name in ("paper", "reference"))
+    paper, reference = (load_config("folder", {"recipe": name}) for name in ("paper", "reference"))
     assert (paper.loss.network, paper.loss.links, paper.train.learning_rate) == ("vgg19", 1, 1e-3)
     assert (reference.loss.network, reference.loss.links, reference.train.learning_rate) == ("vgg16", 0, 1e-4)
     assert paper.train.steps == reference.train.steps == 20_000
-    video = ("data.kind=video_frames",)
-    kinds = [load_config("folder", (f"recipe={name}", *video)).reference.kind for name in ("ppl", "paper", "reference")]
+    video = {"data.kind": "video_frames"}
+    kinds = [load_config("folder", {"recipe": name, **video}).reference.kind for name in ("ppl", "paper", "reference")]
     assert kinds == ["video", "video", "mask"]
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES))
 def test_what_is_set_comes_first(recipe):
-    config = load_config("folder", (f"recipe={recipe}", "train.jitter=0.2", "model.thickness=0.1", "loss.ease_to=7"))
+    config = load_config("folder", {"recipe": recipe, "train.jitter": 0.2, "model.thickness": 0.1, "loss.ease_to": 7})
     assert (config.train.jitter, config.model.thickness, config.loss.ease_to) == (0.2, 0.1, 7)
     assert load_config("hands").reference.missing == 0.9
 
 
 def test_links_are_as_wide_at_every_image_size():
     for size in (48, 64, 128, 256):
-        config = load_config("folder", (f"model.image_size={size}",))
+        config = load_config("folder", {"model.image_size": size})
         assert config.model.thickness == line_thickness(size)
         assert config.model.thickness / (2 / (size - 1)) ** 2 == pytest.approx(3.3, rel=0.03)
-    by_hand = load_config("folder", ("recipe=paper", "model.thickness=auto", "model.image_size=64"))
+    by_hand = load_config("folder", {"recipe": "paper", "model.thickness": "auto", "model.image_size": 64})
     assert by_hand.model.thickness == line_thickness(64)
 
 
@@ -73,19 +74,18 @@ def test_the_configuration_of_a_run_has_every_field_and_reloads_to_the_same(name
     assert load_config(str(file)) == config
     assert parse_config(config.model_dump(), "header") == config
     with pytest.raises(UsageError, match="every field set"):
-        load_config(str(file), ("recipe=paper",))
+        load_config(str(file), {"recipe": "paper"})
 
 
 def test_runs_from_before_recipes_keep_what_they_had(tmp_path):
     """Fields that did not exist then are off, whatever the default recipe says now."""
     old = load_config("folder_small").model_dump()
-    del old["recipe"], old["train"]["ema"], old["memory"]["distil"]
+    del old["recipe"], old["train"]["ema"]
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump({**old, "written_by": {"ppl": "0.1.0"}}))
     for config in (load_config(str(file)), parse_config(old, "header")):
         assert config.recipe == "none"
         assert config.train.ema == 0
-        assert config.memory.distil == "mean"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_runs_from_before_recipes_keep_what_they_had(tmp_path):
 )
 def test_wrong_values_are_still_one_line(override, words):
     with pytest.raises(UsageError, match=words) as caught:
-        load_config("folder", (override,))
+        load_config("folder", parse_settings([override]))
     assert "\n" not in str(caught.value)
 
 

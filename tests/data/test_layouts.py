@@ -268,7 +268,7 @@ def test_every_shipped_data_set_trains_from_its_layout(tmp_path, tiny):
         layouts.picture(tmp_path / "dogs/rex" / f"{frame}.jpg", frame)
     folders = {"h36m_wobg": "h36m", "cub_three": "cub"}
     for name in ("h36m", "h36m_wobg", "taichi", "cub", "cub_three", "hands", "flowers", "horse", "dogs"):
-        config = load_config(name, data__path=str(tmp_path / folders.get(name, name)))
+        config = load_config(name, {"data.path": tmp_path / folders.get(name, name)})
         images = open_dataset(config.data, 32, 0)
         assert images.cache.shape[1:] == (3, 32, 32), name
         assert config.reference.kind == "mask" or images.groups is not None, name

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from ppl_cli.model.core import PosePriorLearner, Sizes
+from ppl_cli.checkpoints.shapes import build_model
+from ppl_cli.config.sections import Config
+from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.original.names import convert_state
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -49,6 +51,6 @@ def reference_state() -> dict[str, torch.Tensor]:
 
 
 def model() -> PosePriorLearner:
-    model = PosePriorLearner(Sizes(thickness=7.5e-5))
+    model = build_model(Config(model={"thickness": 7.5e-5}))
     model.load_state_dict(convert_state(reference_state(), list(model.state_dict())))
     return model.eval()

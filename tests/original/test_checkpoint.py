@@ -197,7 +197,7 @@ def reshape(name: str, *shape: int):
     [
         (put("thick", float("nan")), "its attribute thick is not a number"),
         (put("thick", -1.0), "its attribute thick is not a number"),
-        (put("thick", 0.0), "model.thickness: Input should be greater than 0"),
+        (put("thick", 0.0), "model.thickness: expected a number greater than 0"),
         (put("num_parts", "16"), "its attribute num_parts is not a number"),
         (put("num_parts", 6), "num_parts is 6, its links join 5 keypoints"),
         (lambda model: delattr(model, "thick"), "its attribute thick is missing"),

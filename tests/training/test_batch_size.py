@@ -1,12 +1,13 @@
 import pytest
 import torch
 
-from ppl_cli.api.train import run_training
+from ppl_cli.api.train import train
 from ppl_cli.config.loading import load_config
 from ppl_cli.config.sections import Config
 from ppl_cli.device import choose_compute
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.model.losses import MultiscaleLoss
+from ppl_cli.runtime import Runtime
 from ppl_cli.training import batch_size
 from ppl_cli.training.batch_size import bytes_per_image, largest_batch
 from ppl_cli.training.step import TrainingStep
@@ -39,11 +40,13 @@ def test_half_the_memory_is_half_the_batch(tiny, monkeypatch):
         assert largest_batch(tiny, MultiscaleLoss(3), CPU) == batch
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_auto_becomes_a_number_in_the_run(tiny_yaml, tmp_path, monkeypatch):
     need = 10 * bytes_per_image(load_config(str(tiny_yaml)), MultiscaleLoss(3), CPU)
     monkeypatch.setattr(batch_size, "free_memory", lambda device: need)
     said = []
-    run_training(str(tiny_yaml), tmp_path / "run", said.append, ("train.batch=auto", "train.steps=2"), device="cpu")
+    settings = {"train.batch": "auto", "train.steps": 2}
+    train(tiny_yaml, out=tmp_path / "run", device=Runtime("cpu", say=said.append), **settings)
     written = load_config(str(tmp_path / "run" / "config.yaml"))
     assert written.train.batch == 4
     assert any("train.batch: 4 (auto" in line for line in said)
@@ -59,7 +62,7 @@ def test_out_of_memory_says_the_batch_and_what_to_set(tiny_yaml, tmp_path, monke
     monkeypatch.setattr(TrainingStep, "forward", full)
     expected = r"out of memory on cpu with 4 images at a time .*--set train.accumulate=2 .*--set train.batch=2"
     with pytest.raises(PPLError, match=expected):
-        run_training(str(tiny_yaml), tmp_path / "run", lambda line: None, device="cpu")
+        train(tiny_yaml, out=tmp_path / "run", device="cpu")
 
 
 def test_a_batch_is_cut_into_equal_pieces(tiny):

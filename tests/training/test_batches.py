@@ -1,7 +1,7 @@
 import torch
 
 from ppl_cli.data.datasets import open_dataset
-from ppl_cli.training.batches import Part, augmentation, batch_indices, generator, make_batch, mask_cells
+from ppl_cli.training.batches import batch_indices, generator, make_batch
 
 
 def with_train(config, **settings):
@@ -81,53 +81,3 @@ def test_warped_batches_show_other_pixels_of_the_same_images(tiny):
         changes.append((warped - plain).abs().mean().item())
         assert torch.equal(warped, make_batch(images, 0, config, cpu).images)
     assert changes[0] < 0.01 < changes[1] < 0.5 * changes[2]
-
-
-def test_occluded_inputs_are_the_images_with_holes(tiny):
-    images = open_dataset(tiny.data, tiny.model.image_size, tiny.seed)
-    plain = make_batch(images, 0, tiny, torch.device("cpu"))
-    assert torch.equal(plain.inputs, plain.images)
-    config = tiny.model_copy(update={"train": tiny.train.model_copy(update={"occlude": 0.5})})
-    for step in range(2):
-        batch = make_batch(images, step, config, torch.device("cpu"))
-        hidden = (batch.inputs == 0).all(1)
-        assert not hidden[1::2].any()
-        assert 0 < hidden[::2].float().mean() < 0.6
-        assert torch.equal(torch.where(hidden[:, None], 0, batch.images), batch.inputs)
-    assert torch.equal(plain.images, make_batch(images, 0, config, torch.device("cpu")).images)
-    assert torch.equal(plain.references, make_batch(images, 0, config, torch.device("cpu")).references)
-
-
-def test_recoloured_inputs_keep_their_edges_and_leave_images_and_references_alone(tiny):
-    images = open_dataset(tiny.data, tiny.model.image_size, tiny.seed)
-    cpu = torch.device("cpu")
-    plain = make_batch(images, 0, tiny, cpu)
-    batch = make_batch(images, 0, with_train(tiny, colour=0.2), cpu)
-    assert torch.equal(plain.images, batch.images)
-    assert torch.equal(plain.references, batch.references)
-    for before, after in zip(plain.images.flatten(2).flatten(0, 1), batch.inputs.flatten(2).flatten(0, 1), strict=True):
-        inside = after.abs() < 1  # a gain and an offset for each channel, cut off at black and white
-        assert torch.corrcoef(torch.stack((before, after))[:, inside])[0, 1] > 0.999
-    assert ((plain.images - batch.inputs).abs().mean((1, 2, 3)) > 1e-3).all()
-
-
-def test_rotated_batches_turn_about_the_centre(tiny):
-    ring = torch.zeros(8, 1, 33, 33)
-    ring[:, :, 16, 28] = 1
-    change = augmentation(with_train(tiny, rotate=180, flip=False), Part(0, 8, 8), generator("cpu", 0))
-    side = torch.arange(33) - 16
-    disc = (side**2 + side[:, None] ** 2) <= 15**2  # beyond it lie mirror images
-    turned = change(ring) * disc
-    places = [divmod(int(picture.argmax()), 33) for picture in turned]
-    assert len(set(places)) > 4
-    for row, column in places:
-        assert abs(((row - 16) ** 2 + (column - 16) ** 2) ** 0.5 - 12) < 1.5
-    still = augmentation(with_train(tiny, rotate=0.001, flip=False), Part(0, 8, 8), generator("cpu", 0))(ring)
-    assert (still - ring).abs().max() < 0.01
-
-
-def test_cell_sizes_take_turns(tiny):
-    reference = tiny.reference.model_copy(update={"cells": 8, "vary_cells": True})
-    varied = tiny.model_copy(update={"reference": reference})
-    assert [mask_cells(varied, step) for step in range(4)] == [8, 4, 16, 8]
-    assert {mask_cells(tiny, step) for step in range(4)} == {8}

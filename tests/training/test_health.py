@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ppl_cli.checkpoints.shapes import build_model
+from ppl_cli.cli.train import parse_settings
 from ppl_cli.config.loading import load_config
 from ppl_cli.config.sections import Config
 from ppl_cli.data.datasets import open_dataset
@@ -82,13 +83,13 @@ def test_a_decoder_that_ignores_the_skeleton_is_said_and_one_that_draws_it_not()
 @pytest.mark.parametrize("recipe", ["ppl", "paper", "reference"])
 @pytest.mark.parametrize("kind", ["folder", "video_frames"])
 def test_what_is_proposed_exists_and_changes_something(recipe, kind):
-    config = load_config("folder_small", (f"recipe={recipe}", f"data.kind={kind}"))
+    config = load_config("folder_small", {"recipe": recipe, "data.kind": kind})
     for text in advice(config).values():
         settings = re.findall(r"--set (\S+?),?(?= |$)", text)
         assert settings
         assert ("recipe=ppl" in settings) == (recipe != "ppl")
         for setting in settings:
-            changed = load_config("folder_small", (f"recipe={recipe}", f"data.kind={kind}", setting))
+            changed = load_config("folder_small", {"recipe": recipe, "data.kind": kind, **parse_settings([setting])})
             assert changed != config, setting
 
 

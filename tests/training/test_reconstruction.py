@@ -2,7 +2,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ppl_cli.api.train import run_training
+from ppl_cli.api.train import train
 from ppl_cli.config.loading import to_yaml
 from ppl_cli.config.sections import LossConfig
 from ppl_cli.data.frame import Frame
@@ -31,12 +31,12 @@ def test_pretrained_features_see_content_more_than_brightness():
     assert darker < 0.3 * nothing
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_trains_with_pretrained_features_and_keeps_them_out_of_the_checkpoint(tiny, tmp_path):
     loss = LossConfig(kind="perceptual", weights=vgg19_weights(), stages=2, size=32)
     data = tiny.data.model_copy(update={"kind": "folder", "path": str(shared("data", "hand"))})
-    train = tiny.train.model_copy(update={"steps": 2})
-    (tmp_path / "c.yaml").write_text(to_yaml(tiny.model_copy(update={"loss": loss, "data": data, "train": train}), {}))
-    run_training(str(tmp_path / "c.yaml"), tmp_path / "run", lambda line: None, device="cpu")
+    (tmp_path / "c.yaml").write_text(to_yaml(tiny.model_copy(update={"loss": loss, "data": data})))
+    train(tmp_path / "c.yaml", out=tmp_path / "run", device="cpu", **{"train.steps": 2})
     assert (tmp_path / "run" / "training.pt").stat().st_size < 4 << 20
     assert (tmp_path / "run" / "model.safetensors").stat().st_size < 2 << 20
 

@@ -1,0 +1,114 @@
+"""`ppl_cli.api.train.train`: what it takes, what it gives, and `ppl train` on top of it."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from ppl_cli.api.train import train
+from ppl_cli.checkpoints.model_file import load_model
+from ppl_cli.cli.app import main
+from ppl_cli.cli.train import complete_config
+from ppl_cli.config.loading import load_config
+from ppl_cli.errors import UsageError
+from ppl_cli.runtime import Runtime
+from ppl_cli.training.metrics import read_metrics
+
+
+def ppl(capsys, *arguments) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    output = capsys.readouterr()
+    return stopped.value.code, output.out, output.err
+
+
+def test_writes_the_run_folder(tiny_yaml, tmp_path):
+    run = train(tiny_yaml, out=tmp_path / "run", device="cpu")
+    names = {path.name for path in run.folder.iterdir()}
+    assert names == {"config.yaml", "model.safetensors", "training.pt", "metrics.csv", "samples", "prior.json", "curves.png"}
+    samples = {f"{name}-{step}" for step in ("000000", "000006") for name in ("step", "prior")}
+    assert {path.stem for path in (run.folder / "samples").iterdir()} == samples
+    assert [row["step"] for row in read_metrics(run.folder / "metrics.csv")] == [2, 4, 6]
+    assert run.step == 6
+    assert not run.learner.training
+    assert not any("vgg" in name or "perceptual" in name for name in load_file(run.model))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_settings_are_python_values_and_the_run_says_where_its_model_is(tiny_yaml, tmp_path, pictures):
+    said = []
+    settings = {"train.steps": 2, "data.kind": "folder", "model.keypoints": 4, "prior.freeze": ["links"]}
+    run = train(tiny_yaml, pictures, tmp_path / "run", device=Runtime("cpu", say=said.append), **settings)
+    assert (run.step, run.folder, run.config.train.steps) == (2, tmp_path / "run", 2)
+    checkpoint = load_model(run.model)
+    assert (checkpoint.step, checkpoint.config) == (2, run.config)
+    assert checkpoint.config.data.path == str(pictures)
+    assert said[0].startswith(f"configuration {tiny_yaml}, seed 0")
+    assert "8 images, in memory" in said[1]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_goes_on_without_its_configuration(tiny_yaml, tmp_path, capsys):
+    train(tiny_yaml, out=tmp_path / "run", device="cpu", **{"train.steps": 1})
+    assert train(out=tmp_path / "run", resume=True, device="cpu", **{"train.steps": 2}).step == 2
+    code, out, _ = ppl(capsys, "train", "--out", tmp_path / "run", "--resume", "--set", "train.steps=3", "--device", "cpu")
+    assert code == 0
+    assert out.startswith("3 steps, ")
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_that_never_began_begins_with_its_own_configuration(tiny_yaml, tmp_path):
+    train(tiny_yaml, out=tmp_path / "run", device="cpu", **{"train.steps": 1})
+    for file in ("training.pt", "model.safetensors", "prior.json", "curves.png"):
+        (tmp_path / "run" / file).unlink()
+    said = []
+    assert train(out=tmp_path / "run", resume=True, device=Runtime("cpu", say=said.append)).step == 1
+    assert said[0].endswith("was stopped before its first checkpoint: starting with step 0")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "expected CONFIG"),
+        ({"resume": True}, "expected CONFIG"),
+        ({"resume": True, "out": "empty"}, r"empty was stopped before it had a config\.yaml: name the CONFIG"),
+        ({"resume": True, "out": "nowhere"}, "nothing to resume: there is no training.pt in nowhere"),
+        ({"resume": True, "overwrite": True}, "exclude each other"),
+        ({"config": "quickstart", "resume": True, "train.init": "x"}, "goes on from its own weights"),
+        ({"config": "quickstart", "train.stepz": 3}, "did you mean train.steps"),
+        ({"config": "quickstart", "device": "gpu"}, "write auto, cpu"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_written(tmp_path, monkeypatch, options, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=words):
+        train(**options)
+    assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
+
+
+def test_fields_and_the_whole_configuration_are_printed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, error = ppl(capsys, "train", "--fields")
+    assert (code, error) == (0, "")
+    assert "train.steps: whole number > 0" in out
+    assert max(map(len, out.splitlines())) <= 80
+    code, out, error = ppl(capsys, "train", "folder", "--data", tmp_path, "--set", "model.keypoints=7", "--show")
+    assert (code, error) == (0, "")
+    assert yaml.safe_load(out)["model"]["keypoints"] == 7
+    (tmp_path / "mine.yaml").write_text(out)
+    expected = load_config("folder", {"model.keypoints": 7, "data.path": str(tmp_path)})
+    assert load_config(tmp_path / "mine.yaml") == expected
+    assert ppl(capsys, "train", "--show")[0] == 2
+
+
+def test_the_shell_is_offered_the_names_of_configurations():
+    assert complete_config("folder") == ["folder", "folder_small"]
+    assert "quickstart" in complete_config("")
+    code = (
+        "import sys; from ppl_cli.cli.train import complete_config; complete_config('q');"
+        "assert not {'torch', 'pydantic', 'numpy', 'yaml'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
