@@ -48,10 +48,13 @@ class Watch:
             return
         training = model.training
         model.eval()
-        keypoints = model.estimate(images).keypoints
-        right = loss(model.reconstruct(references, model.draw(keypoints)), images)
         rolls = [roll for roll in ROLLS if roll % len(images)]
-        wrong = sum(loss(model.reconstruct(references, model.draw(keypoints.roll(r, 0))), images) for r in rolls) / len(rolls)
+        # Compiled for training batches alone: another size and mode would be compiled once more.
+        with torch.compiler.set_stance("force_eager"):
+            keypoints = model.estimate(images).keypoints
+            poses = [keypoints, *(keypoints.roll(roll, 0) for roll in rolls)]
+            right, *wrong = [loss(model.reconstruct(references, model.draw(pose)), images) for pose in poses]
+        wrong = sum(wrong) / len(rolls)
         model.train(training)
         ratio = (wrong / right.clamp_min(1e-12)).item()
         text = f"the decoder draws an image as well with the pose of another (loss x {ratio:.2f}): poses teach it nothing"
