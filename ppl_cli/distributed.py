@@ -108,12 +108,9 @@ def processes(compute: "Compute") -> Iterator[World]:
     if size == 1:
         yield ALONE
         return
-    import torch
     import torch.distributed as dist
 
-    if compute.device.type == "cuda":
-        torch.cuda.set_device(compute.device)
-    elif compute.device.type != "cpu":
+    if compute.device.type not in ("cpu", "cuda"):
         raise UsageError(f"several processes work on CPUs and CUDA GPUs, not on {compute.device.type}: add --device cpu")
     try:
         dist.init_process_group("nccl" if compute.device.type == "cuda" else "gloo", timeout=PATIENCE)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ppl_cli.checkpoints.model_file import save_model
 from ppl_cli.checkpoints.shapes import build_model
@@ -85,6 +86,18 @@ def pictures(tmp_path) -> Path:
         name = f"sub/{i}.png" if i > 5 else f"{i}.jpg"
         Image.fromarray(pixels).resize((width, height)).save(folder / name)
     return folder
+
+
+class Operations(TorchDispatchMode):
+    """Remembers the names of all operations."""
+
+    def __init__(self):
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), settings=None):
+        self.names.append(function.overloadpacket.__name__)
+        return function(*arguments, **(settings or {}))
 
 
 def shared(*parts: str) -> Path:

@@ -32,6 +32,7 @@ class ImageSet:
         self.groups = None if listing.groups is None else np.asarray(listing.groups)
         self.skipped: list[tuple[str, str]] = []
         self.cache: torch.Tensor | None = None
+        self.pins = False  # whether batches go to a GPU: from pinned memory it copies while the program goes on
         self.pool = ThreadPoolExecutor(WORKERS)
 
     def __len__(self) -> int:
@@ -48,6 +49,7 @@ class ImageSet:
 
     def move_cache(self, device: torch.device) -> bool:
         """Keep the decoded images on a GPU with room for them (a quarter of what is free); says whether it did."""
+        self.pins = device.type == "cuda"
         if self.cache is None or device.type != "cuda" or 4 * self.cache_bytes > torch.cuda.mem_get_info(device)[0]:
             return False
         self.cache = self.cache.to(device)
@@ -71,9 +73,14 @@ class ImageSet:
         self.cache = pixels[: len(kept)]
 
     def fetch(self, indices: torch.Tensor, strict: bool = False) -> torch.Tensor:
-        """(B,) int64 -> (B, 3, size, size) uint8. While streaming, an unreadable image is replaced by the next one."""
+        """(B,) int64 on the CPU -> (B, 3, size, size) uint8, on the cache's device or pinned for a GPU, without waiting.
+
+        While streaming, an unreadable image is replaced by the next one.
+        """
+        if self.cache is not None and self.cache.device.type != "cpu":
+            return self.cache[self._pin(indices).to(self.cache.device, non_blocking=True)]
         if self.cache is not None:
-            return self.cache[indices.to(self.cache.device)]
+            return self._pin(self.cache[indices])
         pictures = []
         for index, picture in zip(indices.tolist(), self.pool.map(self._try_load, indices.tolist()), strict=True):
             tries = 0
@@ -84,7 +91,7 @@ class ImageSet:
                     raise PPLError(f"none of the {len(self)} images can be read; the last: {self.names[index]}: {picture}")
                 picture = self._try_load(index)
             pictures.append(torch.from_numpy(picture).permute(2, 0, 1))
-        return torch.stack(pictures)
+        return self._pin(torch.stack(pictures))
 
     def other_frames(self, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """(B,) -> (B,): for each image another random frame of its video (itself where the video has only one)."""
@@ -93,6 +100,9 @@ class ImageSet:
         start, count = torch.as_tensor(starts[position]), torch.as_tensor(counts[position])
         jump = 1 + (torch.rand(len(indices), generator=generator) * (count - 1)).long()
         return start + (indices - start + jump) % count
+
+    def _pin(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.pin_memory() if self.pins else tensor
 
     def _try_load(self, index: int) -> np.ndarray | str:
         try:

@@ -69,13 +69,14 @@ def refine(
     iteration is appended to `record`.
     """
     model, count = estimator.model, len(images)
-    visible = torch.ones_like(images[:, :1]) if visible is None else visible.to(images)
+    visible = torch.ones_like(images[:, :1]) if visible is None else visible.to(images, non_blocking=True)
     images = images * visible
     poses = images.new_full((options.iterations + 1, count, model.sizes.keypoints, 2), torch.nan)
     sure = poses[..., 0].clone()
-    used, failed = torch.zeros(count, dtype=torch.long), torch.full((count,), -1)
+    failed = torch.full((count,), -1, device=images.device)
+    used = torch.zeros_like(failed)
     # Those still going on: their numbers, occluded images, what of them is visible, and their next input.
-    rows, occluded, shown, current = torch.arange(count), images, visible, images
+    rows, occluded, shown, current = torch.arange(count, device=images.device), images, visible, images
     for iteration in range(options.iterations + 1):
         if iteration:
             poses[iteration], sure[iteration] = poses[iteration - 1], sure[iteration - 1]
@@ -83,17 +84,21 @@ def refine(
             continue
         estimate = estimator.estimate(current)
         keypoints = estimate.keypoints.float()
-        fine = keypoints.isfinite().all((1, 2)).cpu()
-        failed[rows[~fine]] = iteration
-        poses[iteration, rows[fine]] = keypoints[fine]
-        sure[iteration, rows[fine]] = confidence(estimate.attention.float())[fine]
-        used[rows[fine]] = iteration
-        going = fine & unfinished(poses[: iteration + 1, rows], shown, options)
-        if not going.all():
-            if record is not None:
+        lost = failed[rows] >= 0
+        fine = keypoints.isfinite().all((1, 2)) & ~lost
+        failed[rows] = torch.where(fine | lost, failed[rows], iteration)
+        poses[iteration, rows] = torch.where(fine[:, None, None], keypoints, poses[iteration, rows])
+        sure[iteration, rows] = torch.where(fine[:, None], confidence(estimate.attention.float()), sure[iteration, rows])
+        used[rows] = torch.where(fine, iteration, used[rows])
+        if iteration == options.iterations and record is None:
+            break
+        if record is not None or some_may_stop(iteration, options):
+            going = fine & unfinished(poses[: iteration + 1, rows], shown, options)
+            if record is not None and not going.all():
                 record.append(Step(rows[~going], current[~going], keypoints[~going]))
-            rows, occluded, shown = rows[going], occluded[going], shown[going]
-            current, keypoints = current[going], keypoints[going]
+            # The only wait for the device. Where no image may stop, one that failed goes along and keeps its last pose.
+            going = going.nonzero()[:, 0]
+            rows, occluded, shown, current, keypoints = (t[going] for t in (rows, occluded, shown, current, keypoints))
         if len(rows):
             recalled = model.recall(keypoints).keypoints.float()
             with estimator.compute.autocast():
@@ -108,19 +113,25 @@ def refine(
             if options.method == "visible":
                 current = torch.where(shown > 0, occluded, reconstruction.clamp(-1, 1))
     last = poses[-1]
+    used, failed = torch.stack((used, failed)).cpu()
     away = model.recall(last.nan_to_num()).keypoints.float() - last
     return Refinement(poses, sure, used, failed, away.norm(dim=-1).mean(-1))
 
 
+def some_may_stop(iteration: int, options: Options) -> bool:
+    """Whether to look for images that are done: those with nothing hidden at once, those that stand still from then on."""
+    return (options.until_px is not None and iteration > 0) or (options.method == "visible" and iteration == 0)
+
+
 def unfinished(poses: torch.Tensor, visible: torch.Tensor, options: Options) -> torch.Tensor:
-    """(R,) on the CPU: which images another iteration can change. poses (so far, R, N, 2), visible (R, 1, S, S)."""
+    """(R,): which images another iteration can change. poses (so far, R, N, 2), visible (R, 1, S, S)."""
     going = torch.full(poses.shape[1:2], len(poses) <= options.iterations, device=poses.device)
     if options.method == "visible":
         going &= (visible == 0).any((1, 2, 3)).view(-1)  # nothing is hidden: the next input would be the same
     if options.until_px is not None and len(poses) > 1:
         until = 2 * options.until_px / (visible.shape[-1] - 1)  # pixels of the square -> [-1, 1]
         going &= (poses[-1] - poses[-2]).norm(dim=-1).amax(1) > until
-    return going.cpu()
+    return going
 
 
 def seen(keypoints: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:

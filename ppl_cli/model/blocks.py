@@ -16,7 +16,23 @@ def halve(x: torch.Tensor) -> torch.Tensor:
 
 def double(x: torch.Tensor) -> torch.Tensor:
     """(B, C, H, W) -> (B, C, 2H, 2W), bilinear, align_corners False."""
+    if x.is_cuda or torch.compiler.is_compiling():
+        return double_by_slices(x)
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def double_by_slices(x: torch.Tensor) -> torch.Tensor:
+    """`double`, whose gradient needs no atomic additions: on GPUs those are slow and come in any order.
+
+    Compiled or on a GPU only: eager on a CPU a step takes 3 to 15 % longer with it.
+    """
+    x = x.permute(0, 2, 3, 1)  # channels last: every slice and the result keep that layout
+    for axis in (1, 2):
+        size = x.shape[axis]
+        before = torch.cat((x.narrow(axis, 0, 1), x.narrow(axis, 0, size - 1)), axis)
+        after = torch.cat((x.narrow(axis, 1, size - 1), x.narrow(axis, size - 1, 1)), axis)
+        x = torch.stack((x.lerp(before, 0.25), x.lerp(after, 0.25)), axis + 1).flatten(axis, axis + 1)
+    return x.permute(0, 3, 1, 2)
 
 
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
@@ -30,6 +46,15 @@ def halved_kernel(weight: torch.Tensor) -> torch.Tensor:
     where the 3 x 3 convolution at full size takes 9.
     """
     return sum(F.pad(weight, (x, 1 - x, y, 1 - y)) for x in (0, 1) for y in (0, 1)) / 4
+
+
+class Chain(nn.Sequential):
+    """nn.Sequential for compiling: of torch's own, PyTorch 2.7 to 2.11 do not trace the forward pass, only block by block."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self:
+            x = block(x)
+        return x
 
 
 class ResidualDown(nn.Module):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ppl_cli.model.blocks import ResidualDown, UpConv, conv3x3
+from ppl_cli.model.blocks import Chain, ResidualDown, UpConv, conv3x3
 
 NEAR_IDENTITY = 0.1  # of the last weights' usual size, where poses are to begin at a given prior
 
@@ -34,7 +34,7 @@ class Encoder(nn.Module):
     def __init__(self, keypoints: int, width: int):
         super().__init__()
         w, features = width, 2 * width
-        self.blocks = nn.Sequential(
+        self.blocks = Chain(
             ResidualDown(3, w),
             ResidualDown(w, 2 * w),
             ResidualDown(2 * w, 4 * w),
@@ -55,7 +55,8 @@ class Encoder(nn.Module):
 
     def forward(self, images: torch.Tensor, prior: torch.Tensor) -> Estimate:
         """images (B, 3, S, S) in [-1, 1]; prior (N, 2) in [-1, 1]."""
-        features = self.blocks(images)  # (B, C, h, w)
+        # One layout, whatever made the images: another would be compiled once more.
+        features = self.blocks(images.contiguous(memory_format=torch.channels_last))  # (B, C, h, w)
         # Positions need more than the 8 bits of bfloat16: everything after the convolutions runs in float32.
         with torch.autocast(images.device.type, enabled=False):
             return self.locate(features.to(prior.dtype), prior)

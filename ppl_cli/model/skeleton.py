@@ -8,10 +8,9 @@
     max of w * exp(-d^2 / thickness)  =  exp(max of (log w - d^2 / thickness)),
 
 so the loop over links needs no exponential, and the backward pass recomputes one link per pixel: the winner. On a GPU
-with Triton the same is done by two kernels (`skeleton_triton.py`).
+the same is done by two Triton kernels (`skeleton_triton.py`), where Triton works.
 """
 
-import importlib.util
 from functools import cache
 
 import torch
@@ -43,7 +42,7 @@ def skeleton_map(keypoints: torch.Tensor, weights: torch.Tensor, size: int, thic
     """
     i, j = link_index(keypoints.shape[1], keypoints.device)
     function = SkeletonMap
-    if keypoints.is_cuda and keypoints.dtype != torch.float64 and has_triton():
+    if keypoints.is_cuda and keypoints.dtype != torch.float64 and kernel_problem() is None:
         from ppl_cli.model.skeleton_triton import FusedSkeletonMap
 
         function = FusedSkeletonMap
@@ -52,9 +51,19 @@ def skeleton_map(keypoints: torch.Tensor, weights: torch.Tensor, size: int, thic
 
 
 @cache
-def has_triton() -> bool:
-    """PyTorch brings Triton on Linux; elsewhere it may be missing."""
-    return importlib.util.find_spec("triton") is not None
+def kernel_problem(device: str = "cuda") -> str | None:
+    """Why the Triton kernels cannot be used (no Triton, no C compiler, ...), or None: both are tried once on a tiny map."""
+    try:
+        from ppl_cli.model.skeleton_triton import FusedSkeletonMap
+
+        with torch.inference_mode(False), torch.enable_grad():
+            keypoints = torch.zeros(1, 2, 2, device=device, requires_grad=True)
+            i, j = link_index(2, keypoints.device)
+            FusedSkeletonMap.apply(keypoints, keypoints.new_ones(1), i, j, 4, 1.0).sum().backward()
+            keypoints.grad.sum().item()  # waits: a kernel that fails says so here
+    except Exception as error:  # compilers fail in many ways
+        return " ".join(str(error).split()) or type(error).__name__
+    return None
 
 
 class SkeletonMap(torch.autograd.Function):

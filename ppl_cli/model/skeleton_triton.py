@@ -52,16 +52,20 @@ def draw_kernel(
     y = tl.load(side + rows, rows < size, 0.0)[:, None]
     best = tl.full((tile_size, tile_size), float("-inf"), tl.float32)
     winner = tl.zeros((tile_size, tile_size), tl.int32)
+    broken = 0.0  # NaN once a link has no number somewhere, else 0: comparing alone would pass over such links
     for link in range(links):
         at = ends + (image * links + link) * 4
         start_x, start_y, end_x, end_y = tl.load(at), tl.load(at + 1), tl.load(at + 2), tl.load(at + 3)
+        log_weight = tl.load(log_weights + link)
+        broken += (start_x - start_x) + (start_y - start_y) + (end_x - end_x) + (end_y - end_y)
+        broken += tl.where(log_weight == log_weight, 0.0, log_weight)
         if reaches(side, size, row, column, start_x, start_y, end_x, end_y, reach, tile_size):
             distance2, _, _, _ = squared_distance(x, y, start_x, start_y, end_x, end_y)
-            score = tl.load(log_weights + link) - distance2 / thickness
+            score = log_weight - distance2 / thickness
             winner = tl.where(score > best, link, winner)
             best = tl.maximum(best, score)
     place = image * size * size + rows[:, None] * size + columns[None, :]
-    tl.store(values + place, tl.exp(best), inside)
+    tl.store(values + place, tl.exp(best) + broken, inside)
     tl.store(winners + place, winner.to(tl.int16), inside)
 
 
@@ -116,9 +120,10 @@ class FusedSkeletonMap(torch.autograd.Function):
         winners = torch.empty(batch, size, size, dtype=torch.int16, device=keypoints.device)
         reach = (FARTHEST * thickness) ** 0.5
         tiles = triton.cdiv(size, TILE)
-        draw_kernel[batch, tiles * tiles](
-            ends, weights.log(), side, values, winners, links, size, thickness, reach, tiles=tiles, tile_size=TILE
-        )
+        with torch.cuda.device_of(keypoints):  # Triton launches on the current device
+            draw_kernel[batch, tiles * tiles](
+                ends, weights.log(), side, values, winners, links, size, thickness, reach, tiles=tiles, tile_size=TILE
+            )
         ctx.save_for_backward(keypoints, weights, i, j, ends, side, values, winners)
         ctx.thickness, ctx.reach = thickness, reach
         return values.unsqueeze(1)
@@ -130,20 +135,11 @@ class FusedSkeletonMap(torch.autograd.Function):
         (batch, count, _), links, size = keypoints.shape, len(weights), values.shape[-1]
         tiles = triton.cdiv(size, TILE)
         pulls = keypoints.new_empty(batch, links, 5)
-        pull_kernel[batch, links](
-            ends,
-            side,
-            values,
-            winners,
-            gradient.float().contiguous(),
-            pulls,
-            links,
-            size,
-            ctx.thickness,
-            ctx.reach,
-            tiles=tiles,
-            tile_size=TILE,
-        )
+        gradient, thickness, reach = gradient.float().contiguous(), ctx.thickness, ctx.reach
+        with torch.cuda.device_of(keypoints):
+            pull_kernel[batch, links](
+                ends, side, values, winners, gradient, pulls, links, size, thickness, reach, tiles=tiles, tile_size=TILE
+            )
         # Sums over the links of each keypoint as a product: additions in a fixed order, unlike index_add on a GPU.
         at_start, at_end = (torch.zeros(count, links, device=i.device) for _ in range(2))
         at_start[i, torch.arange(links, device=i.device)] = 1

@@ -17,6 +17,9 @@ class Average:
     def __init__(self, trained: PosePriorLearner, decay: float):
         self.trained, self.decay = trained, decay
         self.model = copy.deepcopy(trained).eval().requires_grad_(False) if decay else trained
+        pairs = list(zip(self.model.state_dict().values(), trained.state_dict().values(), strict=True))
+        self.averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        self.copied = [pair for pair in pairs if not pair[0].is_floating_point()]  # counters of batch norm
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -24,14 +27,10 @@ class Average:
         if not self.decay:
             return
         decay = min(self.decay, step / (step + 9))
-        pairs = zip(self.model.state_dict().values(), self.trained.state_dict().values(), strict=True)
-        floating, counters = [], []
-        for pair in pairs:
-            (floating if pair[0].is_floating_point() else counters).append(pair)
-        ours, theirs = map(list, zip(*floating, strict=True))
+        ours, theirs = zip(*self.averaged, strict=True)
         torch._foreach_lerp_(ours, theirs, 1 - decay)
-        for own, trained in counters:
-            own.copy_(trained)
+        ours, theirs = zip(*self.copied, strict=True)
+        torch._foreach_copy_(ours, theirs)
 
     def state(self) -> dict[str, torch.Tensor] | None:
         """For training.pt; None where there is nothing beside the trained model."""

@@ -47,7 +47,8 @@ class Watch:
         if step < self.first or len(images) < 2:
             return
         rolls = [roll for roll in ROLLS if roll % len(images)]
-        with evaluating(model):
+        # Compiled for training batches alone: another size and mode would be compiled once more.
+        with evaluating(model), torch.compiler.set_stance("force_eager"):
             keypoints = model.estimate(images).keypoints
             right = loss(model.reconstruct(references, model.draw(keypoints)), images)
             others = (loss(model.reconstruct(references, model.draw(keypoints.roll(roll, 0))), images) for roll in rolls)

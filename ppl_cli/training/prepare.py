@@ -1,5 +1,7 @@
 """Model, optimiser and step made ready for the machine: compiled, distributed, with an optimiser in one kernel."""
 
+import warnings
+
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -56,6 +58,8 @@ def prepare_step(
     if compiles(config, compute):
         # Where compiling fails (no C compiler, say), "auto" goes on without and only a wish is an error.
         torch._dynamo.config.suppress_errors = config.train.compile == "auto"
+        # Where products of matrices stay in float32, it proposes TF32: positions need more (device.py).
+        warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")
         for module in (model.encoder.blocks, model.decoder, step.reconstruction_loss):
             module.compile()
     if world.size == 1:

@@ -31,6 +31,28 @@ def test_streaming_gives_the_same_pixels_as_the_cache(pictures):
     assert torch.equal(cached.fetch(order), streamed.fetch(order))
 
 
+@pytest.mark.parametrize("cache_gib", [0, 1])
+def test_a_gpu_copies_batches_from_pinned_memory(pictures, monkeypatch, cache_gib):
+    images, order = open_folder(pictures, cache_gib=cache_gib), torch.tensor([5, 0])
+    expected, pinned = images.fetch(order), []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor.shape) or tensor)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 0))
+    assert not images.move_cache(torch.device("cpu"))
+    images.fetch(order)
+    assert pinned == []
+    assert not images.move_cache(torch.device("cuda"))  # no room for them: batches come from this machine's memory
+    assert torch.equal(images.fetch(order), expected)
+    assert pinned == [(2, 3, 32, 32)]
+
+
+def test_a_cache_on_a_gpu_is_indexed_there(pictures, monkeypatch):
+    images, pinned = open_folder(pictures), []
+    images.cache, images.pins = images.cache.to("meta"), True
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor.shape) or tensor)
+    assert images.fetch(torch.tensor([5, 0])).device.type == "meta"
+    assert pinned == [(2,)]
+
+
 def test_unreadable_images_are_left_out_and_named(pictures):
     (pictures / "broken.jpg").write_text("not an image")
     images = open_folder(pictures)

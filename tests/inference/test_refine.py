@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ppl_cli.device import choose_compute
 from ppl_cli.inference.estimate import Estimator
@@ -137,3 +138,25 @@ def test_what_lies_under_a_keypoint():
     visible[0, 0, 1, 4] = 1  # row 1, column 4: (x, y) = (1, -0.5)
     points = torch.tensor([[[1.0, -0.5], [-0.5, 1.0], [1.4, -0.5], [0.8, -0.4]]])
     assert seen(points, visible).tolist() == [[True, False, True, True]]
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations whose result a GPU's program waits for: those of unknown size, and looking at a value."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), settings=None):
+        name = function.overloadpacket.__name__
+        by_mask = name.startswith(("index", "_index")) and any(i is not None and i.dtype == torch.bool for i in arguments[1])
+        self.count += by_mask or name in ("nonzero", "_local_scalar_dense", "masked_select", "equal")
+        return function(*arguments, **(settings or {}))
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [(Options(4, "paper"), 0), (Options(4), 1), (Options(4, "paper", until=1e-9), 4), (Options(4, until=1e-9), 5)],
+)
+def test_it_waits_for_the_device_only_to_see_what_is_done(estimator, images, visible, options, most):
+    with Waits() as waits:
+        refine(estimator, images, visible, options)
+    assert waits.count <= most

@@ -10,18 +10,21 @@ import sys
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ppl_cli.model.skeleton import skeleton_map
+from ppl_cli.model.skeleton import kernel_problem, skeleton_map
 
 pytest.importorskip("triton")
 HAS_GPU = torch.cuda.is_available()
 
 COMPARE = """
 import json, sys, torch
+from ppl_cli.model.skeleton import kernel_problem
 from ppl_cli.model.skeleton import link_index, plain_skeleton_map
 from ppl_cli.model.skeleton_triton import FusedSkeletonMap
 
 device = "cuda" if torch.cuda.is_available() else "cpu"
+assert kernel_problem(device) is None
 for case in json.loads(sys.argv[1]):
     size, thickness = case["size"], case["thickness"]
     keypoints = torch.tensor(case["keypoints"], device=device, requires_grad=True)
@@ -38,6 +41,7 @@ for case in json.loads(sys.argv[1]):
         "largest": plain.max().item(),
         "empty": (fused == 0).float().mean().item(),
         "values": (plain - fused).abs().max().item(),
+        "lost": [drawn.isnan().flatten(1).float().mean(1).tolist() for drawn in (plain, fused)],
         "gradients": [((a - b).abs().max() / a.abs().max()).item() for a, b in zip(*gradients)],
     }))
 """
@@ -95,6 +99,45 @@ def test_links_of_no_length_or_no_weight_and_far_links():
     assert found["empty"] > 0.5
     assert found["values"] < 1e-5
     assert max(found["gradients"]) < 1e-4  # a NaN is not smaller
+
+
+def test_what_is_not_a_number_is_not_drawn_as_nothing():
+    """Losses then show it: a keypoint costs its own image, a weight every image."""
+    cases = [random_case(17, 3, 6e-3) for _ in range(3)]
+    cases[0]["keypoints"][1][2][0] = torch.nan
+    cases[1]["keypoints"][1][0][1] = torch.inf
+    cases[2]["weights"][0][2] = torch.nan
+    found = [case["lost"] for case in compare(*cases)]
+    assert found == [[[0.0, 1.0]] * 2, [[0.0, 1.0]] * 2, [[1.0, 1.0]] * 2]
+
+
+def test_why_the_kernels_cannot_be_used_is_known_after_one_try(monkeypatch):
+    import triton
+
+    def compiler_is_missing(*arguments, **settings):
+        raise RuntimeError("Failed to find C compiler.\nPlease specify via CC environment variable.")
+
+    monkeypatch.setattr(triton.runtime.jit.JITFunction, "run", compiler_is_missing)
+    kernel_problem.cache_clear()
+    assert kernel_problem("cpu") == "Failed to find C compiler. Please specify via CC environment variable."
+    monkeypatch.setattr(triton.runtime.jit.JITFunction, "run", None)
+    assert kernel_problem("cpu").startswith("Failed to find"), "tried again"
+    kernel_problem.cache_clear()
+
+
+@pytest.mark.parametrize("problem", [None, "no C compiler"])
+def test_a_gpu_draws_with_the_kernels_where_they_work(monkeypatch, problem):
+    """On tensors that only say that they are on a GPU."""
+    from ppl_cli.model import skeleton, skeleton_triton
+
+    calls = []
+    monkeypatch.setattr(skeleton, "kernel_problem", lambda: problem)
+    for module, name in ((skeleton, "SkeletonMap"), (skeleton_triton, "FusedSkeletonMap")):
+        monkeypatch.setattr(getattr(module, name), "apply", lambda *arguments, name=name: calls.append(name))
+    with FakeTensorMode():
+        skeleton_map(torch.zeros(2, 4, 2, device="cuda"), torch.zeros(4, 4, device="cuda"), 16, 5e-4)
+        skeleton_map(torch.zeros(2, 4, 2), torch.zeros(4, 4), 16, 5e-4)
+    assert calls == ["SkeletonMap" if problem else "FusedSkeletonMap", "SkeletonMap"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Triton brings its assembler on Linux only")

@@ -5,6 +5,7 @@ import torch
 
 from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.training.averaging import Average
+from tests.conftest import Operations
 
 
 def moved(model, by: float):
@@ -57,3 +58,10 @@ def test_its_state_comes_back(tiny):
     assert torch.equal(other.model.raw_links, average.model.raw_links)
     other.load(None)  # a training.pt from before averages were kept
     assert torch.equal(other.model.raw_links, model.raw_links)
+
+
+def test_a_step_is_two_operations_whatever_the_number_of_tensors(tiny):
+    average = Average(build_model(tiny), 0.9)
+    with Operations() as seen:
+        average.update(3)
+    assert seen.names == ["_foreach_lerp_", "_foreach_copy_"]

@@ -1,0 +1,44 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ppl_cli.model.blocks import Chain, conv3x3, double, double_by_slices, halve, halved_kernel
+from tests.conftest import Operations
+
+
+@pytest.mark.parametrize("size", [(5, 7), (1, 4), (2, 1), (16, 16)])
+def test_doubling_by_slices_is_bilinear_with_the_same_gradient(size):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, *size, dtype=torch.float64, generator=generator, requires_grad=True)
+    expected, ours = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), double_by_slices(x)
+    assert torch.equal(double(x), expected)
+    assert (ours - expected).abs().max() < 1e-12
+    pull = torch.randn(expected.shape, dtype=torch.float64, generator=generator)
+    gradients = [torch.autograd.grad((doubled * pull).sum(), x)[0] for doubled in (expected, ours)]
+    assert (gradients[0] - gradients[1]).abs().max() < 1e-12
+
+
+def test_doubling_by_slices_scatters_nothing_and_keeps_channels_last():
+    x = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
+    with Operations() as seen:
+        doubled = double_by_slices(x)
+        doubled.sum().backward()
+    assert doubled.is_contiguous(memory_format=torch.channels_last)
+    assert x.grad.is_contiguous(memory_format=torch.channels_last)
+    assert not [name for name in seen.names if any(part in name for part in ("scatter", "index", "upsample"))]
+
+
+def test_a_halved_kernel_is_the_convolution_and_then_the_mean():
+    conv = conv3x3(3, 4).double()
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    ours = F.conv2d(x, halved_kernel(conv.weight), conv.bias, stride=2, padding=1)
+    assert torch.allclose(ours, halve(conv(x)), atol=1e-12)
+
+
+def test_a_chain_is_a_sequential_with_the_same_names():
+    chain = Chain(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    plain = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    plain.load_state_dict(chain.state_dict())
+    x = torch.randn(5, 3)
+    assert torch.equal(chain(x), plain(x))

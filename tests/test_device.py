@@ -1,0 +1,104 @@
+"""Which device and precision are chosen and said, with a GPU that is only made up; and which errors are about memory."""
+
+import pytest
+import torch
+
+from ppl_cli import device
+from ppl_cli.device import Compute, batch_that_fits, choose_compute, is_out_of_memory
+from ppl_cli.distributed import processes
+from ppl_cli.errors import PPLError, UsageError
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Two GPUs; what is set on them. Change `modern` for GPUs before Ampere and `problem` where Triton fails."""
+    gpus = {"modern": True, "problem": None, "current": []}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: gpus["current"].append(str(device)))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or gpus["modern"])
+    monkeypatch.setattr(device, "kernel_problem", lambda: gpus["problem"])
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    return gpus
+
+
+def test_the_gpu_that_is_asked_for_becomes_the_current_one(gpus, monkeypatch):
+    """Triton and the libraries of CUDA work on the current device."""
+    assert choose_compute("cuda:1").device == torch.device("cuda:1")
+    assert gpus["current"] == ["cuda:1"]
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    choose_compute("cuda")
+    assert gpus["current"] == ["cuda:1", "cuda:0"]
+    with pytest.raises(UsageError, match=r"this machine has 2 GPU\(s\)"):
+        choose_compute("cuda:2")
+
+
+@pytest.mark.parametrize(
+    ("modern", "wish", "precision", "words"),
+    [
+        (True, "auto", "bf16", "precision bf16"),
+        (True, "fp32", "fp32", "precision fp32 (convolutions in TF32)"),
+        (False, "auto", "fp32", "precision fp32 (this GPU has no bfloat16 of its own)"),
+        (False, "bf16", "bf16", "precision bf16 (this GPU has no bfloat16 of its own)"),
+    ],
+)
+def test_the_precision_of_a_gpu_is_said_with_its_reason(gpus, modern, wish, precision, words):
+    gpus["modern"] = modern
+    compute = choose_compute("cuda", wish)
+    assert compute.precision == precision
+    assert compute.reason == f"device cuda (as asked), {words}"
+    assert torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_that_triton_does_not_work_is_said(gpus):
+    gpus["problem"] = "no C compiler"
+    assert choose_compute().reason.endswith("precision bf16, links drawn without Triton, slower (no C compiler)")
+
+
+def test_a_cpu_says_nothing_of_gpus():
+    assert choose_compute("cpu").reason == "device cpu (as asked), precision fp32"
+    with pytest.raises(UsageError, match="write auto, fp32 or bf16"):
+        choose_compute("cpu", "fp16")
+
+
+def test_several_processes_need_a_device_that_can_talk(monkeypatch):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match="not on mps"), processes(Compute(torch.device("mps"), "fp32", "")):
+        pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried ..."),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 68719476736 bytes."),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
+        RuntimeError("NCCL WARN Cuda failure 'out of memory'"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9.05 GB, other allocations: 1.2 GB, max allowed: 9.07 GB)."),
+    ],
+)
+def test_errors_about_memory_become_advice(error):
+    with pytest.raises(PPLError, match=r"out of memory with 8 images at once.*--batch 4"), batch_that_fits(8):
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"),
+        # The kernel is too large for the chip: fewer images would not help.
+        RuntimeError("out of resource: shared memory, Required: 262144, Hardware limit: 232448."),
+        ValueError("expected 3 channels, got 4"),
+    ],
+)
+def test_other_errors_stay_what_they_are(error):
+    assert not is_out_of_memory(error)
