@@ -19,7 +19,6 @@ from tests.pretend_cuda import CUDA, DeviceMixError, PretendedKernel, pretend_cu
 
 EVERYTHING = {"ema": 0.9, "warp": 0.4, "rotate": 90, "jitter": 0.03, "colour": 0.3, "occlude": 0.3, "accumulate": 2}
 
-
 kernels = pytest.importorskip("ppl_cli.model.skeleton_triton")
 
 
@@ -91,8 +90,8 @@ def test_a_training_step_mixes_no_devices(tiny, waits, precision):
     config = everything(tiny)
     model, outcome = train(config, Compute(CUDA, precision, ""), 2, waits)
     assert not waits
-    assert kernels.draw_kernel.launches
-    assert kernels.pull_kernel.launches, "they failed, and the links were drawn without them"
+    # Where a first try of the kernels fails, links are drawn without them.
+    assert min(kernels.draw_kernel.launches, kernels.pull_kernel.launches) >= 2 * config.train.accumulate
     assert all(loss.isfinite() for loss in outcome.losses.values())
     assert {parameter.device.type for parameter in model.parameters()} == {"cuda"}
 
