@@ -12,7 +12,7 @@
 #   python3 -m pip install --no-index --no-deps --target SITE WHEELS/*.whl
 #   PYTHONPATH=SITE bash tests/benchmarks/gpu.sh SHARED OUT 540
 #
-# Tried without a GPU: DEVICE=cpu COMPILE=false STEPS=1 BATCH=2 FIXED_STEPS=4 bash tests/benchmarks/gpu.sh ../shared OUT 600
+# Tried without a GPU: DEVICE=cpu COMPILE=false STEPS=1 BATCH=2 IMAGES=8 FIXED_STEPS=4 bash tests/benchmarks/gpu.sh ../shared OUT 600
 set -uo pipefail
 [ $# = 3 ] || { echo "usage: gpu.sh SHARED OUT SECONDS" >&2; exit 2; }
 shared=$1 out=$2 limit=$3 device=${DEVICE:-cuda} compile=${COMPILE:-true} steps=${STEPS:-20} batch=${BATCH:-64}
@@ -41,7 +41,7 @@ within "${TESTS:-140}" python3 -m pytest tests/test_cuda.py tests/model/test_ske
   --durations=8 -p no:cacheprovider | tail -n 80
 
 part speed
-python3 -m tests.benchmarks.speed --make "$work/files"
+python3 -m tests.benchmarks.speed --make "$work/files" "${IMAGES:-6000}"
 measure() { # NAME SECONDS JSON: one measurement, a line of speed.jsonl
   local line
   line=$(within "$2" python3 -m tests.benchmarks.speed --one "$3" 2>"$work/error.txt" | tail -n 1) || tail -n 3 "$work/error.txt"

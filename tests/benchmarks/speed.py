@@ -133,10 +133,14 @@ def one(text: str) -> None:
 
 
 def make_files(work: Path, name: str, count: int = 1500) -> dict[str, Path]:
-    """Drawn figures as JPEG files of 256 pixels, and an untrained model of the configuration `name`."""
+    """Drawn figures as JPEG files of 256 pixels (from 500 on again the same), and an untrained model of a configuration."""
     (work / "images").mkdir(parents=True)
-    for number in range(count):
-        Image.fromarray(figure(number, 256)[0]).save(work / "images" / f"{number}.jpg", quality=90)
+    files = [work / "images" / f"{number}.jpg" for number in range(count)]
+    for number, file in enumerate(files):
+        if number < 500:
+            Image.fromarray(figure(number, 256)[0]).save(file, quality=90)
+        else:
+            file.hardlink_to(files[number % 500])
     config = load_config(name)
     save_model(work / "model.safetensors", build_model(config), config, 0)
     return {"model": work / "model.safetensors", "folder": work / "images"}
@@ -157,10 +161,10 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder with weights/ of VGG19")
     parser.add_argument("--quick", action="store_true", help="without the step of the paper's size")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # JSON: what to measure
-    parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)  # a folder for images and the paper's model
+    parser.add_argument("--make", nargs=2, metavar=("FOLDER", "IMAGES"), help="only make images and the paper's model")
     given = parser.parse_args()
     if given.make:
-        make_files(given.make, "folder")
+        make_files(Path(given.make[0]), "folder", int(given.make[1]))
         return
     if given.one:
         one(given.one)
