@@ -42,7 +42,17 @@ def reaches(side, size, row, column, start_x, start_y, end_x, end_y, reach, tile
 
 @triton.jit
 def draw_kernel(
-    ends, log_weights, side, values, winners, links, size, thickness, reach, tiles: tl.constexpr, tile_size: tl.constexpr
+    ends,
+    log_weights,
+    side,
+    values,
+    winners,
+    links: tl.constexpr,  # as an argument it breaks Triton 3.6's interpreter with NumPy 2.4, which wants a number in `range`
+    size,
+    thickness,
+    reach,
+    tiles: tl.constexpr,
+    tile_size: tl.constexpr,
 ):
     image, tile = tl.program_id(0), tl.program_id(1)
     row, column = (tile // tiles) * tile_size, (tile % tiles) * tile_size

@@ -1,7 +1,8 @@
 """The plain path that benchmarks compare with: nothing fused, nothing kept, nothing ahead of time.
 
-float32, eager, default memory layout; the skeleton map with a tensor per link; encoder blocks that convolve at full size and
-halve afterwards; images decoded one after the other when a batch asks for them; an optimiser that loops over parameters.
+float32 (with TF32 in the convolutions of a GPU, PyTorch's default), eager, default memory layout, no search for the fastest
+convolutions; the skeleton map with a tensor per link; encoder blocks that convolve at full size and halve afterwards; images
+decoded by Pillow, one after the other, when a batch asks for them; an optimiser that loops over parameters.
 """
 
 from collections.abc import Iterator
@@ -13,9 +14,10 @@ import torch.nn.functional as F
 
 from ppl_cli.device import Compute
 from ppl_cli.inference import estimate
-from ppl_cli.model import core
+from ppl_cli.model import blocks, core
 from ppl_cli.model.blocks import ResidualDown, halve
 from ppl_cli.model.skeleton import plain_skeleton_map
+from ppl_cli.training import batches, prepare
 
 
 def plain_block(self: ResidualDown, x: torch.Tensor) -> torch.Tensor:
@@ -29,19 +31,39 @@ def plain_decode(decode_one, wanted: range, batch: int) -> Iterator[list]:
         yield [decode_one(index) for index in range(first, min(first + batch, wanted.stop))]
 
 
+def plain_double(x: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def plain_unit(pixels: torch.Tensor) -> torch.Tensor:
+    return pixels.float() / 127.5 - 1
+
+
+def plain_step(*arguments) -> torch.nn.Module:
+    step = prepare_step(*arguments)
+    torch.backends.cudnn.benchmark = False
+    return step
+
+
+def plain_adam(groups: list[dict], rate: float, **settings) -> torch.optim.Optimizer:
+    return adam(groups, rate, **{**settings, "foreach": False, "fused": False})
+
+
+adam, prepare_step = torch.optim.AdamW, prepare.prepare_step
+
+
 @contextmanager
 def plain_path() -> Iterator[None]:
-    """Within it everything that ppl runs takes the plain path."""
-    adam = torch.optim.Adam
-
-    def plain_adam(groups, rate, **settings):
-        return adam(groups, rate, foreach=False, fused=False)
-
+    """Within it everything that ppl runs takes the plain path. Functions must be looked up in their modules, within it."""
     with (
         patch.object(core, "skeleton_map", plain_skeleton_map),
+        patch.object(blocks, "double", plain_double),
         patch.object(ResidualDown, "forward", plain_block),
         patch.object(Compute, "place", lambda self, module: module.to(self.device)),
-        patch.object(torch.optim, "Adam", plain_adam),
+        patch.object(batches, "to_unit", plain_unit),
+        patch.object(prepare, "prepare_step", plain_step),
+        patch.object(prepare, "compiles", lambda config, compute: False),
+        patch.object(torch.optim, "AdamW", plain_adam),
         patch.object(estimate, "decode_ahead", plain_decode),
         patch.object(estimate, "half_of_the_cores", nullcontext),
     ):

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -26,49 +25,21 @@ from torch.utils.flop_counter import FlopCounterMode
 from ppl_cli.api.predictor import Details, load
 from ppl_cli.checkpoints.model_file import load_model, save_model
 from ppl_cli.checkpoints.shapes import build_model
-from ppl_cli.cli.train import parse_settings
 from ppl_cli.config.loading import load_config
-from ppl_cli.config.sections import Config
 from ppl_cli.data.figures import figure
-from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.images import decode
-from ppl_cli.data.listing import Listing
 from ppl_cli.data.names import list_names
 from ppl_cli.device import Compute, choose_compute
-from ppl_cli.distributed import ALONE
 from ppl_cli.inference.estimate import Estimator, decode_ahead, decode_square, half_of_the_cores
 from ppl_cli.inference.refine import Options, refine
 from ppl_cli.model.skeleton import plain_skeleton_map, skeleton_map
 from ppl_cli.runtime import Output, Runtime
-from ppl_cli.training.batches import make_batch, parts_of
-from ppl_cli.training.prepare import make_optimiser, prepare_model, prepare_step
 from ppl_cli.training.progress import peak_memory_gib
-from ppl_cli.training.reconstruction import reconstruction_loss
 from tests.benchmarks.plain import plain_path
+from tests.benchmarks.step import WEIGHTS, measure_step, profile_step
+from tests.benchmarks.timing import peak_flops, timed
 
 SKELETON = {"batch": 8, "keypoints": 16, "size": 128, "thickness": 5e-4}
-WEIGHTS = "weights/vgg19_conv4_4_normed.safetensors"
-
-
-def timed(function: Callable[[], object], compute: Compute, repeats: int) -> float:
-    """Median seconds, after a first call that does not count."""
-    function()
-    times = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        function()
-        if compute.device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - begun)
-    return statistics.median(times)
-
-
-def peak_flops(compute: Compute) -> float:
-    """Operations a second of a large matrix product, the most that this machine gives convolutions."""
-    kind = torch.bfloat16 if compute.precision == "bf16" else torch.float32
-    size = 8192 if compute.device.type == "cuda" else 1536
-    a = torch.randn(size, size, device=compute.device, dtype=kind)
-    return 2 * size**3 / timed(lambda: a @ a, compute, 7)
 
 
 def measure_skeleton(ours: bool, compute: Compute, **_) -> dict[str, float]:
@@ -87,68 +58,6 @@ def measure_skeleton(ours: bool, compute: Compute, **_) -> dict[str, float]:
     pixels = SKELETON["batch"] * SKELETON["size"] ** 2
     operations = pixels * (10 * count * (count - 1) // 2 + 40)
     return {"seconds": seconds, "items": SKELETON["batch"], "floor": operations / peak_flops(compute), "gib": peak}
-
-
-def measure_step(
-    ours: bool, compute: Compute, config: str, folder: Path, shared: Path, steps: int, batch: int, more: tuple = (), **_
-):
-    """A whole training step, its batch included. The plain path decodes every image when it is asked for."""
-    settings = {} if config == "quickstart" else {"loss.weights": str(shared / WEIGHTS)}
-    chosen = load_config(config, parse_settings(list(more)) | settings | {"train.batch": batch})
-    paths = [folder / name for name in list_names(folder)]
-    listing = Listing([path.name for path in paths], lambda index: decode(paths[index]))
-    images = ImageSet(listing, chosen.model.image_size, chosen.data.resize)
-    model = prepare_model(chosen, compute, ALONE)
-    optimiser = make_optimiser(model, chosen)
-    learn = prepare_step(model, reconstruction_loss(chosen.loss), chosen, compute, ALONE)
-    if ours:
-        images.fill_cache()
-        images.move_cache(compute.device)
-    else:
-        images.pool.map = lambda function, indices: map(function, indices)
-    model.train()
-    (part,) = parts_of(batch, 1)
-    number = 0
-
-    def step() -> None:
-        nonlocal number
-        outcome = learn(make_batch(images, number, chosen, compute.device, part=part), number, part)
-        torch.stack(list(outcome.losses.values())).sum().backward()
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        model.memory.update(outcome.tokens, outcome.indices, chosen.memory.revive)
-        number += 1
-
-    seconds = timed(step, compute, steps)
-    with FlopCounterMode(display=False) as counted:
-        step()
-    return {
-        "seconds": seconds,
-        "items": batch,
-        "flops": counted.get_total_flops(),
-        "parts": parts_in_gflop(model, learn, chosen, compute),
-        "floor": counted.get_total_flops() / peak_flops(compute),
-        "gib": peak_memory_gib(compute.device),
-    }
-
-
-def parts_in_gflop(model, learn, config: Config, compute: Compute) -> dict[str, float]:
-    """Forward operations of each part for one image, in GFLOP."""
-    size, n = config.model.image_size, config.model.keypoints
-    image = torch.zeros(2, 3, size, size, device=compute.device)
-    points, skeleton = torch.zeros(2, n, 2, device=compute.device), torch.zeros(2, 1, size, size, device=compute.device)
-    parts = {
-        "encoder": lambda: model.estimate(image),
-        "decoder": lambda: model.reconstruct(image, skeleton),
-        "memory": lambda: model.recall(points),
-        "loss, both images": lambda: learn.reconstruction_loss(image, image),
-    }
-    found = {}
-    for name, part in parts.items():
-        with torch.no_grad(), FlopCounterMode(display=False) as counted:
-            part()
-        found[name] = counted.get_total_flops() / 2 / 1e9
-    return found | {"skeleton": size**2 * 10 * n * (n - 1) / 2 / 1e9}
 
 
 def measure_infer(ours: bool, compute: Compute, model: Path, folder: Path, batch: int, **_) -> dict[str, float]:
@@ -195,7 +104,13 @@ def measure_refine(ours: bool, compute: Compute, model: Path, batch: int, **_) -
     return {"seconds": seconds, "items": batch, "floor": floor, "gib": peak_memory_gib(compute.device)}
 
 
-MEASURES = {"skeleton": measure_skeleton, "step": measure_step, "infer": measure_infer, "refine": measure_refine}
+MEASURES = {
+    "skeleton": measure_skeleton,
+    "step": measure_step,
+    "profile": profile_step,
+    "infer": measure_infer,
+    "refine": measure_refine,
+}
 
 
 def in_a_process(what: str, ours: bool, **settings) -> dict[str, float]:
@@ -213,11 +128,25 @@ def in_a_process(what: str, ours: bool, **settings) -> dict[str, float]:
 def one(text: str) -> None:
     settings = json.loads(text)
     what, ours = settings.pop("what"), settings.pop("ours")
-    settings = {name: Path(v) if name in ("model", "folder", "shared") else v for name, v in settings.items()}
+    settings = {name: Path(v) if name in ("model", "folder", "shared", "out") else v for name, v in settings.items()}
     compute = choose_compute("auto", "auto" if ours else "fp32")
     with nullcontext() if ours else plain_path():
         found = MEASURES[what](ours, compute, **settings)
     print(json.dumps(found))
+
+
+def make_files(work: Path, name: str, count: int = 1500) -> dict[str, Path]:
+    """Drawn figures as JPEG files of 256 pixels (from 500 on again the same), and an untrained model of a configuration."""
+    (work / "images").mkdir(parents=True)
+    files = [work / "images" / f"{number}.jpg" for number in range(count)]
+    for number, file in enumerate(files):
+        if number < 500:
+            Image.fromarray(figure(number, 256)[0]).save(file, quality=90)
+        else:
+            file.hardlink_to(files[number % 500])
+    config = load_config(name)
+    save_model(work / "model.safetensors", build_model(config), config, 0)
+    return {"model": work / "model.safetensors", "folder": work / "images"}
 
 
 def latency(model: Path, image: Path, out: Path) -> float:
@@ -234,8 +163,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder with weights/ of VGG19")
     parser.add_argument("--quick", action="store_true", help="without the step of the paper's size")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # JSON: what to measure
+    parser.add_argument("--make", nargs=2, metavar=("FOLDER", "IMAGES"), help="only make images and the paper's model")
     given = parser.parse_args()
+    if given.make:
+        make_files(Path(given.make[0]), "folder", int(given.make[1]))
+        return
     if given.one:
         one(given.one)
         return
@@ -245,12 +178,7 @@ def main() -> None:
     print(f"{name}, torch {torch.__version__}, Python {sys.version.split()[0]}\n")
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        (work / "images").mkdir()
-        for number in range(1500):
-            Image.fromarray(figure(number, 256)[0]).save(work / "images" / f"{number}.jpg", quality=90)
-        config = load_config("folder_small")
-        save_model(work / "model.safetensors", build_model(config), config, 0)
-        files = {"model": work / "model.safetensors", "folder": work / "images", "shared": given.shared}
+        files = make_files(work, "folder_small") | {"shared": given.shared}
         batch = 64 if gpu else 8
         rows = [("skeleton map, forward + backward", "skeleton", {})]
         rows.append(("training step, quickstart", "step", files | {"config": "quickstart", "steps": 12, "batch": 16}))

@@ -154,7 +154,7 @@ class Waits(TorchDispatchMode):
 
 @pytest.mark.parametrize(
     ("options", "most"),
-    [(Options(4, "paper"), 0), (Options(4), 1), (Options(4, "paper", until=1e-9), 4), (Options(4, until=1e-9), 5)],
+    [(Options(4, "paper"), 0), (Options(4), 1), (Options(4, "paper", until_px=1e-9), 4), (Options(4, until_px=1e-9), 5)],
 )
 def test_it_waits_for_the_device_only_to_see_what_is_done(estimator, images, visible, options, most):
     with Waits() as waits:

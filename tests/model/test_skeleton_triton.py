@@ -54,9 +54,10 @@ from ppl_cli.model import skeleton_triton as kernels
 
 for kernel in (kernels.draw_kernel, kernels.pull_kernel):
     kinds = {"links": "i32", "size": "i32", "thickness": "fp32", "reach": "fp32", "winners": "*i16"}
-    kinds |= {"tiles": "constexpr", "tile_size": "constexpr"}
+    known = {"tiles": 8, "tile_size": kernels.TILE} | ({"links": 120} if kernel is kernels.draw_kernel else {})
+    kinds |= dict.fromkeys(known, "constexpr")
     signature = {name: kinds.get(name, "*fp32") for name in kernel.arg_names}
-    source = ASTSource(kernel, signature=signature, constexprs={"tiles": 8, "tile_size": kernels.TILE})
+    source = ASTSource(kernel, signature=signature, constexprs=known)
     assert len(triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["cubin"]) > 1000
 print("compiled")
 """

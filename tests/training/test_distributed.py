@@ -59,7 +59,9 @@ def exit_code(arguments: list[str]) -> int:
 
 
 def test_torchrun_trains_with_one_writer(tiny, tmp_path, monkeypatch, capsys):
-    (tmp_path / "tiny.yaml").write_text(to_yaml(tiny, {}))
+    # Adam moves what has no gradient but rounding (biases before batch norm) by the whole rate, in either direction: with the
+    # usual rate losses part by 1e-3 in a few steps, depending on the versions of the libraries; with this one by 1e-6.
+    (tmp_path / "tiny.yaml").write_text(to_yaml(with_batch(tiny, 4, learning_rate=1e-5), {}))
     train = ["-m", "ppl_cli", "train", "tiny.yaml", "--device", "cpu"]
     done = launch([*train, "--out", "two"], 2, tmp_path)
     assert done.returncode == 0, done.stderr
@@ -70,7 +72,7 @@ def test_torchrun_trains_with_one_writer(tiny, tmp_path, monkeypatch, capsys):
     rows = [list(csv.DictReader((tmp_path / name / "metrics.csv").open())) for name in ("one", "two")]
     assert [row["step"] for row in rows[1]] == ["2", "4", "6"]
     for one, two in zip(*rows, strict=True):
-        assert float(one["total"]) == pytest.approx(float(two["total"]), rel=1e-3)
+        assert float(one["total"]) == pytest.approx(float(two["total"]), rel=3e-5)
     more = ["--out", "two", "--resume", "--set", "train.steps=8"]
     assert exit_code([*train[2:], *more]) != 0
     assert "the run was one of 2 processes, now there are 1" in capsys.readouterr().err

@@ -1,0 +1,198 @@
+"""What only a GPU can show: what it computes is what the CPU computes, a step waits for nothing, memory ends in advice."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch._dynamo.utils import counters
+
+from ppl_cli.checkpoints.model_file import load_model, save_model
+from ppl_cli.cli.app import main
+from ppl_cli.config.loading import to_yaml
+from ppl_cli.config.sections import Config
+from ppl_cli.data.datasets import list_part, open_listing
+from ppl_cli.data.figures import figure
+from ppl_cli.device import Compute
+from ppl_cli.distributed import ALONE
+from ppl_cli.inference.estimate import Estimator
+from ppl_cli.model.skeleton import SkeletonMap, link_index, skeleton_map
+from ppl_cli.training.averaging import Average
+from ppl_cli.training.batches import Batch, make_batch, parts_of
+from ppl_cli.training.prepare import make_optimiser, prepare_model, prepare_step
+from ppl_cli.training.reconstruction import reconstruction_loss
+from tests.conftest import TINY, lively_model
+
+pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
+GPU, CPU = torch.device("cuda"), torch.device("cpu")
+THICKNESS = 8e-4
+
+
+@pytest.fixture(autouse=True)
+def exact_float32(monkeypatch):
+    """Convolutions in float32 use 10 bits of mantissa on a GPU unless told otherwise."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+def config_of(**sections) -> Config:
+    return Config.model_validate({**TINY, **{name: {**TINY.get(name, {}), **fields} for name, fields in sections.items()}})
+
+
+def distance(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    ours, theirs = ours.detach().double().cpu(), theirs.detach().double().cpu()
+    return ((ours - theirs).norm() / theirs.norm().clamp_min(1e-12)).item()
+
+
+def draw(keypoints: torch.Tensor, weights: torch.Tensor, pull: torch.Tensor) -> list[torch.Tensor]:
+    """The map and the gradients of its product with `pull`; in float64 what needs no Triton."""
+    keypoints, weights = keypoints.clone().requires_grad_(), weights.clone().requires_grad_()
+    if keypoints.dtype == torch.float64:
+        i, j = link_index(keypoints.shape[1])
+        drawn = SkeletonMap.apply(keypoints, weights[i, j], i, j, pull.shape[-1], THICKNESS)
+    else:
+        drawn = skeleton_map(keypoints, weights, pull.shape[-1], THICKNESS)
+    return [drawn.detach(), *torch.autograd.grad((drawn * pull).sum(), (keypoints, weights))]
+
+
+@pytest.mark.parametrize(("size", "count", "batch"), [(128, 16, 8), (128, 32, 2), (256, 16, 2), (96, 2, 3)])
+@pytest.mark.parametrize("where", ["inside", "outside", "together", "without weight"])
+def test_kernels_draw_what_the_cpu_draws_in_float64_every_time(size, count, batch, where):
+    generator = torch.Generator().manual_seed(size + count)
+    keypoints = torch.rand(batch, count, 2, generator=generator) * 2 - 1
+    weights = torch.rand(count, count, generator=generator) + 0.05
+    if where == "outside":
+        keypoints *= 3
+    elif where == "together":
+        keypoints[:, 1:] = keypoints[:, :1]
+    elif where == "without weight":
+        weights[::2] = 0
+    pull = torch.randn(batch, 1, size, size, generator=generator)
+    exact = draw(keypoints.double(), weights.double(), pull.double())
+    first, second = (draw(keypoints.to(GPU), weights.to(GPU), pull.to(GPU)) for _ in range(2))
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True)), "differs from run to run"
+    assert (first[0].cpu().double() - exact[0]).abs().max() < 2e-5
+    assert all(distance(found, wanted) < 1e-3 or wanted.norm() < 1e-12 for found, wanted in zip(first, exact, strict=True))
+
+
+@pytest.mark.parametrize(("precision", "tf32", "limit"), [("fp32", False, 2e-4), ("fp32", True, 5e-3), ("bf16", True, 3e-2)])
+def test_keypoints_are_those_of_the_cpu(monkeypatch, precision, tf32, limit):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", tf32)
+    config = config_of(model={"image_size": 128, "width": 32, "keypoints": 16})
+    squares = np.stack([np.asarray(figure(number, 128)[0]) for number in range(8)])
+    expected, _ = Estimator(lively_model(config), Compute(CPU, "fp32", ""))(squares)
+    found, _ = Estimator(lively_model(config), Compute(GPU, precision, ""))(squares)
+    apart = np.abs(found - expected).max()
+    print(f"{precision}, TF32 {tf32}: keypoints at most {apart:.1e} (normalised) from the CPU's")
+    assert apart < limit
+
+
+def training(config: Config, device: torch.device, precision: str = "fp32"):
+    """Images, model and step, as `ppl train` makes them."""
+    compute, size = Compute(device, precision, ""), config.model.image_size
+    images = open_listing(list_part(config.data, "train", config.seed, size), config.data, size)
+    model = prepare_model(config, compute, ALONE).train()
+    return images, model, prepare_step(model, reconstruction_loss(config.loss), config, compute, ALONE)
+
+
+def gradients_of_a_step(device: torch.device, compiled: bool, precision: str = "fp32") -> tuple[dict[str, float], torch.Tensor]:
+    """Losses by name, and all gradients in a row. The batch is made on the CPU, so that chance is the same everywhere."""
+    loss = {"equivariance": 0.0, "separation": 0.3, "links": 1.0}
+    config = config_of(model={"image_size": 64, "width": 8}, loss=loss, train={"batch": 16, "compile": compiled})
+    images, model, learn = training(config, device, precision)
+    (part,) = parts_of(16, 1)
+    batch = Batch(*(tensor.to(device) for tensor in make_batch(images, 0, config, CPU, part=part)))
+    outcome = learn(batch, 0, part)
+    torch.stack(list(outcome.losses.values())).sum().backward()
+    gradients = [parameter.grad.double().cpu().flatten() for parameter in model.parameters() if parameter.grad is not None]
+    return {name: loss.item() for name, loss in outcome.losses.items()}, torch.cat(gradients)
+
+
+@pytest.mark.parametrize(
+    ("compiled", "precision", "limits"),
+    [(False, "fp32", (1e-3, 1e-2)), (True, "fp32", (1e-3, 1e-2)), (True, "bf16", (0.05, 0.5))],
+)
+def test_a_step_is_that_of_the_cpu(compiled, precision, limits):
+    expected, gradients = gradients_of_a_step(CPU, False)
+    found, ours = gradients_of_a_step(GPU, compiled, precision)
+    print(f"compiled {compiled}, {precision}: gradients {distance(ours, gradients):.1e} from the CPU's")
+    assert found == {name: pytest.approx(loss, rel=limits[0], abs=limits[0]) for name, loss in expected.items()}
+    assert distance(ours, gradients) < limits[1]
+
+
+def test_steps_neither_wait_for_the_device_nor_compile_again():
+    """With `torch.cuda.set_sync_debug_mode("error")` every wait raises."""
+    config = config_of(train={"compile": True, "ema": 0.9, "warp": 0.4, "jitter": 0.03, "batch": 8})
+    images, model, learn = training(config, GPU, "bf16")
+    images.move_cache(GPU)
+    optimiser, average = make_optimiser(model, config), Average(model, config.train.ema)
+    (part,) = parts_of(8, 1)
+    counters.clear()
+    graphs = []
+    try:
+        for step in range(8):
+            if step == 3:  # by now everything is compiled
+                torch.cuda.synchronize()
+                torch.cuda.set_sync_debug_mode("error")
+            outcome = learn(make_batch(images, step, config, GPU, part=part), step, part)
+            torch.stack(list(outcome.losses.values())).sum().backward()
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            model.memory.update(outcome.tokens, outcome.indices, config.memory.revive)
+            average.update(step + 1)
+            graphs.append(counters["stats"]["unique_graphs"])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    print(f"{graphs[-1]} graphs, broken by {dict(counters['graph_break'])}")
+    assert graphs[2] >= 3, "nothing was compiled"
+    assert graphs[-1] == graphs[2], "compiled again"
+    assert not counters["graph_break"]
+
+
+def ppl(*arguments) -> int:
+    with pytest.raises(SystemExit) as end:
+        main([*map(str, arguments), *([] if "--device" in arguments else ["--device", GPU.type])])
+    return end.value.code or 0
+
+
+def write(folder, config: Config) -> str:
+    (folder / "tiny.yaml").write_text(to_yaml(config, {}))
+    return str(folder / "tiny.yaml")
+
+
+def test_trains_saves_and_resumes(tmp_path):
+    source = write(tmp_path, config_of(train={"ema": 0.9, "compile": False}))
+    assert ppl("train", source, "--out", tmp_path / "run") == 0
+    assert ppl("train", source, "--out", tmp_path / "run", "--resume", "--set", "train.steps=9") == 0
+    loaded = load_model(tmp_path / "run")
+    assert loaded.step == 9
+    assert all(parameter.isfinite().all() for parameter in loaded.model.parameters())
+
+
+def test_too_large_a_batch_ends_in_advice(tmp_path, capsys):
+    large = config_of(model={"image_size": 128, "width": 32}, train={"compile": False, "batch": 64}, data={"figures": 64})
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(2**30 / torch.cuda.mem_get_info()[1])  # 1 GiB
+    try:
+        assert ppl("train", write(tmp_path, large), "--out", tmp_path / "run") == 1
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert "--set train.batch=32" in capsys.readouterr().err
+
+
+def test_infer_finds_what_the_cpu_finds_every_time(tmp_path):
+    config = config_of(model={"image_size": 128, "width": 32, "keypoints": 16})
+    save_model(tmp_path / "model.safetensors", lively_model(config), config, 0)
+    (tmp_path / "images").mkdir()
+    for number in range(400):
+        Image.fromarray(figure(number % 50, 256)[0]).save(tmp_path / "images" / f"{number:03}.jpg", quality=95)
+    whole = (tmp_path / "images" / "000.jpg").read_bytes()
+    (tmp_path / "images" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    found = {}
+    for name, device in (("cpu", "cpu"), ("one", GPU.type), ("two", GPU.type)):
+        infer = ("infer", tmp_path / "model.safetensors", tmp_path / "images", "--out", tmp_path / name)
+        assert ppl(*infer, "--format", "npz", "--precision", "fp32", "--device", device) == 0
+        found[name] = np.load(tmp_path / name / "keypoints.npz")["keypoints_px"]
+    assert np.isnan(found["cpu"]).tolist() == np.isnan(found["one"]).tolist(), "the cut file"
+    apart = np.nanmax(np.abs(found["one"] - found["cpu"]), (1, 2))
+    print(f"pixels from the CPU: median {np.nanmedian(apart):.1e}, largest {np.nanmax(apart):.1e}")
+    assert np.nanmax(np.abs(found["one"] - found["two"])) < 0.05, "differs from run to run"
+    assert np.nanmax(apart) < 3
