@@ -170,8 +170,6 @@ def test_files_options_and_fields_exist(document):
     group = typer.main.get_command(app)
     parameters = [parameter for command in (group, *group.commands.values()) for parameter in command.params]
     options = {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)}
-        name for command in group.commands.values() for parameter in command.params for name in parameter.secondary_opts
-    }
     # A line that names another tool, or a page that shows a cluster's script, has options of theirs.
     ours = "\n".join(line for line in text(document).splitlines() if not re.search(r"torchrun|#SBATCH|`--signal`|ruff", line))
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", ours)) - options - {"--help"} == set()
