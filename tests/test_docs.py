@@ -178,6 +178,12 @@ def test_files_options_and_fields_exist(document):
         assert field in sections[section], f"{section}.{field}"
 
 
+def test_pages_that_the_source_cites_exist():
+    sources = [*(ROOT / "ppl_cli").rglob("*.py"), *(ROOT / "configs").glob("*.yaml"), *(ROOT / "tests").rglob("*.py")]
+    cited = {page for source in sources for page in re.findall(r"docs/\w+\.md", text(source))}
+    assert {page for page in cited if not (ROOT / page).is_file()} == set()
+
+
 def is_section(field) -> bool:
     return hasattr(field.annotation, "model_fields")
 
