@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.refinement RUN [DATA] [PENALTY]
 
-PENALTY: of a ridge (loo, stretches), for data with few images; without it plain least squares. For each method and drawn
-pose: the error at iteration 0 and after 4, at random 0.1 to 0.4 and centre 4 to 12. `paper, nothing hidden` is the paper's
+PENALTY: of a ridge (loo, stretches), for data with few images; without it plain least squares. For each method:
+the error at iteration 0 and after 4, at random 0.1 to 0.4 and centre 4 to 12. `paper, nothing hidden` is the paper's
 procedure on whole images: the error that its reconstructions alone bring in. Last, the cost of 4 iterations in units of
 one reconstruction pass (estimate, recall, draw, reconstruct) over the same images.
 """
@@ -17,7 +17,7 @@ import torch
 
 from ppl_cli.api.evaluate import evaluate
 from ppl_cli.checkpoints.model_file import load_model
-from ppl_cli.data.occlusion import Occlusion, parse_occlusions, visible_pixels
+from ppl_cli.data.occlusion import Occlusion, visible_pixels
 from ppl_cli.device import choose_compute
 from ppl_cli.evaluation.annotated_data import AnnotatedData, choose_data
 from ppl_cli.evaluation.collect import collect
@@ -27,14 +27,12 @@ from ppl_cli.evaluation.protocols import Regression
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.inference.refine import Options, refine
 
-VARIANTS = (("paper", "recalled"), ("visible", "recalled"), ("visible", "mixed"), ("visible", "found"))
+METHODS = ("paper", "visible")
 COST_IMAGES, COST_BATCH = 1000, 50
 
 
-def sweep(
-    run: str, data: Path | None, protocol: ProtocolOptions, method: str, pose: str
-) -> tuple[list[str], np.ndarray, float]:
-    hidden = HiddenPatches(tuple(parse_occlusions(["random,center"])), Options(4, method, pose))
+def sweep(run: str, data: Path | None, protocol: ProtocolOptions, method: str) -> tuple[list[str], np.ndarray, float]:
+    hidden = HiddenPatches(["random,center"], 4, method)
     found = evaluate(run, data, protocol=protocol, occlusion=hidden).models[0].sweep
     return [occlusion.label for occlusion in found.occlusions], found.values, found.whole
 
@@ -91,12 +89,12 @@ if __name__ == "__main__":
     data = Path(rest[0]) if rest and rest[0] != "-" else None
     penalty = rest[1] if len(rest) > 1 else None
     choices = ProtocolOptions("ridge", penalty=penalty) if penalty else ProtocolOptions("regression")
-    for number, (method, pose) in enumerate(VARIANTS):
-        labels, values, whole = sweep(run, data, choices, method, pose)
+    for number, method in enumerate(METHODS):
+        labels, values, whole = sweep(run, data, choices, method)
         if not number:
             print(f"{run}: whole images {whole:.2f}")
             print(f"{'':28s}" + " ".join(f"{label:>14s}" for label in labels))
         cells = [f"{row[0]:.2f} > {row[-1]:.2f}" for row in values]
-        print(f"{method + ', ' + pose:28s}" + " ".join(f"{cell:>14s}" for cell in cells), flush=True)
+        print(f"{method:28s}" + " ".join(f"{cell:>14s}" for cell in cells), flush=True)
     print("paper, nothing hidden: " + " ".join(f"{value:.2f}" for value in drift(run, data, penalty)))
     print(f"cost of 4 iterations: {cost(run):.2f} reconstruction passes")
