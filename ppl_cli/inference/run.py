@@ -12,9 +12,8 @@ from ppl_cli.data.images import UnreadableImageError, decode, note_others
 from ppl_cli.device import batch_that_fits, choose_compute
 from ppl_cli.distributed import World, processes
 from ppl_cli.drawing.overlay import overlay
-from ppl_cli.drawing.save import save_png
 from ppl_cli.errors import DiskFullError, PPLError
-from ppl_cli.files import folder_below
+from ppl_cli.files import folder_below, replacing
 from ppl_cli.inference.estimate import Decoded, Estimator, Pose, estimate_poses
 from ppl_cli.inference.inputs import Inputs, gather_inputs
 from ppl_cli.inference.jpeg import decode_jpeg_square, has_gpu_decoder
@@ -160,7 +159,8 @@ def draw_overlay(out: Path, name: str, path: Path, pose: Pose, links: np.ndarray
         if image.size != (pose.width, pose.height):
             return f"{path} was {pose.width}x{pose.height} pixels, and has been changed to {image.width}x{image.height} since"
         picture = overlay(image, pose.keypoints_px, links)
-        save_png(place, picture)
+        with replacing(place) as temporary:
+            picture.save(temporary, "PNG")
     except DiskFullError:
         raise
     except UnreadableImageError as error:
