@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ppl_cli.results.pose import Pose
     from ppl_cli.runtime import Output, Runtime
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "DiskFullError",
     "InterruptedRunError",

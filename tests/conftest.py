@@ -76,6 +76,41 @@ def lively_model(config: Config) -> torch.nn.Module:
     return model.eval()
 
 
+@pytest.fixture(scope="session")
+def lively_file(tmp_path_factory) -> Path:
+    """The model file of a lively model; not to be changed."""
+    file, config = tmp_path_factory.mktemp("lively") / "model.safetensors", Config.model_validate(TINY)
+    save_model(file, lively_model(config), config, 7)
+    return file
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory) -> Path:
+    """The run folder of a tiny model after six steps; not to be changed."""
+    import yaml
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    assert ppl("train", folder / "tiny.yaml", "--out", folder / "run", "--device", "cpu") == 0
+    return folder / "run"
+
+
+def ppl(*arguments) -> int:
+    """`ppl` in this process; its exit code."""
+    from ppl_cli.cli.app import main
+
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    return stopped.value.code
+
+
+@pytest.fixture
+def few_figures(monkeypatch) -> None:
+    """Models of drawn figures are measured on 40 of them, not on 500."""
+    monkeypatch.setattr("ppl_cli.data.figures.TEST", 40)
+
+
 @pytest.fixture
 def pictures(tmp_path) -> Path:
     """A folder of eight images of several sizes and kinds, two of them in a sub-folder."""

@@ -1,7 +1,9 @@
 """Models measured on annotated images: the numbers, and where asked for a report with pictures."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -9,7 +11,6 @@ from ppl_cli.api.models import Model, choose_place, open_checkpoint
 from ppl_cli.checkpoints.model_file import Checkpoint
 from ppl_cli.config.sections import Config
 from ppl_cli.data.listing import Listing
-from ppl_cli.data.occlusion import parse_occlusions
 from ppl_cli.device import Compute, batch_that_fits
 from ppl_cli.distributed import processes
 from ppl_cli.drawing.evaluation import save_cases, save_distribution, save_sweep
@@ -23,6 +24,7 @@ from ppl_cli.files import find_earlier, make_folder, replacing
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.runtime import Output, Runtime
 
+T = TypeVar("T")
 FILES = ("eval.json", "distribution.png", "cases.png", "occlusion.png")
 CASES = 3  # images in each row of cases.png
 
@@ -48,12 +50,12 @@ def evaluate(
 
     UsageError if an argument, a file or the data is wrong; PPLError if no image can be read or memory runs out.
     """
-    models = models if isinstance(models, list | tuple) else [models]
+    models = several(models)
     if not models:
         raise UsageError("which model? give a run folder of ppl train")
     wanted = data if isinstance(data, AnnotatedData) else AnnotatedData(data)
     options = protocol if isinstance(protocol, ProtocolOptions) else ProtocolOptions(protocol)
-    hidden = occlusion if isinstance(occlusion, HiddenPatches) else hide_patches(occlusion or [])
+    hidden = occlusion if isinstance(occlusion, HiddenPatches) else HiddenPatches(several(occlusion or []))
     runtime, compute = choose_place(models, device)
     checkpoints = [open_checkpoint(model) for model in models]
     chosen = choose_data(checkpoints[0].config, wanted)
@@ -78,8 +80,8 @@ def evaluate(
     return report
 
 
-def hide_patches(occlusion: str | list[str]) -> HiddenPatches:
-    return HiddenPatches(tuple(parse_occlusions([occlusion] if isinstance(occlusion, str) else list(occlusion))))
+def several(given: T | Sequence[T]) -> Sequence[T]:
+    return given if isinstance(given, list | tuple) else [given]
 
 
 def name_model(model: Model) -> str:
@@ -106,8 +108,8 @@ def ask_judges(
     measured = report.models[0]
     report.data = {"kind": first.data.kind, "path": first.data.path, "fit": first.fit.source, "test": first.test.source}
     report.data |= {"fit_images": measured.fit_images, "test_images": measured.test_images}
-    if hidden.levels:
-        report.data |= {"occlusion_seed": hidden.seed, "refinement": {"method": hidden.refinement.method}}
+    if hidden.occlusions:
+        report.data |= {"occlusion_seed": hidden.seed, "refinement": {"method": hidden.method}}
     report.notes += differing_units([judge.checkpoint for judge in judges]) + note_worse(report)
     return report, samples[0]
 

@@ -101,19 +101,17 @@ def evaluate(
     from rich.console import Console
 
     from ppl_cli.api import evaluate
-    from ppl_cli.data.occlusion import parse_occlusions
     from ppl_cli.evaluation.annotated_data import AnnotatedData
     from ppl_cli.evaluation.judge import HiddenPatches
     from ppl_cli.evaluation.protocol_options import ProtocolOptions
     from ppl_cli.evaluation.tables import print_tables
-    from ppl_cli.inference.refine import Options
     from ppl_cli.runtime import Output, Runtime
 
     report = evaluate.evaluate(
         models,
         AnnotatedData(data, kind, fit, test, batch, strict),
         protocol=ProtocolOptions(protocol, bias, origin, penalty, threshold, swap_table),
-        occlusion=HiddenPatches(tuple(parse_occlusions(occlusion or [])), Options(iterations, method), seed),
+        occlusion=HiddenPatches(occlusion or (), iterations, method, seed),
         output=Output(out, overwrite=overwrite),
         device=Runtime(device, precision, say),
     )

@@ -1,6 +1,8 @@
 """One model measured on annotated images, whole and with hidden patches."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
@@ -8,7 +10,7 @@ from ppl_cli.checkpoints.model_file import Checkpoint
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.datasets import list_part
 from ppl_cli.data.listing import Listing
-from ppl_cli.data.occlusion import Occlusion
+from ppl_cli.data.occlusion import Occlusion, parse_occlusions
 from ppl_cli.device import Compute
 from ppl_cli.distributed import ALONE, World
 from ppl_cli.errors import UsageError
@@ -16,17 +18,30 @@ from ppl_cli.evaluation.collect import Reader, collect, collect_occluded
 from ppl_cli.evaluation.protocols import Sample
 from ppl_cli.evaluation.report import ModelReport, Protocol, Result, Sweep
 from ppl_cli.inference.estimate import Estimator
-from ppl_cli.inference.refine import Options
+from ppl_cli.inference.refine import Method, Options
 from ppl_cli.text import counted
 
 
 @dataclass(frozen=True)
 class HiddenPatches:
-    """Which patches of the test images are hidden, and how poses are then refined. The same for all models."""
+    """Which patches of the test images are hidden, the same for all models, and how poses are then refined.
 
-    levels: tuple[Occlusion, ...] = ()
-    refinement: Options = Options()  # noqa: RUF009 (it is frozen)
-    seed: int = 0
+    UsageError where the levels or the method are wrong.
+    """
+
+    levels: Sequence[str] = ()  # "random=0.1,0.2": shares of 32 x 32 patches; "center=4,6": sides of the central square
+    iterations: int = 4
+    method: Method = "visible"  # visible: only what is hidden is completed; paper: the whole reconstruction is looked at
+    seed: int = 0  # of the random patches
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise UsageError(f"--method {self.method}: expected {' or '.join(get_args(Method))}")
+        parse_occlusions(list(self.levels))
+
+    @property
+    def occlusions(self) -> list[Occlusion]:
+        return parse_occlusions(list(self.levels))
 
 
 class Judge:
@@ -66,16 +81,17 @@ class Judge:
         results = [apply_protocol(protocol, fit, test) for protocol in protocols]
         self.notes += [note for result in results for note in result.notes]
         model = ModelReport(name, self.checkpoint.step, fit.found.shape[1], results, len(fit), len(test), test.names)
-        if hidden.levels:
+        if hidden.occlusions:
             model.sweep = self.sweep(results[0], hidden)
         return model, test
 
     def sweep(self, result: Result, hidden: HiddenPatches) -> Sweep:
         """The protocol as fitted on whole images, applied to what is found on occluded ones."""
         reader = self.reader(self.test, "occluded images")
-        rows = collect_occluded(self.estimator, reader, hidden.levels, hidden.refinement, hidden.seed)
+        refinement = Options(iterations=hidden.iterations, method=hidden.method)
+        rows = collect_occluded(self.estimator, reader, hidden.occlusions, refinement, hidden.seed)
         values = [[result.protocol.score(result.fitted.predict(s.found), s).value for s in row] for row in rows]
-        return Sweep(list(hidden.levels), np.array(values), result.score.value)
+        return Sweep(hidden.occlusions, np.array(values), result.score.value)
 
 
 def apply_protocol(protocol: Protocol, fit: Sample, test: Sample) -> Result:

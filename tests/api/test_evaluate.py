@@ -1,40 +1,46 @@
 """`ppl eval` from the command line: numbers against a second computation, files, several models, bad input."""
 
 import json
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from ppl_cli.api.evaluate import evaluate
 from ppl_cli.checkpoints.model_file import load_model, save_model
 from ppl_cli.checkpoints.shapes import build_model
-from ppl_cli.cli.app import main, spread
+from ppl_cli.cli.app import spread
 from ppl_cli.config.sections import Config
 from ppl_cli.data.figures import figure
 from ppl_cli.device import choose_compute
 from ppl_cli.inference.estimate import Estimator
-from tests.conftest import TINY, lively_model
+from tests.conftest import TINY, ppl
 from tests.data import layouts
 
 
 def run(*arguments) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(["eval", *map(str, arguments), "--device", "cpu"])
-    return stopped.value.code
+    return ppl("eval", *arguments, "--device", "cpu")
 
 
 @pytest.fixture
-def model_file(tmp_path, tiny):
-    file = tmp_path / "model.safetensors"
-    save_model(file, lively_model(tiny), tiny, 7)
-    return file
+def model_file(lively_file, tmp_path):
+    return shutil.copy(lively_file, tmp_path / "model.safetensors")
+
+
+@pytest.fixture(scope="session")
+def annotated(tmp_path_factory):
+    """Figures with COCO annotations; not to be changed."""
+    folder = tmp_path_factory.mktemp("annotated")
+    layouts.coco(folder)
+    return folder
 
 
 @pytest.fixture
-def data(tmp_path):
-    layouts.coco(tmp_path / "data")
-    return tmp_path / "data"
+def data(annotated, tmp_path):
+    return shutil.copytree(annotated, tmp_path / "data")
 
 
 def found_on(model_file, first, count):
@@ -81,6 +87,40 @@ def test_the_report_agrees_with_a_computation_from_scratch(model_file, data, tmp
     assert printed["data"]["kind"] == "coco"
 
 
+def test_in_python_the_numbers_are_those_of_the_command(lively_file, annotated, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(lively_file, "--data", annotated, "--out", tmp_path / "out", "--occlusion", "random=0.2", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    report = evaluate(lively_file, annotated, occlusion="random=0.2", device="cpu")
+    assert report.to_dict() == printed
+    assert capsys.readouterr() == ("", "")
+    assert report.folder is None
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert set(report.values) == {"regression", "ridge"}
+    assert report.values["ridge"] == printed["models"][0]["protocols"]["ridge"]["value"]
+    assert report.mean_pose["ridge"] == printed["models"][0]["protocols"]["ridge"]["mean_pose"]
+
+
+def test_in_python_a_model_that_is_loaded_already_or_several(lively_file, annotated, tmp_path):
+    checkpoint = load_model(lively_file)
+    loaded = SimpleNamespace(checkpoint=checkpoint, estimator=Estimator(checkpoint.model, choose_compute("cpu", "fp32")))
+    one = evaluate(loaded, annotated, protocol="ridge", output=tmp_path / "out")
+    assert one.folder == tmp_path / "out"
+    assert json.loads((one.folder / "eval.json").read_text()) == one.to_dict()
+    both = evaluate([loaded, lively_file], annotated, protocol="ridge", device="cpu")
+    assert both.values["ridge"] == pytest.approx(one.values["ridge"])
+    assert both.to_dict()["over_models"]["ridge"]["std"] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_model_worse_than_the_mean_pose_is_said_in_words(lively_file, annotated, tmp_path, capsys):
+    assert run(lively_file, "--data", annotated, "--out", tmp_path / "out", "--protocol", "matching,mean_pose") == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "worse than answering the mean pose" in line]
+    assert len(lines) == 1
+    assert "matching" in lines[0]
+    assert "mean_pose" not in lines[0]
+    assert lines[0].removeprefix("note: ") in json.loads((tmp_path / "out/eval.json").read_text())["notes"]
+
+
 def test_tables_on_stdout_and_the_rest_on_stderr(model_file, data, capsys, tmp_path):
     assert run(model_file, "--data", data, "--out", tmp_path / "out") == 0
     printed = capsys.readouterr()
@@ -117,9 +157,7 @@ def test_several_models_give_mean_and_standard_deviation(tmp_path, data, capsys)
         config = Config.model_validate(TINY)
         files.append(tmp_path / f"{seed}.safetensors")
         save_model(files[-1], build_model(config), config, seed)
-        assert run(files[-1], "--data", data, "--out", tmp_path / f"one{seed}") == 0
-        one = json.loads((tmp_path / f"one{seed}/eval.json").read_text())
-        values.append(one["models"][0]["protocols"]["regression"]["value"])
+        values.append(evaluate(files[-1], data, protocol="regression", device="cpu").values["regression"])
     assert run(*files, "--data", data, "--out", tmp_path / "all", "--occlusion", "random=0.2") == 0
     both = json.loads((tmp_path / "all/eval.json").read_text())
     assert both["over_models"]["regression"]["mean"] == pytest.approx(np.mean(values), rel=1e-5)
@@ -152,12 +190,12 @@ def test_every_data_set_is_recognised_and_measured_by_its_protocol(make, kind, p
     assert protocol in content["models"][0]["protocols"]
 
 
-def test_without_data_the_figures_of_training(model_file, tmp_path, monkeypatch):
+def test_without_data_the_figures_of_training(model_file, few_figures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(model_file) == 0
     content = json.loads((tmp_path / "runs/eval-1/eval.json").read_text())
     assert content["data"]["kind"] == "figures"
-    assert content["data"]["test_images"] == 500
+    assert content["data"]["test_images"] == 40
     run_folder = tmp_path / "run"
     run_folder.mkdir()
     model_file.rename(run_folder / "model.safetensors")

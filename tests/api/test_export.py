@@ -10,22 +10,23 @@ import torch
 import yaml
 from PIL import Image
 
+from ppl_cli.api.export import export_prior
 from ppl_cli.checkpoints.model_file import Known, load_model, save_model
-from ppl_cli.cli.app import main
+from ppl_cli.errors import UsageError
 from ppl_cli.prior.prior import load_prior, save_prior
+from tests import conftest
 from tests.conftest import lively_model
+
+pytestmark = pytest.mark.usefixtures("few_figures")
 
 
 def ppl(*arguments) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([*map(str, arguments), "--device", "cpu"])
-    return stopped.value.code
+    return conftest.ppl(*arguments, "--device", "cpu")
 
 
 @pytest.fixture
-def run(tmp_path, tiny_yaml):
-    assert ppl("train", tiny_yaml, "--out", tmp_path / "run") == 0
-    return tmp_path / "run"
+def run(trained_run, tmp_path):
+    return shutil.copytree(trained_run, tmp_path / "run")
 
 
 def test_everything_is_written_and_fits_together(run, tmp_path):
@@ -74,6 +75,23 @@ def sleap_links(content):
     return names, [[names.index(a), names.index(b)] for a, b in pairs]
 
 
+def test_in_python_it_returns_what_it_wrote_and_is_silent(run, tmp_path, capsys):
+    done = export_prior(run, tmp_path / "prior", prototypes=2, formats=("sleap",), device="cpu")
+    assert capsys.readouterr().out == ""
+    assert done.folder == tmp_path / "prior"
+    assert done.page.is_file()
+    assert (done.folder / "skeleton.sleap.json").is_file()
+    assert not (done.folder / "categories.json").exists()
+    assert done.prior.points.shape == (5, 2)
+    assert done.prior.weights.shape == (5, 5)
+    assert done.prior == load_prior(done.folder / "prior.json")
+    assert np.array_equal(done.prior.prototypes[0].points, done.prior.prototypes[0].keypoints)
+    with pytest.raises(UsageError, match="already holds prior"):
+        export_prior(run, tmp_path / "prior", device="cpu")
+    with pytest.raises(UsageError, match="--format xml: expected any of coco, sleap, deeplabcut"):
+        export_prior(run, tmp_path / "other", formats=("xml",), device="cpu")
+
+
 def test_export_import_export_gives_the_same_file(run, tmp_path):
     assert ppl("export-prior", run, "--out", tmp_path / "a") == 0
     save_prior(tmp_path / "again.json", load_prior(tmp_path / "a/prior.json"))
@@ -114,7 +132,8 @@ VARIANTS = [
 
 @pytest.mark.parametrize(("keypoints", "links", "freeze"), VARIANTS)
 def test_the_eleven_ways_to_start_from_a_prior(run, tmp_path, tiny_yaml, keypoints, links, freeze):
-    settings = (f"prior.keypoints={keypoints}", f"prior.links={links}", f"prior.freeze={freeze}", "train.learning_rate=0.01")
+    chosen = (f"prior.keypoints={keypoints}", f"prior.links={links}", f"prior.freeze={freeze}")
+    settings = (*chosen, "train.learning_rate=0.01", "train.steps=2", "data.figures=8")
     options = [word for setting in settings for word in ("--set", setting)]
     out = tmp_path / "started"
     assert ppl("train", tiny_yaml, "--init-prior", run / "prior.json", "--out", out, *options) == 0
@@ -138,7 +157,8 @@ def test_a_prior_drawn_by_hand_starts_training(tmp_path, tiny_yaml):
         "links": links.tolist(),
     }
     (tmp_path / "drawn.json").write_text(json.dumps(content))
-    assert ppl("train", tiny_yaml, "--init-prior", tmp_path / "drawn.json", "--out", tmp_path / "run") == 0
+    short = ("--set", "train.steps=2")
+    assert ppl("train", tiny_yaml, "--init-prior", tmp_path / "drawn.json", "--out", tmp_path / "run", *short) == 0
     start = load_prior(tmp_path / "run/samples/prior-000000.json")
     assert np.allclose(start.weights, links, atol=2e-6)
     assert start.strong_links() == [(0, 1), (1, 2), (2, 3), (3, 4)]
@@ -228,7 +248,8 @@ def test_links_of_zero_give_no_skeleton(run, tmp_path, tiny_yaml):
     prior.links = np.zeros((5, 5)).tolist()
     save_prior(tmp_path / "none.json", prior)
     out = tmp_path / "started"
-    assert ppl("train", tiny_yaml, "--init-prior", tmp_path / "none.json", "--freeze", "links", "--out", out) == 0
+    options = ("--init-prior", tmp_path / "none.json", "--freeze", "links", "--set", "train.steps=2")
+    assert ppl("train", tiny_yaml, "--out", out, *options) == 0
     assert load_prior(out / "prior.json").strong_links() == []
 
 

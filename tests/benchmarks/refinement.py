@@ -17,7 +17,7 @@ import torch
 
 from ppl_cli.api.evaluate import evaluate
 from ppl_cli.checkpoints.model_file import load_model
-from ppl_cli.data.occlusion import Occlusion, parse_occlusions, visible_pixels
+from ppl_cli.data.occlusion import Occlusion, visible_pixels
 from ppl_cli.device import choose_compute
 from ppl_cli.evaluation.annotated_data import AnnotatedData, choose_data
 from ppl_cli.evaluation.collect import collect
@@ -32,7 +32,7 @@ COST_IMAGES, COST_BATCH = 1000, 50
 
 
 def sweep(run: str, data: Path | None, protocol: ProtocolOptions, method: str) -> tuple[list[str], np.ndarray, float]:
-    hidden = HiddenPatches(tuple(parse_occlusions(["random,center"])), Options(4, method))
+    hidden = HiddenPatches(["random,center"], 4, method)
     found = evaluate(run, data, protocol=protocol, occlusion=hidden).models[0].sweep
     return [occlusion.label for occlusion in found.occlusions], found.values, found.whole
 

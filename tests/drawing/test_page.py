@@ -21,8 +21,9 @@ def example(prototypes: int = 3) -> Prior:
     return Prior.of(points, links + links.T, prototypes=poses)
 
 
-@pytest.fixture
-def open_page(tmp_path):
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """One browser for all pages: starting it takes seconds."""
     if not (BROWSER and DRIVER):
         pytest.skip("chromium and chromedriver are not installed")
     from selenium import webdriver
@@ -30,24 +31,28 @@ def open_page(tmp_path):
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
     quiet = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}", *quiet):
+    profile = f"--user-data-dir={tmp_path_factory.mktemp('browser')}"
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", profile, *quiet):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
 
+
+@pytest.fixture
+def open_page(browser, tmp_path):
     def open_with(prior: Prior, images, width=1100, dark=False):
         save_page(tmp_path / "prior.html", prior, images)
         mobile = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", mobile)
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", mobile)
         scheme = {"features": [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]}
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme)
-        driver.get(f"file://{tmp_path / 'prior.html'}")
-        return driver
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme)
+        browser.get(f"file://{tmp_path / 'prior.html'}")
+        return browser
 
     yield open_with
-    errors = driver.get_log("browser")
-    driver.quit()
-    assert errors == []
+    assert browser.get_log("browser") == []  # the log since it was last read
 
 
 def drawing(page) -> list:
