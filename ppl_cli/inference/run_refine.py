@@ -11,7 +11,7 @@ import torch
 
 from ppl_cli.checkpoints.model_file import Checkpoint, load_model
 from ppl_cli.data.frame import Frame
-from ppl_cli.data.images import UnreadableImageError, decode
+from ppl_cli.data.images import UnreadableImageError
 from ppl_cli.data.names import note_others
 from ppl_cli.device import batch_that_fits, choose_compute
 from ppl_cli.distributed import processes
@@ -68,6 +68,7 @@ def run_refinement(
                 "note: nothing says what is hidden, so whole images are taken as visible: "
                 f"{effect[options.method]}. Give --masks or --occluder-color"
             )
+        inputs.choose_range(checkpoint.config.data.range, say)
         estimator = Estimator(checkpoint.model, compute)
         refiner = Refiner(estimator, checkpoint, inputs, occluder, options, out if animate else None)
         results = Results(out, formats, prior_of(estimator, checkpoint.config.prior.names), options.iterations, every)
@@ -108,7 +109,7 @@ class Refiner:
 
     def decode_one(self, index: int) -> Decoded:
         try:
-            image = decode(self.inputs.paths[index])
+            image = self.inputs.open_image(index)
             hidden = self.occluder.hidden(self.inputs.name(index), image)
         except UnreadableImageError as error:
             return Decoded(None, None, str(error))
