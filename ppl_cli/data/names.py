@@ -134,11 +134,15 @@ def note_others(others: Others) -> list[str]:
     notes = []
     if types := describe_types(others):
         notes.append(f"files that are no images to ppl are left out: {types} (it reads {KINDS}){how_to_read(others)}")
+    return notes + note_copies(others)
+
+
+def note_copies(others: Others) -> list[str]:
     if copies := +others.copies:
         found = ", ".join(f"{n} in {name}" for name, n in copies.most_common(5))
         more = f", {copies.total() - sum(n for _, n in copies.most_common(5))} elsewhere" if len(copies) > 5 else ""
-        notes.append(f"images that other programs made (labels drawn in, copies, thumbnails) are left out: {found}{more}")
-    return notes
+        return [f"images that other programs made (labels drawn in, copies, thumbnails) are left out: {found}{more}"]
+    return []
 
 
 def describe_types(others: Others) -> str:
