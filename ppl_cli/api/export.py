@@ -11,7 +11,6 @@ from PIL import Image
 from ppl_cli.api.models import Model, choose_place, open_checkpoint
 from ppl_cli.checkpoints.model_file import Checkpoint
 from ppl_cli.data.datasets import list_part
-from ppl_cli.data.images import decode
 from ppl_cli.drawing.page import save_page
 from ppl_cli.drawing.prior import bank_sheet, prototype_sheet, save_evolution, save_links, save_svg, skeleton_picture
 from ppl_cli.drawing.save import save_png
@@ -24,7 +23,7 @@ from ppl_cli.prior.prior import Prior, load_prior, save_npz, save_prior
 from ppl_cli.prior.prototypes import Recalled, build_prior, decode_tokens, swap_vectors
 from ppl_cli.prior.skeletons import FILES as SKELETONS
 from ppl_cli.prior.skeletons import save_skeletons
-from ppl_cli.runtime import Runtime
+from ppl_cli.runtime import Runtime, silent
 from ppl_cli.text import counted, in_utf8
 
 FILES = ("prior.json", "prior.npz", "prior.html", "skeleton.png", "skeleton.svg", "links.png", "prototypes.png", "banks.png")
@@ -106,8 +105,8 @@ def find_pictures(data: str | Path | None, out: Path, checkpoint: Checkpoint) ->
     config = checkpoint.config
     if data is not None:
         inputs = gather_inputs([Path(data)], out)
-        names = [in_utf8(name) for name in inputs.paths.names]
-        return Pictures(names, lambda index: decode(inputs.paths[index]), config.data.resize)
+        inputs.choose_range(config.data.range, silent)
+        return Pictures([in_utf8(name) for name in inputs.paths.names], inputs.open_image, config.data.resize)
     if config.data.kind != "figures":
         return None
     listing = list_part(config.data, "fit", config.seed, config.model.image_size)

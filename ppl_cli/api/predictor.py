@@ -12,7 +12,7 @@ from ppl_cli.checkpoints.model_file import Checkpoint, load_model
 from ppl_cli.config.sections import Config
 from ppl_cli.device import Compute, batch_that_fits
 from ppl_cli.errors import PPLError, UsageError
-from ppl_cli.inference.estimate import Estimator, Finder, stream_poses
+from ppl_cli.inference.estimate import Estimator, Finder, Opened, stream_poses
 from ppl_cli.inference.given import HiddenLike, ImageLike, check_hidden, check_image, open_given
 from ppl_cli.inference.inputs import gather_inputs
 from ppl_cli.inference.occluder import Occluder
@@ -102,7 +102,7 @@ class Predictor:
         """
         if isinstance(image, list | tuple):
             return list(self.stream(image))
-        return find_one(self.finder, check_image(image))
+        return self._find_one(self.finder, check_image(image))
 
     def stream(self, images: Iterable[ImageLike], batch: int = BATCH) -> Iterator[Pose]:
         """Poses of any number of images, in order: they are taken as they are needed, and memory does not grow.
@@ -141,14 +141,14 @@ class Predictor:
             check_hidden(its_hidden, f"hidden {number}" if several else "hidden")
         method = method or ("paper" if hidden is None else "visible")
         refiner = self.refiner(Options(iterations, method, until_px))
-        return list(self._stream(refiner, pairs, BATCH)) if several else find_one(refiner, image, hidden)
+        return list(self._stream(refiner, pairs, BATCH)) if several else self._find_one(refiner, image, hidden)
 
     def infer_files(self, inputs: list[Path], output: Output, details: Details = Details()) -> Summary:
         """Poses of files and folders, as files in `output.folder`: what `ppl infer` does, which says what is written."""
         images = gather_inputs(inputs, output.folder)
         results = Results(output.folder, output.formats, self.bare_prior)
         pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay)
-        task = Task(images, Occluder(), self.finder, pictures, results, details.batch, details.strict)
+        task = Task(images, Occluder(), self.finder, pictures, results, details.batch, details.strict, self.config.data.range)
         identity = self._identify("infer", task, overlay=details.overlay)
         return run(task, output, identity, self.runtime, [self.estimator.compute.reason])
 
@@ -165,7 +165,7 @@ class Predictor:
         results = Results(output.folder, output.formats, self.bare_prior, options.iterations, details.all_iterations)
         pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay)
         refiner = self.refiner(options, details.gif)
-        task = Task(images, occluder, refiner, pictures, results, details.batch, details.strict)
+        task = Task(images, occluder, refiner, pictures, results, details.batch, details.strict, self.config.data.range)
         written = {"overlay": details.overlay, "gif": details.gif, "all iterations": details.all_iterations}
         identity = self._identify("refine", task, **written, **asdict(options), **occluder.identity())
         notes = [f"{self.estimator.compute.reason}; method {options.method}"]
@@ -184,20 +184,22 @@ class Predictor:
         typical = None if self.checkpoint.known is None else self.checkpoint.known.recall_distance
         return Refiner(self.estimator, self.config.data.resize, self.names, options, typical, keep_columns)
 
+    def _open(self, given: tuple[ImageLike, HiddenLike | None]) -> Opened:
+        return open_given(given, self.config.data.range)
+
+    def _find_one(self, finder: Finder, image: ImageLike, hidden: HiddenLike | None = None) -> Pose:
+        """PPLError if the image or what is hidden of it cannot be used."""
+        pose = finder.find([finder.decode_one(self._open, (image, hidden))])[0]
+        if np.isnan(pose.keypoints).all():
+            where = image if isinstance(image, str | Path) else "the image"
+            raise PPLError(f"{where}: {pose.problem}")
+        return pose
+
     def _stream(self, finder: Finder, pairs: Iterable[tuple[ImageLike, HiddenLike | None]], batch: int) -> Iterator[Pose]:
         with batch_that_fits(batch):
-            yield from chain.from_iterable(stream_poses(finder, open_given, pairs, batch))
+            yield from chain.from_iterable(stream_poses(finder, self._open, pairs, batch))
 
     def _identify(self, command: str, task: Task, **options: object) -> dict[str, object]:
         """What must be the same for a run to go on."""
         images, formats = task.inputs.fingerprint(), task.results.formats
         return identify(command, self.checkpoint.path, images, self.estimator.compute, formats=formats, **options)
-
-
-def find_one(finder: Finder, image: ImageLike, hidden: HiddenLike | None = None) -> Pose:
-    """PPLError if the image or what is hidden of it cannot be used."""
-    pose = finder.find([finder.decode_one(open_given, (image, hidden))])[0]
-    if np.isnan(pose.keypoints).all():
-        where = image if isinstance(image, str | Path) else "the image"
-        raise PPLError(f"{where}: {pose.problem}")
-    return pose

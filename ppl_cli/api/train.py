@@ -10,6 +10,7 @@ from ppl_cli.config.sections import Config
 from ppl_cli.data.datasets import list_part, open_listing
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.listing import Listing
+from ppl_cli.data.variety import note_variety
 from ppl_cli.distributed import processes
 from ppl_cli.errors import UsageError
 from ppl_cli.runtime import Runtime, as_runtime, silent
@@ -76,11 +77,14 @@ def train(
                 listing = training_images(chosen)
             for note in listing.notes:
                 machine.say(f"note: {note}")
+            chosen = with_fields(chosen, "data", range=listing.range)
             source = config if asked and not run.resuming else run.config_file
             machine.say(f"configuration {source}, seed {chosen.seed}; {compute.reason}")
             check_tensorboard(chosen.train.tensorboard)
             loss = reconstruction_loss(chosen.loss)
             images = open_images(listing, chosen, strict)
+            for note in note_variety(images):
+                machine.say(f"note: {note}")
             machine.say(f"{describe_images(images)}; run folder {run.path}")
             chosen = fit_batch(chosen, loss, machine)
             if world.leader:

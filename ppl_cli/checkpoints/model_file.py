@@ -63,7 +63,7 @@ def load_model(source: str | Path) -> Checkpoint:
     A run folder, a `model.safetensors`, or a `.pth` of the original implementation. UsageError names the file and what is
     wrong with it; nothing is built before the file is seen to hold every tensor in its size.
     """
-    path = Path(source)
+    path = Path(source).expanduser()
     try:
         if path.is_dir():
             path = path / "model.safetensors"

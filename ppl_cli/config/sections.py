@@ -36,8 +36,18 @@ class DataConfig(Section):
     resize: Literal["letterbox", "squash"] = Field(
         "letterbox", description="how images become square: keep the aspect ratio, or stretch as the original does"
     )
+    range: tuple[float, float] | None = Field(
+        None, description="black and white of images of more than 8 bits; none: found over the images"
+    )
     cache_gib: float = Field(4.0, ge=0, description="decoded images are kept in memory up to this size, else read again [GiB]")
     figures: int = Field(2000, gt=0, le=1_000_000, description="figures: how many different pictures to train on [images]")
+
+    @field_validator("range")
+    @classmethod
+    def black_is_below_white(cls, found: tuple[float, float] | None) -> tuple[float, float] | None:
+        if found is not None and not found[0] < found[1]:
+            raise ValueError("write [BLACK, WHITE] with BLACK below WHITE")
+        return found
 
     @field_validator("split")
     @classmethod

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ppl_cli.config.sections import DataConfig
-from ppl_cli.data.images import decode
-from ppl_cli.data.listing import Listing, Part, name_keypoints
+from ppl_cli.data.listing import Listing, Part, list_files, name_keypoints
 from ppl_cli.data.names import image_names
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited
@@ -62,14 +61,13 @@ def read_coco(file: Path, root: Path) -> Listing:
         names = category_names(file, content, [largest[key] for key in points]) or name_keypoints(stacked.shape[1])
         if len(names) != stacked.shape[1]:
             raise UsageError(f"{file}: the category names {len(names)} keypoints, annotations have {stacked.shape[1]}")
-        paths = [root / str(image["file_name"]) for image in annotated]
         notes = note_strays(file, set(largest) - set(images))
         if several:
             notes.append(f"{file}: {several} images hold several objects; the largest of each is taken")
         keypoints = np.where(stacked[..., 2:] > 0, stacked[..., :2], np.nan)
-        return Listing(
+        return list_files(
+            root,
             [str(image["file_name"]) for image in annotated],
-            lambda index: decode(paths[index]),
             keypoints=keypoints,
             keypoint_names=names,
             sizes=[(int(image["width"]), int(image["height"])) for image in annotated],

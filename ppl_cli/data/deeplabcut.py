@@ -19,7 +19,7 @@ import numpy as np
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.folders import number_folders
 from ppl_cli.data.listing import Listing, Part, list_files
-from ppl_cli.data.names import image_names, list_names
+from ppl_cli.data.names import Others, image_names, list_names, note_copies
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited
 from ppl_cli.text import printable
@@ -34,8 +34,9 @@ def deeplabcut_project(config: DataConfig, part: Part, seed: int, size: int) -> 
     if not place.is_dir():
         raise UsageError(f"{root} is no DeepLabCut project: expected {place / 'VIDEO' / 'CollectedData_SCORER.csv'}")
     if part == "train":
-        images = [f"{FOLDER}/{name}" for name in list_names(place)]
-        return list_files(root, images, groups=number_folders(images))
+        others = Others()
+        images = [f"{FOLDER}/{name}" for name in list_names(place, others)]
+        return list_files(root, images, groups=number_folders(images), notes=note_copies(others))
     tables = [table_of(video) for video in sorted(path for path in place.iterdir() if path.is_dir())]
     tables = [table for table in tables if table is not None]
     if not tables:

@@ -2,14 +2,13 @@
 
 import os
 import sys
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.listing import Listing, Part, list_files
-from ppl_cli.data.names import list_names, natural_order, note_others
+from ppl_cli.data.names import Others, list_names, natural_order, note_others
 from ppl_cli.errors import UsageError
 
 SPLIT_FOLDERS = ("train", "test", "val", "valid", "validation", "fit")
@@ -17,14 +16,14 @@ SPLIT_FOLDERS = ("train", "test", "val", "valid", "validation", "fit")
 
 def image_folder(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
     refuse_annotations(config, part)
-    root, others = Path(config.path), Counter()
+    root, others = Path(config.path), Others()
     return list_files(root, split_images(root, config.split, seed, others), notes=note_others(others))
 
 
 def video_frames(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
     """A folder of frame folders, each one video; frames lying in `root` itself are one video too."""
     refuse_annotations(config, part)
-    root, others = Path(config.path), Counter()
+    root, others = Path(config.path), Others()
     return list_videos(root, split_images(root, config.split, seed, others), notes=note_others(others))
 
 
@@ -50,7 +49,7 @@ def refuse_annotations(config: DataConfig, part: Part) -> None:
         )
 
 
-def split_images(root: Path, split: str | float, seed: int, others: Counter[str]) -> list[str]:
+def split_images(root: Path, split: str | float, seed: int, others: Others) -> list[str]:
     """Names of the files to train on, relative to `root`; see `DataConfig.split`. `others`: as in `image_names`."""
     if isinstance(split, float):
         names = list_names(root, others)

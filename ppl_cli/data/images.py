@@ -2,50 +2,89 @@
 
 import ctypes
 import os
+import re
 import stat
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from ppl_cli.data.depth import Range, choose_range, is_deep, own_range, spread, to_8_bits
+from ppl_cli.data.formats import FORMATS, name_type
 from ppl_cli.data.frame import PADDING
+from ppl_cli.data.pages import open_page, split_page
 from ppl_cli.text import on_screen
-
-BLOCK = 1 << 20  # pixels scaled at a time
-
-# What Pillow may open: more of its formats run other programs (EPS) or read rarely tested code.
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 
 
 class UnreadableImageError(Exception):
     """An image that cannot be decoded; the message says why, without the file's name."""
 
 
-def decode(path: Path) -> Image.Image:
-    """The image as displayed (EXIF orientation applied), in RGB; the first frame of an animation.
+def decode(path: Path, value_range: Range | None = None) -> Image.Image:
+    """The image as displayed (EXIF orientation applied), in RGB. `movie.tif#7` is a page of a file; a file its first page.
 
-    Transparent pixels are laid over grey; 16-bit and float greys are scaled to 8 bits. UnreadableImageError says why not.
+    Transparent pixels are laid over grey. Greys of more than 8 bits are mapped so that `value_range` is black and white;
+    without one, each by itself. UnreadableImageError says why not.
     """
+    with reasons(path), opened(path) as image:
+        image.load()
+        turn_as_displayed(image)
+        return to_rgb(image, value_range)
+
+
+def find_range(paths: Sequence[Path]) -> tuple[Range | None, list[str]]:
+    """What `decode` shall take as black and white in all these images, found over some of them, and lines for the user.
+
+    None where no image has more than 8 bits.
+    """
+    return choose_range(values for values in map(read_deep, spread(paths)) if values is not None)
+
+
+def read_deep(path: Path) -> np.ndarray | None:
+    """(H, W) values as they are in the file; None if it has 8 bits or cannot be read, which `decode` will say."""
     try:
-        # A named pipe or a device would block for ever.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UnreadableImageError("not a regular file")
-        with Image.open(path, formats=FORMATS) as image:
-            if 0 in image.size:
-                raise UnreadableImageError("it has no pixels")
-            image.load()
-            turn_as_displayed(image)
-            return to_rgb(image)
+        with reasons(path), opened(path) as image:
+            return np.asarray(image) if is_deep(image) else None
+    except UnreadableImageError:
+        return None
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """With the header read, and of an animation the frame."""
+    file, page = split_page(path)
+    # A named pipe or a device would block for ever.
+    if not stat.S_ISREG(os.stat(file).st_mode):
+        raise UnreadableImageError("not a regular file")
+    with Image.open(file, formats=FORMATS) if page is None else open_page(file, page) as image:
+        if 0 in image.size:
+            raise UnreadableImageError("it has no pixels")
+        yield image
+
+
+@contextmanager
+def reasons(path: Path) -> Iterator[None]:
+    """Whatever goes wrong becomes an UnreadableImageError with the reason."""
+    try:
+        yield
     except UnreadableImageError:
         raise
     except Image.DecompressionBombError as error:
-        raise UnreadableImageError("too large: more pixels than Pillow's safety limit") from error
+        found = re.search(r"\((\d+) pixels\)", str(error))
+        size = f"{int(found[1]):,} pixels" if found else "too many pixels"
+        limit = f"{2 * Image.MAX_IMAGE_PIXELS:,}"
+        raise UnreadableImageError(f"too large: {size}, ppl reads up to {limit}; scale it down or cut it up") from error
     except Image.UnidentifiedImageError as error:
-        raise UnreadableImageError("not an image, or of an unknown format") from error
+        kind = name_type(split_page(path)[0])
+        said = f"not an image that ppl reads but {kind}" if kind else "not an image, or of an unknown format"
+        raise UnreadableImageError(said) from error
     except FileNotFoundError as error:
         raise UnreadableImageError("no such file") from error
+    except EOFError as error:
+        raise UnreadableImageError("no such page in the file, or it is damaged") from error
     except MemoryError as error:
         raise UnreadableImageError("too large for this machine's memory") from error
     except Exception as error:  # damaged files raise anything from SyntaxError to struct.error
@@ -76,34 +115,15 @@ def quiet_decoders() -> None:
 quiet_decoders()
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image, value_range: Range | None = None) -> Image.Image:
     """Any Pillow mode -> RGB."""
     if image.mode == "RGB":
         return image
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(grey_to_8_bits(np.asarray(image), image.mode)).convert("RGB")
+    if is_deep(image):
+        values = np.asarray(image)
+        return Image.fromarray(to_8_bits(values, value_range or own_range(values, image.mode))).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         below = Image.new("RGBA", image.size, (*PADDING, 255))
         return Image.alpha_composite(below, image).convert("RGB")
     return image.convert("RGB")
-
-
-def grey_to_8_bits(values: np.ndarray, mode: str) -> np.ndarray:
-    """(H, W) integers or floats -> uint8. 16-bit files use the whole range; floats are taken as [0, 1], or stretched.
-
-    Mode I (32 bits) does not say which range a file uses, so its largest value decides.
-    """
-    if mode == "F":
-        finite = values[np.isfinite(values)]
-        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-        low, high = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
-    else:
-        highest = 65535.0 if mode.startswith("I;16") else float(values.max())
-        low, high = 0.0, 255.0 if highest <= 255 else max(highest, 65535.0)
-    grey = np.empty(values.size, np.uint8)
-    for at in range(0, values.size, BLOCK):  # or a large image would take eight times its memory
-        with np.errstate(invalid="ignore"):  # NaN
-            share = (values.reshape(-1)[at : at + BLOCK].astype(np.float64) - low) / max(high - low, 1e-12)
-        grey[at : at + BLOCK] = np.rint(np.nan_to_num(share, posinf=1).clip(0, 1) * 255)
-    return grey.reshape(values.shape)

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from ppl_cli.data.images import decode
+from ppl_cli.data.depth import Range, spread
+from ppl_cli.data.images import decode, find_range
 
 Part = Literal["train", "fit", "test"]  # to learn from; annotated, to fit a linear map on; annotated, to measure on
 
@@ -32,9 +33,18 @@ class Listing:
     sizes: list[tuple[int, int]] | None = None
     notes: list[str] = field(default_factory=list)
     source: str | None = None  # the annotation file, or which part of the data set this is
+    root: Path | None = None  # what the names are relative to, where they are those of files
+    range: Range | None = None  # black and white of images of more than 8 bits, the same for the whole set
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def choose_range(self, given: Range | None) -> None:
+        """`given`, or what is found over the images."""
+        self.range = given
+        if given is None and self.root is not None:
+            self.range, notes = find_range([self.root / name for name in spread(self.names)])
+            self.notes += notes
 
     def keypoints_px(self, index: int, size: tuple[int, int]) -> np.ndarray:
         """(K, 2) in pixels of image `index`, whose (width, height) is `size`."""
@@ -44,7 +54,8 @@ class Listing:
 
 def list_files(root: Path, names: list[str], **more) -> Listing:
     """Images in files below `root`, by their names relative to it: one string is all that is held of an image."""
-    return Listing(names, lambda index: decode(root / names[index]), **more)
+    listing = Listing(names, lambda index: decode(root / names[index], listing.range), root=root, **more)
+    return listing
 
 
 def name_keypoints(count: int) -> list[str]:

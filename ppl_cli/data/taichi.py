@@ -15,8 +15,9 @@ import numpy as np
 
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.folders import list_videos
+from ppl_cli.data.formats import SUFFIXES
 from ppl_cli.data.listing import Listing, Part, list_files, name_keypoints
-from ppl_cli.data.names import SUFFIXES, list_names
+from ppl_cli.data.names import list_names
 from ppl_cli.data.pickled_tables import read_table
 from ppl_cli.errors import UsageError
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ppl_cli.data.depth import Range
 from ppl_cli.data.images import UnreadableImageError, decode, to_rgb, turn_as_displayed
 from ppl_cli.errors import UsageError
 from ppl_cli.inference.estimate import Opened
@@ -40,22 +41,22 @@ def check_hidden(hidden: HiddenLike | None, what: str = "hidden") -> None:
         raise UsageError(f"{what}: expected {expected}, got shape {hidden.shape} of {hidden.dtype}")
 
 
-def open_image(image: ImageLike) -> Image.Image:
-    """In RGB, as displayed. UnreadableImageError says why not."""
+def open_image(image: ImageLike, value_range: Range | None = None) -> Image.Image:
+    """In RGB, as displayed; `value_range` as in `decode`. UnreadableImageError says why not."""
     if isinstance(image, np.ndarray):
         return Image.fromarray(image)
     if not isinstance(image, Image.Image):
-        return decode(Path(image))
+        return decode(Path(image), value_range)
     try:
         image = image.copy()
         turn_as_displayed(image)
-        return to_rgb(image)
+        return to_rgb(image, value_range)
     except Exception as error:  # Pillow reads a file when its pixels are asked for, and damaged ones raise anything
         raise UnreadableImageError(" ".join(f"damaged: {error}".split())) from error
 
 
-def open_given(given: tuple[ImageLike, HiddenLike | None]) -> Opened:
-    image, hidden = open_image(given[0]), given[1]
+def open_given(given: tuple[ImageLike, HiddenLike | None], value_range: Range | None = None) -> Opened:
+    image, hidden = open_image(given[0], value_range), given[1]
     if hidden is None:
         return image, None
     values = hidden if isinstance(hidden, np.ndarray) else np.asarray(open_image(hidden).convert("L"))

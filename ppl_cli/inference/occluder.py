@@ -66,8 +66,8 @@ class Occluder:
         return take_mask(np.asarray(mask.convert("L")), image)
 
     def find_mask(self, name: str) -> Path:
-        """The mask of that very name, else the one that differs in the suffix."""
-        fitting = self.files.get(stem(name), [])
+        """The mask of that very name, else the one that differs in the suffix; for a page, else that of the whole file."""
+        fitting = self.files.get(name) or self.files.get(stem(name), [])
         exact = [file for file in fitting if file.relative_to(self.masks).as_posix() == name]
         if not fitting:
             raise UnreadableImageError(f"no mask for it in {self.masks} (expected {stem(name)}.png)")

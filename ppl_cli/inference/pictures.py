@@ -4,12 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from ppl_cli.data.images import UnreadableImageError, decode
+from ppl_cli.data.images import UnreadableImageError
 from ppl_cli.drawing.overlay import overlay
+from ppl_cli.drawing.save import save_png
 from ppl_cli.drawing.strips import save_gif, save_strip
 from ppl_cli.errors import DiskFullError, PPLError
-from ppl_cli.files import folder_below, replacing
+from ppl_cli.files import folder_below
 from ppl_cli.results.pose import Pose
 
 
@@ -24,10 +26,10 @@ class Pictures:
         self.folder, self.links, self.overlays = folder, links, overlays
         self.undrawn, self.first_undrawn = 0, ""
 
-    def draw(self, name: str, path: Path, pose: Pose) -> None:
-        """DiskFullError if there is no space left: whatever comes next would fail too."""
+    def draw(self, name: str, open_image: Callable[[], Image.Image], pose: Pose) -> None:
+        """`open_image` opens the image again. DiskFullError if there is no space left: whatever comes next would fail too."""
         if self.overlays and pose.width is not None:
-            self.draw_one(f"overlay/{name}.png", lambda place: self.draw_overlay(place, path, pose))
+            self.draw_one(f"overlay/{name}.png", lambda place: self.draw_overlay(place, name, open_image, pose))
         if pose.refined is not None and pose.refined.columns is not None:
             columns, pose.refined.columns = pose.refined.columns, None
             self.draw_one(f"strips/{name}.png", lambda place: save_strip(place, columns, self.links))
@@ -42,14 +44,12 @@ class Pictures:
         except (OSError, PPLError) as error:
             self.undrawn, self.first_undrawn = self.undrawn + 1, self.first_undrawn or " ".join(str(error).split())
 
-    def draw_overlay(self, place: Path, path: Path, pose: Pose) -> None:
+    def draw_overlay(self, place: Path, name: str, open_image: Callable[[], Image.Image], pose: Pose) -> None:
         try:
-            image = decode(path)
+            image = open_image()
         except UnreadableImageError as error:
-            raise PPLError(f"{path}: {error}") from error
+            raise PPLError(f"{name}: {error}") from error
         if image.size != (pose.width, pose.height):
             was, now = f"{pose.width}x{pose.height}", f"{image.width}x{image.height}"
-            raise PPLError(f"{path} was {was} pixels, and has been changed to {now} since")
-        picture = overlay(image, pose.keypoints, self.links)
-        with replacing(place) as temporary:
-            picture.save(temporary, "PNG")
+            raise PPLError(f"{name} was {was} pixels, and has been changed to {now} since")
+        save_png(place, overlay(image, pose.keypoints, self.links))

@@ -11,12 +11,13 @@ goes on with the image behind it. Of several processes each finds the poses of i
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ppl_cli.data.images import decode
+from ppl_cli.data.depth import Range
 from ppl_cli.data.names import note_others
 from ppl_cli.device import batch_that_fits
 from ppl_cli.distributed import World, processes
@@ -45,9 +46,10 @@ class Task:
     results: Results
     batch: int
     strict: bool  # stop at the first image that could not be used
+    value_range: Range | None = None  # of images of more than 8 bits, where the model has learned from such
 
     def open_one(self, index: int) -> Opened:
-        image = decode(self.inputs.paths[index])
+        image = self.inputs.open_image(index)
         return image, self.occluder.hidden(self.inputs.name(index), image)
 
     def check(self, poses: list[Pose]) -> list[Pose]:
@@ -83,6 +85,7 @@ def run(task: Task, output: Output, identity: dict[str, object], runtime: Runtim
         with results_folder(output, identity, say, world) as kept:
             for line in (*notes, *(f"note: {note}" for note in note_others(task.inputs.others))):
                 say(line)
+            task.inputs.choose_range(task.value_range, say)
             writing = task.results if world.leader else nullcontext()
             with batch_that_fits(task.batch), writing, closing(all_poses(task, kept, world)) as batches:
                 for pose in chain.from_iterable(batches):
@@ -131,7 +134,7 @@ def find_poses(task: Task, journal: Journal, share: range) -> Iterator[list[Pose
     with closing(stream_poses(task.finder, task.open_one, wanted, task.batch, wanted.start)) as batches:
         for poses in batches:
             for pose in task.check(poses):
-                task.pictures.draw(task.inputs.name(pose.index), task.inputs.paths[pose.index], pose)
+                task.pictures.draw(task.inputs.name(pose.index), partial(task.inputs.open_image, pose.index), pose)
             journal.append(poses)
             yield poses
 
