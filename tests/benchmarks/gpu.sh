@@ -12,7 +12,9 @@
 #   python3 -m pip install --no-index --no-deps --target SITE WHEELS/*.whl
 #   PYTHONPATH=SITE bash tests/benchmarks/gpu.sh SHARED OUT 540
 #
-# Tried without a GPU: DEVICE=cpu COMPILE=false STEPS=1 BATCH=2 IMAGES=8 FIXED_STEPS=4 bash tests/benchmarks/gpu.sh ../shared OUT 600
+# Tried without a GPU:
+#
+#   DEVICE=cpu COMPILE=false STEPS=1 BATCH=2 IMAGES=8 FIXED_STEPS=4 SLOW=2 bash tests/benchmarks/gpu.sh ../shared OUT 900
 set -uo pipefail
 [ $# = 3 ] || { echo "usage: gpu.sh SHARED OUT SECONDS" >&2; exit 2; }
 shared=$1 out=$2 limit=$3 device=${DEVICE:-cuda} compile=${COMPILE:-true} steps=${STEPS:-20} batch=${BATCH:-64}
@@ -24,8 +26,8 @@ export PYTHONUNBUFFERED=1 TORCHINDUCTOR_CACHE_DIR=$work/inductor
 weights=$shared/weights/vgg19_conv4_4_normed.safetensors
 left() { echo $((limit - SECONDS)); }
 part() { echo "=== $1 (at $SECONDS s)"; }
-within() { # SECONDS COMMAND...: ended after so long, or when the whole run must be
-  local most=$1 rest=$(($(left) - 5))
+within() { # SECONDS COMMAND...: ended after so long (times SLOW), or when the whole run must be
+  local most=$(($1 * ${SLOW:-1})) rest=$(($(left) - 5))
   shift
   timeout -k 5 $((most < rest ? most : (rest > 1 ? rest : 1))) "$@"
 }
@@ -86,8 +88,8 @@ within 90 python3 -m ppl_cli eval "$work/tiger" --data "$shared/data/tiger" --de
 cp "$work/eval/eval.json" "$out/"
 # Poses of eight frames spread over the video, drawn and put side by side.
 mkdir "$work/frames"
-find "$shared/data/tiger" -name '*.jpg' -o -name '*.png' | sort | awk '{ all[NR] = $0 } END { for (i = 0; i < 8; i++) print all[1 + int(i * (NR - 1) / 7)] }' |
-  while read -r frame; do cp "$frame" "$work/frames/"; done
+find "$shared/data/tiger" -name '*.jpg' | sort | awk '{ all[NR] = $0 } END { for (i = 0; i < 8; i++) print all[1 + int(i * (NR - 1) / 7)] }' |
+  xargs -d '\n' cp -t "$work/frames"
 within 60 python3 -m ppl_cli infer "$work/tiger" "$work/frames" --out "$work/poses" --device "$device" --overlay
 python3 - "$work/poses/overlay" "$out/poses.jpg" <<'P'
 import sys
