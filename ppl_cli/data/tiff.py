@@ -1,6 +1,7 @@
 """The table of contents of a TIFF file: where its pages begin and how their pixels are stored, without decoding one."""
 
 import io
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,7 @@ def read_pages(file: BinaryIO) -> Iterator[Page]:
     form = read_form(begin)
     if form is None:
         return
+    left = file.seek(0, os.SEEK_END)  # bytes: sound directories do not overlap, and those of an attack would take for ever
     step, count_bytes, tag_bytes = (8, 8, 20) if form.big else (4, 2, 12)
     offset, seen = form.whole(begin[8:16] if form.big else begin[4:8]), set()
     while offset and offset not in seen and len(seen) < MOST_PAGES:
@@ -50,7 +52,8 @@ def read_pages(file: BinaryIO) -> Iterator[Page]:
         file.seek(offset)
         count = form.whole(file.read(count_bytes))
         content = file.read(count * tag_bytes + step) if 0 < count <= MOST_TAGS else b""
-        if not content or len(content) < count * tag_bytes + step:
+        left -= len(content)
+        if not content or len(content) < count * tag_bytes + step or left < 0:
             return
         entries = [content[at : at + tag_bytes] for at in range(0, count * tag_bytes, tag_bytes)]
         yield Page(offset, dict(read_tag(file, form, entry) for entry in entries))

@@ -111,6 +111,13 @@ def test_a_chain_of_pages_in_a_circle_ends(tmp_path):
     assert count_pages(tmp_path / "x.tif") == 1
 
 
+def test_directories_that_overlap_take_no_longer_than_the_file_is_large(tmp_path):
+    """19,000 directories of 1000 tags each in 280 kB, one every 14 bytes."""
+    cells = [struct.pack("<HHIHHH", 1000, 0, 8 + 14 * max(0, k - 856), 0, 0, 0) for k in range(20_000)]
+    (tmp_path / "x.tif").write_bytes(b"II*\0" + struct.pack("<I", 8) + b"".join(cells))
+    assert 10 < count_pages(tmp_path / "x.tif") < 30
+
+
 def test_pages_of_what_is_no_file_or_cut_off(tmp_path):
     os.mkfifo(tmp_path / "pipe.tif")
     assert count_pages(tmp_path / "pipe.tif") == 1
