@@ -7,6 +7,11 @@ import re
 FORMULA = re.compile(r"[=@\t\r\n\uff1d\uff0b\uff0d\uff20]|[+-](?![\w. /+-]*\Z)")
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def in_utf8(name: str) -> str:
     """Bytes that are not UTF-8 as \\xNN."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

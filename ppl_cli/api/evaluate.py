@@ -45,12 +45,14 @@ def run_evaluation(
     strict: bool = False,
     device: str = "auto",
     precision: str = "fp32",
+    category: str | None = None,
+    images: str | None = None,
 ) -> tuple[Report, Path]:
     """The report, and the folder that it was written to."""
     compute = choose_compute(device, precision)
     levels = parse_occlusions(occlusions or [])
     checkpoints = [load_model(source) for source in sources]
-    chosen = evaluation_data(checkpoints[0].config, data, kind, fit, test)
+    chosen = evaluation_data(checkpoints[0].config, data, kind, fit, test, category, images)
     protocols = choose_protocols(chosen.kind, choices)
     with processes(compute) as world:
         folder = world.from_leader(choose_folder(out, sources, overwrite) if world.leader else Path())

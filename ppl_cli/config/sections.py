@@ -13,7 +13,9 @@ from ppl_cli.config.recipes import VIDEOS
 
 LARGEST_YAML = 256 << 10  # bytes
 Positive = Annotated[int, Field(gt=0)]
-DataKind = Literal["folder", "video_frames", "coco", "figures", "deeplabcut", "h5", "h36m", "h36m_wobg", "taichi"]
+DataKind = Literal[
+    "folder", "video_frames", "coco", "figures", "deeplabcut", "ultralytics", "sleap", "h5", "h36m", "h36m_wobg", "taichi"
+]
 
 
 class Section(BaseModel):
@@ -26,6 +28,10 @@ class DataConfig(Section):
     annotations: str | None = None  # coco: JSON file, relative to `path` or absolute; none: train.json
     fit: str | None = None  # eval: coco: JSON file that the linear map is fitted on; deeplabcut: videos; `--fit` sets it
     test: str | None = None  # eval: JSON file or videos to measure on, or (h5) the number of the split; `--test` sets it
+    category: str | None = Field(None, description="annotated category, where there are several; `--category` sets it")
+    images: str | None = Field(
+        None, description="folder of the annotated images, if not where their file says; `--images` sets it"
+    )
     split: str | float = "auto"  # a sub-folder; `all`; a share in (0, 1); `auto`: `train` if it lies beside test or val
     resize: Literal["letterbox", "squash"] = "letterbox"  # keep the aspect ratio, or stretch (the reference's way)
     cache_gib: float = Field(4.0, ge=0)  # decoded images are kept in memory up to this size, else read again each time

@@ -1,7 +1,7 @@
 """What a data set says about its images, before one of them is decoded."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +19,7 @@ class Listing:
 
     `groups[i]` is the video of image i (frames of one video follow each other). `keypoints` (M, K, 2) are annotations,
     (x, y), NaN where missing: in pixels of the image, or, with `unit` "side", as shares of width and height, 0 and 1
-    being its edges. `sizes` are (width, height) as the annotations say, to be checked. `notes` are lines for the user.
+    being its edges. `sizes` are (width, height) where the annotations say them, to be checked. `notes` are lines for the user.
     """
 
     names: list[str]
@@ -28,12 +28,28 @@ class Listing:
     keypoints: np.ndarray | None = None
     unit: Literal["px", "side"] = "px"
     keypoint_names: list[str] = field(default_factory=list)
-    sizes: list[tuple[int, int]] | None = None
+    sizes: list[tuple[int, int] | None] | None = None
     notes: list[str] = field(default_factory=list)
     source: str | None = None  # the annotation file, or which part of the data set this is
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def take(self, indices: list[int]) -> "Listing":
+        """The same data set with these images only."""
+
+        def pick(values: list | None) -> list | None:
+            return None if values is None else [values[index] for index in indices]
+
+        return replace(
+            self,
+            names=pick(self.names),
+            open_image=lambda index: self.open_image(indices[index]),
+            groups=pick(self.groups),
+            keypoints=None if self.keypoints is None else self.keypoints[indices],
+            sizes=pick(self.sizes),
+            notes=list(self.notes),
+        )
 
     def keypoints_px(self, index: int, size: tuple[int, int]) -> np.ndarray:
         """(K, 2) in pixels of image `index`, whose (width, height) is `size`."""

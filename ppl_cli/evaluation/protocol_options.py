@@ -8,6 +8,7 @@ from typing import get_args
 from ppl_cli.config.loading import nearest
 from ppl_cli.config.sections import Config, DataConfig, DataKind
 from ppl_cli.data.datasets import WITHOUT_FILES
+from ppl_cli.data.layouts import detect_kind
 from ppl_cli.errors import UsageError
 from ppl_cli.evaluation.human36m import Human36m
 from ppl_cli.evaluation.matching import Matching
@@ -17,7 +18,9 @@ from ppl_cli.evaluation.report import Protocol
 NAMES = ("regression", "ridge", "h36m", "cub", "taichi", "pck", "matching", "mean_pose")
 USUAL = {"h36m": ["h36m"], "h36m_wobg": ["h36m"], "h5": ["cub"], "taichi": ["taichi"]}  # data.kind -> protocols
 UNANNOTATED = ("folder", "video_frames")
-CHOOSES_FIT, CHOOSES_TEST = ("coco", "deeplabcut"), ("coco", "deeplabcut", "h5")
+CHOOSES_FIT = ("coco", "deeplabcut", "ultralytics", "sleap")
+CHOOSES_TEST = (*CHOOSES_FIT, "h5")
+HAS_CATEGORIES = ("coco", "ultralytics", "sleap")
 OWN_OPTIONS = {"penalty": "ridge", "thresholds": "pck", "swap_table": "h36m"}  # option -> the protocol that has it
 
 THRESHOLDS = "write shares of the image side such as 0.05, or pixels such as 6px"
@@ -103,7 +106,15 @@ def parse_thresholds(text: str, shared: dict) -> list[Protocol]:
     return chosen
 
 
-def evaluation_data(config: Config, data: Path | None, kind: str | None, fit: str | None, test: str | None) -> DataConfig:
+def evaluation_data(
+    config: Config,
+    data: Path | None,
+    kind: str | None,
+    fit: str | None,
+    test: str | None,
+    category: str | None = None,
+    images: str | None = None,
+) -> DataConfig:
     """What to measure on: the data given, else those that the model was trained on."""
     if kind is not None and kind not in get_args(DataKind):
         raise UsageError(f"--kind {kind}: no such kind of data set{nearest(kind, get_args(DataKind))}")
@@ -126,27 +137,13 @@ def evaluation_data(config: Config, data: Path | None, kind: str | None, fit: st
     for option, value, kinds in (("--fit", fit, CHOOSES_FIT), ("--test", test, CHOOSES_TEST)):
         if value is not None and kind not in kinds:
             raise UsageError(f"{option} {value}: data.kind {kind} has fixed splits")
-    annotations = own.annotations if kind == own.kind else None
-    return own.model_copy(update={"kind": kind, "path": path, "fit": fit, "test": test, "annotations": annotations})
-
-
-def detect_kind(path: Path, fit: str | None, test: str | None) -> str:
-    """By what lies in the folder. UsageError says what was looked for."""
-    if not path.exists():
-        raise UsageError(f"--data {path}: no such folder")
-    if path.suffix == ".json":
-        raise UsageError(f"--data {path} is a file: give its folder, and the file with --test {path.name}")
-    if any((name or "").endswith(".json") for name in (fit, test)) or (path / "test.json").is_file():
-        return "coco"
-    if (path / "labeled-data").is_dir():
-        return "deeplabcut"
-    if path.suffix in (".h5", ".hdf5") or any(path.glob("*.h5")) or any(path.glob("*.hdf5")):
-        return "h5"
-    if any(path.glob("S*/WithBackground")):
-        return "h36m"
-    if any(path.glob("landmark*/taichi_*_gt.pkl")) or any(path.glob("taichi_*_gt.pkl")):
-        return "taichi"
-    raise UsageError(
-        f"{path} holds no annotations: looked for test.json (COCO), labeled-data (DeepLabCut), *.h5 (CUB), S*/WithBackground "
-        "(Human3.6M), landmark/taichi_*_gt.pkl; name COCO files with --fit FILE --test FILE"
-    )
+    if category is not None and kind not in HAS_CATEGORIES:
+        raise UsageError(f"--category {category}: data.kind {kind} has no categories")
+    if images is not None and kind not in CHOOSES_FIT:
+        raise UsageError(f"--images {images}: data.kind {kind} has its images where its files say")
+    given = {"kind": kind, "path": path, "fit": fit, "test": test, "category": category, "images": images}
+    if kind == own.kind and not data:
+        given["category"] = category or own.category
+        given["images"] = images or own.images
+    given["annotations"] = own.annotations if kind == own.kind else None
+    return own.model_copy(update=given)

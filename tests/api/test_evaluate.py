@@ -186,7 +186,7 @@ def test_bad_annotations_get_one_line(model_file, data, tmp_path, capsys):
     assert run(*where) == 0
     err = capsys.readouterr().err
     assert "1 annotated images cannot be read and are left out; the first: test/001.png: no such file" in err
-    assert "1 images beside the annotated ones have no annotation" in err
+    assert "1 image beside the annotated ones without an annotation" in err
     assert "1 images have keypoints beyond their edge, used as they are; the first: test/000.png" in err
     code, line = said(capsys, *where, "--strict")
     assert (code, "test/001.png" in line) == (1, True)
@@ -211,6 +211,7 @@ def test_bad_annotations_get_one_line(model_file, data, tmp_path, capsys):
     code, line = said(capsys, *where, "--kind", "coco")
     assert code == 2
     assert "no COCO file" in line
+    (data / "train.json").unlink()
     code, line = said(capsys, *where)
     assert code == 2
     assert "holds no annotations: looked for test.json" in line
