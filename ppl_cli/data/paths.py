@@ -104,11 +104,13 @@ class ImageFinder:
         return f"{real_folder(os.path.dirname(path))}/{self.fold(normalise(path.name))}"
 
     def name(self, path: Path) -> str:
-        """The path relative to the data set, or else to the folder of images; with "/" between its parts."""
-        for place in (self.root, self.images):
-            if place and path.is_relative_to(place):
-                return path.relative_to(place).as_posix()
-        return path.as_posix()
+        """The path relative to the data set, with "/" between its parts; on another drive as it is."""
+        if path.is_relative_to(self.root):
+            return path.relative_to(self.root).as_posix()
+        try:
+            return Path(os.path.relpath(path, self.root)).as_posix()
+        except ValueError:
+            return path.as_posix()
 
     def fold(self, name: str) -> str:
         return name.casefold() if self.folds_case else name
