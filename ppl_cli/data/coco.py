@@ -194,16 +194,10 @@ def note_left_out(file: Path, strays: dict, crowds: int) -> list[str]:
 
 def note_unannotated(listing: Listing, root: Path) -> None:
     """Say how many images lie beside the annotated ones without an annotation."""
-    known = {(root / name).resolve() for name in listing.names}
-    folders = {path.parent for path in known if path.parent != root.resolve()}
-    lost = [
-        folder / name
-        for folder in sorted(folders)
-        if folder.is_dir()
-        for name in image_names(folder)
-        if folder / name not in known
-    ]
+    folders = sorted({name.rpartition("/")[0] for name in listing.names} - {""})
+    beside = (f"{folder}/{name}" for folder in folders if (root / folder).is_dir() for name in image_names(root / folder))
+    lost = sorted(set(beside) - set(listing.names))
     if lost:
         listing.notes.append(
-            f"{counted(len(lost), 'image')} beside the annotated ones without an annotation, left out ({lost[0].name}, ...)"
+            f"{counted(len(lost), 'image')} beside the annotated ones without an annotation, left out ({lost[0]}, ...)"
         )

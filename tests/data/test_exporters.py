@@ -211,6 +211,31 @@ def test_sleap_packages_hold_their_frames(tmp_path):
     assert np.array_equal(np.asarray(fit.open_image(2)), figure(2, SIZE)[0])
 
 
+def test_sleap_frames_of_a_video(tmp_path):
+    sio = pytest.importorskip("sleap_io")
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "mice.mp4"), "w") as file:
+        stream = file.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = SIZE
+        stream.pix_fmt = "yuv420p"
+        for grey in range(0, 250, 25):
+            frame = av.VideoFrame.from_ndarray(np.full((SIZE, SIZE, 3), grey, np.uint8), format="rgb24")
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    skeleton = sio.Skeleton(list(NODES), name="mouse")
+    video = sio.Video.from_filename(str(tmp_path / "mice.mp4"))
+    pose = sio.Instance.from_numpy(np.array([[1.0, 2], [30, 4], [5, 40]]), skeleton=skeleton)
+    frames = [sio.LabeledFrame(video=video, frame_idx=number, instances=[pose]) for number in (2, 7)]
+    sio.save_slp(sio.Labels(frames, skeletons=[skeleton], videos=[video]), str(tmp_path / "train.slp"), verbose=False)
+    (tmp_path / "moved").mkdir()
+    for name in ("mice.mp4", "train.slp"):
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    (fit,) = read(tmp_path / "moved", "fit")
+    assert fit.names == ["mice.mp4#2", "mice.mp4#7"]
+    for index, grey in enumerate((50, 175)):
+        assert np.asarray(fit.open_image(index)).mean() == pytest.approx(grey, abs=4)
+
+
 def test_coco_as_sleap_io_writes_it(tmp_path):
     paths, points = draw_images(tmp_path, 4)
     sio, labels = sleap_labels(paths, points)
