@@ -26,3 +26,14 @@ def on_screen(text: str) -> str:
     """One line without what a terminal would act upon (escape sequences, line breaks, marks that turn the direction)."""
     shown = (c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in in_utf8(text))
     return "".join(shown)
+
+
+def printable(text: str, most: int = 80) -> str:
+    """What a file may hold, in at most `most` characters, `?` for what does not print. It imports nothing, not even a codec."""
+    shown = "".join(c if c.isprintable() else "?" for c in text[: most + 1])
+    return shown if len(shown) <= most else f"{shown[:most]}..."
+
+
+def in_one_line(error: object, most: int = 200) -> str:
+    """What an exception of a library says, which may have many lines."""
+    return printable(" ".join(str(error).split()), most)

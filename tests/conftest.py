@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ppl_cli.checkpoints.model_file import build_model, save_model
+from ppl_cli.checkpoints.model_file import save_model
+from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.config.sections import Config
 from ppl_cli.data.figures import figure
 

@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
-from ppl_cli.checkpoints.model_file import build_model, load_model, load_training, save_model, save_training
+from ppl_cli.checkpoints.model_file import load_model, save_model
+from ppl_cli.checkpoints.shapes import build_model
+from ppl_cli.checkpoints.training_state import load_training, save_training
 from ppl_cli.config.loading import load_config, to_yaml
 from ppl_cli.config.sections import Config, DataConfig
 from ppl_cli.data.coco import read_coco

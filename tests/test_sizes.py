@@ -19,7 +19,9 @@ import torch
 from safetensors.torch import save_file
 from scipy.io import savemat
 
-from ppl_cli.checkpoints.model_file import build_model, load_model, load_training, save_training
+from ppl_cli.checkpoints.model_file import load_model
+from ppl_cli.checkpoints.shapes import build_model
+from ppl_cli.checkpoints.training_state import load_training, save_training
 from ppl_cli.config.loading import load_config
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.coco import read_coco

@@ -113,7 +113,7 @@ class Judge:
         self.estimator = Estimator(checkpoint.model, compute)
         config = checkpoint.config
         # Images are brought to the square in the way that this model learned from.
-        self.data = data.model_copy(update={"resize": config.data.resize, "figures": config.data.figures})
+        self.data = data.model_copy(update={name: getattr(config.data, name) for name in ("resize", "figures", "range")})
         self.size = config.model.image_size
         self.fit = list_part(self.data, "fit", seed, self.size)
         self.test = list_part(self.data, "test", seed, self.size)

@@ -9,7 +9,6 @@ from PIL import Image
 
 from ppl_cli.checkpoints.model_file import Checkpoint, load_model
 from ppl_cli.data.datasets import list_part
-from ppl_cli.data.images import decode
 from ppl_cli.device import choose_compute
 from ppl_cli.drawing.page import save_page
 from ppl_cli.drawing.prior import (
@@ -29,6 +28,7 @@ from ppl_cli.inference.prototypes import Recalled, build_prior, decode_tokens, r
 from ppl_cli.prior.prior import Prior, load_prior, save_npz, save_prior
 from ppl_cli.prior.skeletons import FILES as SKELETONS
 from ppl_cli.prior.skeletons import save_skeletons
+from ppl_cli.runtime import silent
 from ppl_cli.text import in_utf8
 
 FILES = ("prior.json", "prior.npz", "prior.html", "skeleton.png", "skeleton.svg", "links.png", "prototypes.png", "banks.png")
@@ -77,7 +77,8 @@ def images_of(data: Path | None, out: Path, checkpoint: Checkpoint) -> tuple[lis
         listing = list_part(checkpoint.config.data, "fit", checkpoint.config.seed, checkpoint.config.model.image_size)
         return listing.names, listing.open_image
     inputs = gather_inputs([data], out)
-    return [in_utf8(name) for name in inputs.paths.names], lambda index: decode(inputs.paths[index])
+    inputs.choose_range(checkpoint.config.data.range, silent)
+    return [in_utf8(name) for name in inputs.paths.names], inputs.open_image
 
 
 def known_or_recalled(

@@ -11,6 +11,7 @@ from ppl_cli.config.sections import Config
 from ppl_cli.data.datasets import list_part, open_listing
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.listing import Listing
+from ppl_cli.data.variety import note_variety
 from ppl_cli.device import Compute, choose_compute
 from ppl_cli.distributed import World, processes
 from ppl_cli.errors import UsageError
@@ -72,6 +73,7 @@ def run_training(
                     listing = training_images(config)
                 for note in listing.notes:
                     say(f"note: {note}")
+                config = config.model_copy(update={"data": config.data.model_copy(update={"range": listing.range})})
                 say(f"configuration {folder / 'config.yaml' if resume else source}, seed {config.seed}; {compute.reason}")
                 check_tensorboard(config.train.tensorboard)
                 loss = reconstruction_loss(config.loss)
@@ -98,6 +100,8 @@ def open_images(listing: Listing, config: Config, folder: Path, strict: bool, sa
     check_videos(images, config)
     skipped = f", {len(images.skipped)} unreadable ones left out (skipped.csv)" if images.skipped else ""
     kept = "in memory" if images.cache is not None else "read again for every batch (data.cache_gib is too small)"
+    for note in note_variety(images):
+        say(f"note: {note}")
     say(f"{len(images)} images{skipped}, {kept}; run folder {folder}")
     return images
 

@@ -15,7 +15,7 @@ HOW, HIDE = "Protocol", "Occlusion"
 def evaluate(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="MODEL...", help="Run folders of ppl train, files model.safetensors, or .pth of the reference."),
+        typer.Argument(metavar="MODEL...", help="Run folders of ppl train, files model.safetensors, or .pth of the original."),
     ] = None,
     more: Annotated[
         list[str] | None, typer.Option("--models", metavar="RUN...", help="The same as an option: several runs (seeds).")

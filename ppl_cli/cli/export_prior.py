@@ -9,7 +9,7 @@ from ppl_cli.cli.train import Device, say
 
 
 def export_prior(
-    model: Annotated[str, typer.Argument(help="A run folder of ppl train, a model.safetensors, or a .pth of the reference.")],
+    model: Annotated[str, typer.Argument(help="A run folder of ppl train, a model.safetensors, or a .pth of the original.")],
     out: Annotated[Path, typer.Option(help="Folder for the prior.")],
     data: Annotated[
         Path | None,

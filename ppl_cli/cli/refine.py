@@ -30,7 +30,7 @@ DrawnPose = Annotated[
 
 
 def refine(
-    model: Annotated[str, typer.Argument(help="A run folder of ppl train, a model.safetensors, or a .pth of the reference.")],
+    model: Annotated[str, typer.Argument(help="A run folder of ppl train, a model.safetensors, or a .pth of the original.")],
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, and folders (searched recursively).")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     masks: Annotated[

@@ -30,7 +30,7 @@ def train(
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Weights to start from: a run folder, a model.safetensors, or a .pth of the reference implementation.",
+            help="Weights to start from: a run folder, a model.safetensors, or a .pth of the original implementation.",
         ),
     ] = None,
     init_prior: Annotated[

@@ -11,6 +11,7 @@ from ppl_cli.config.recipes import fill_in
 from ppl_cli.config.sections import Config
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited
+from ppl_cli.text import in_one_line
 
 LARGEST_YAML = 256 << 10  # bytes
 PACKAGE = Path(__file__).parents[1]
@@ -66,7 +67,7 @@ def read_yaml(source: str) -> tuple[str, dict]:
     except UsageError:
         raise
     except Exception as error:  # damaged YAML raises anything: nests too deep, dates and numbers that are none
-        raise UsageError(f"{file} is not valid YAML: {' '.join(str(error).split())[:300]}") from error
+        raise UsageError(f"{file} is not valid YAML: {in_one_line(error, 300)}") from error
     if values is None:
         values = {}
     if not isinstance(values, dict):

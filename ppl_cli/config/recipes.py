@@ -1,7 +1,7 @@
 """Recipes: how to learn. A configuration says what to learn from and how large; its `recipe` fills in what it leaves out.
 
 `ppl` is the default: what was measured to learn reliably from small sets (README, "What makes it learn"). `paper` and
-`reference` are faithful to the publication and to its reference implementation. What a file or --set says always comes
+`reference` are faithful to the publication and to its original implementation. What a file or --set says always comes
 first. A run's config.yaml has every field, so a recipe that changes later does not change it.
 """
 

@@ -34,8 +34,16 @@ class DataConfig(Section):
     )
     split: str | float = "auto"  # a sub-folder; `all`; a share in (0, 1); `auto`: `train` if it lies beside test or val
     resize: Literal["letterbox", "squash"] = "letterbox"  # keep the aspect ratio, or stretch (the reference's way)
+    range: tuple[float, float] | None = None  # black and white of images of more than 8 bits; none: found over the images
     cache_gib: float = Field(4.0, ge=0)  # decoded images are kept in memory up to this size, else read again each time
     figures: int = Field(2000, gt=0, le=1_000_000)  # figures: how many different pictures to train on
+
+    @field_validator("range")
+    @classmethod
+    def black_is_below_white(cls, found: tuple[float, float] | None) -> tuple[float, float] | None:
+        if found is not None and not found[0] < found[1]:
+            raise ValueError("write [BLACK, WHITE] with BLACK below WHITE")
+        return found
 
     @field_validator("split")
     @classmethod

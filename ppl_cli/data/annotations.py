@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ppl_cli.data.listing import Listing, names_of, of_names
-from ppl_cli.data.paths import ImageFinder
+from ppl_cli.data.listing import Listing, list_files, name_keypoints
+from ppl_cli.data.paths import ImageFinder, is_image_file
 from ppl_cli.errors import UsageError
 from ppl_cli.text import counted
 
@@ -61,7 +61,7 @@ def list_annotations(
     if repeated:
         notes.append(f"{source}: {counted(repeated, 'image')} listed more than once; each counts once")
     count = len(chosen[0].keypoints)
-    keypoint_names = names.get(chosen[0].category) or names_of(count)
+    keypoint_names = names.get(chosen[0].category) or name_keypoints(count)
     for annotation in chosen:
         if len(annotation.keypoints) != count:
             raise UsageError(
@@ -69,7 +69,7 @@ def list_annotations(
             )
     if len(keypoint_names) != count:
         raise UsageError(f"{source}: the category names {len(keypoint_names)} keypoints, annotations have {count}")
-    return of_names(
+    return list_files(
         finder.root,
         [finder.name(annotation.image) for annotation in chosen],
         keypoints=np.stack([annotation.keypoints for annotation in chosen]),
@@ -145,7 +145,7 @@ def refuse_normalised(source: str, listing: Listing) -> Listing:
 
 def refuse_missing(source: str, paths: list[Path]) -> None:
     """UsageError where not one of the images is there."""
-    if paths and not any(path.is_file() for path in paths):
+    if paths and not any(map(is_image_file, paths)):
         raise UsageError(
             f"{source}: none of its {counted(len(paths), 'image')} is there; the first was looked for as {paths[0]}: say "
             "where they lie with --images FOLDER (in training: --set data.images=FOLDER)"

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ValidationError
 
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.annotations import Annotation, list_annotations, measure_extent, refuse_missing, refuse_normalised
-from ppl_cli.data.images import image_names
 from ppl_cli.data.layouts import choose_file, take_share
 from ppl_cli.data.listing import Listing, Part
+from ppl_cli.data.names import image_names
 from ppl_cli.data.paths import ImageFinder
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited

@@ -15,8 +15,9 @@ from PIL import Image
 
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.images import UnreadableImageError
-from ppl_cli.data.listing import Listing, Part, names_of
+from ppl_cli.data.listing import Listing, Part, name_keypoints
 from ppl_cli.errors import PPLError, UsageError
+from ppl_cli.text import in_one_line
 
 MOST_ROWS, MOST_NUMBERS = 1_000_000, 100_000_000  # of an array; read at once
 
@@ -35,13 +36,13 @@ def cub_birds(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
             keypoints = np.where(visible[:][..., None] > 0, points[:].astype(np.float64), np.nan)
         except Exception as error:  # damaged files raise anything
             raise UsageError(f"{path} is damaged: {prefix}_kp or {prefix}_vis cannot be read") from error
-        names = names_of(keypoints.shape[1])
+        names = name_keypoints(keypoints.shape[1])
 
     def open_image(index: int) -> Image.Image:
         try:
             pixels = np.nan_to_num(np.asarray(images[index]))
         except Exception as error:  # damaged files raise anything
-            raise UnreadableImageError(f"damaged: {' '.join(str(error).split())}") from error
+            raise UnreadableImageError(f"damaged: {in_one_line(error)}") from error
         return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
     numbers = [f"{prefix}/{index}" for index in range(len(images))]

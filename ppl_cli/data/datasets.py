@@ -1,5 +1,6 @@
 """Every kind of data set that ppl knows, by the name that `data.kind` gives it."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,10 +55,12 @@ def list_part(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
 
     UsageError if a file is missing or wrong; it says which, and where it was expected.
     """
+    config = config.model_copy(update={"path": config.path and os.path.expanduser(config.path)})
     check_data(config)
     listing = LOADERS[config.kind](config, part, seed, size)
     if not len(listing):
         raise UsageError(f"{config.path}: the {part} split of data.kind {config.kind} is empty")
+    listing.choose_range(config.range)
     return listing
 
 

@@ -23,8 +23,8 @@ import numpy as np
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.annotations import Annotation, merge_repeated, refuse_missing, refuse_normalised
 from ppl_cli.data.folders import number_folders
-from ppl_cli.data.images import image_names, list_images
-from ppl_cli.data.listing import Listing, Part, of_files, of_names
+from ppl_cli.data.listing import Listing, Part, list_files
+from ppl_cli.data.names import Others, image_names, list_names, note_copies
 from ppl_cli.data.paths import ImageFinder, normalise
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited
@@ -39,8 +39,9 @@ SHARED = "single"  # the individual to which DeepLabCut gives bodyparts that bel
 def deeplabcut_project(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
     root = Path(config.path)
     if part == "train" and (root / FOLDER).is_dir():
-        paths = list_images(root / FOLDER)
-        return of_files(root, paths, groups=number_folders(paths))
+        others = Others()
+        images = [f"{FOLDER}/{name}" for name in list_names(root / FOLDER, others)]
+        return list_files(root, images, groups=number_folders(images), notes=note_copies(others))
     frames, names, notes = read_project(root, config.images)
     if part != "train":
         notes += note_unannotated(frames, root)
@@ -53,7 +54,7 @@ def deeplabcut_project(config: DataConfig, part: Part, seed: int, size: int) -> 
     finder = ImageFinder(root / FOLDER, root, config.images)
     paths = [frame.image for frame in frames]
     keypoints = np.stack([frame.keypoints for frame in frames])
-    listing = of_names(
+    listing = list_files(
         root,
         list(map(finder.name, paths)),
         groups=number_folders(paths),

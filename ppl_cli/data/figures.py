@@ -30,12 +30,12 @@ def drawn_figures(config: DataConfig, part: Part, seed: int, size: int) -> Listi
     return Listing(
         [f"figure {index}" for index in range(count)],
         lambda index: Image.fromarray(figure(index, size, drawn_with)[0]),
-        keypoints=np.stack([to_px(figure_keypoints(index, drawn_with), size) for index in range(count)]),
+        keypoints=np.stack([to_pixels(figure_keypoints(index, drawn_with), size) for index in range(count)]),
         keypoint_names=list(KEYPOINT_NAMES),
     )
 
 
-def to_px(keypoints: np.ndarray, size: int) -> np.ndarray:
+def to_pixels(keypoints: np.ndarray, size: int) -> np.ndarray:
     return Frame(size, size, size).to_pixels(keypoints)
 
 
@@ -48,19 +48,19 @@ def figure(index: int, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray
     for start, end, radius, colour in body(rng, joints, behind):
         paint_capsule(picture, start, end, radius, colour)
     picture += rng.normal(0, 3.0, picture.shape)
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8), keypoints_of(joints)
+    return np.clip(np.rint(picture), 0, 255).astype(np.uint8), stack_keypoints(joints)
 
 
 def figure_keypoints(index: int, seed: int = 0) -> np.ndarray:
     """Keypoints of `figure(index, any size, seed)` without drawing it."""
-    return keypoints_of(pose(stream(index, seed)))
+    return stack_keypoints(pose(stream(index, seed)))
 
 
 def stream(index: int, seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64([seed, index]))
 
 
-def keypoints_of(joints: dict[str, np.ndarray]) -> np.ndarray:
+def stack_keypoints(joints: dict[str, np.ndarray]) -> np.ndarray:
     return np.stack([joints[name] for name in KEYPOINT_NAMES])
 
 

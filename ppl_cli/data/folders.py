@@ -2,15 +2,14 @@
 
 import os
 import sys
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from ppl_cli.config.sections import DataConfig
-from ppl_cli.data.images import list_names, natural_order, note_others
 from ppl_cli.data.layouts import training_folder
-from ppl_cli.data.listing import Listing, Part, of_names
+from ppl_cli.data.listing import Listing, Part, list_files
+from ppl_cli.data.names import Others, list_names, natural_order, note_others
 from ppl_cli.errors import UsageError
 
 SPLIT_FOLDERS = ("train", "test", "val", "valid", "validation", "fit")
@@ -18,23 +17,23 @@ SPLIT_FOLDERS = ("train", "test", "val", "valid", "validation", "fit")
 
 def image_folder(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
     refuse_annotations(config, part)
-    root, others = Path(config.path), Counter()
-    return of_names(root, split_images(root, config.split, seed, others), notes=note_others(others))
+    root, others = Path(config.path), Others()
+    return list_files(root, split_images(root, config.split, seed, others), notes=note_others(others))
 
 
 def video_frames(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
     """A folder of frame folders, each one video; frames lying in `root` itself are one video too."""
     refuse_annotations(config, part)
-    root, others = Path(config.path), Counter()
-    return of_videos(root, split_images(root, config.split, seed, others), notes=note_others(others))
+    root, others = Path(config.path), Others()
+    return list_videos(root, split_images(root, config.split, seed, others), notes=note_others(others))
 
 
-def of_videos(root: Path, names: list[str], **more) -> Listing:
+def list_videos(root: Path, names: list[str], **more) -> Listing:
     """Every folder a video: in natural order, and the frames of one after another."""
     videos = sorted(set(map(os.path.dirname, names)), key=natural_order)
     number = {video: place for place, video in enumerate(videos)}
     names.sort(key=lambda name: number[os.path.dirname(name)])  # stable: frames stay in their order
-    return of_names(root, names, groups=number_folders(names), **more)
+    return list_files(root, names, groups=number_folders(names), **more)
 
 
 def number_folders(paths: list[Path] | list[str]) -> list[int]:
@@ -51,7 +50,7 @@ def refuse_annotations(config: DataConfig, part: Part) -> None:
         )
 
 
-def split_images(root: Path, split: str | float, seed: int, others: Counter[str]) -> list[str]:
+def split_images(root: Path, split: str | float, seed: int, others: Others) -> list[str]:
     """Names of the files to train on, relative to `root`; see `DataConfig.split`. `others`: as in `image_names`."""
     if isinstance(split, float):
         names = list_names(root, others)

@@ -18,7 +18,7 @@ PADDING = (128, 128, 128)  # neutral grey, what hidden cells of a reference imag
 class Frame:
     """How one original image of (width, height) pixels lies in the network's size x size input.
 
-    `squash` stretches both sides to the square, as the reference implementation does. `letterbox` keeps the aspect
+    `squash` stretches both sides to the square, as the original implementation does. `letterbox` keeps the aspect
     ratio and centres the picture on grey.
     """
 
@@ -93,6 +93,10 @@ class Frame:
     def sides(self) -> np.ndarray:
         """(2,) pixels of the original that the sides of the square stand for: what errors are measured against."""
         return np.array([self.width, self.height] if self.resize == "squash" else [max(self.width, self.height)] * 2)
+
+    def inside(self, keypoints_px: np.ndarray) -> np.ndarray:
+        """(..., 2) pixels of the original -> (...) bool: within the outer edges of the picture. NaN is not."""
+        return ((keypoints_px >= -0.5) & (keypoints_px < np.array([self.width, self.height]) - 0.5)).all(-1)
 
     def to_shares(self, keypoints_px: np.ndarray) -> np.ndarray:
         """(..., 2) pixels of the original -> shares of the image side, 0 at the outer edge of the first pixel."""

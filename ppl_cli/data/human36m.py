@@ -16,8 +16,9 @@ from PIL import Image
 
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.folders import number_folders
-from ppl_cli.data.images import UnreadableImageError, decode, walk
-from ppl_cli.data.listing import Listing, Part, names_of
+from ppl_cli.data.images import UnreadableImageError, decode
+from ppl_cli.data.listing import Listing, Part, name_keypoints
+from ppl_cli.data.names import image_names
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.files import read_limited
 
@@ -50,7 +51,7 @@ def human36m(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
         groups=number_folders(paths),
         keypoints=keypoints,
         unit="side",
-        keypoint_names=names_of(JOINTS),
+        keypoint_names=name_keypoints(JOINTS),
         notes=notes,
     )
 
@@ -60,10 +61,9 @@ def frames(root: Path, part: Part) -> list[Path]:
     found = []
     for subject in SUBJECTS[part]:
         folder = root / f"S{subject}" / IMAGES
-        for path in walk(folder) if folder.is_dir() else ():
-            action = path.relative_to(folder).parts[0].casefold()
-            if action.startswith(ACTIONS):
-                found.append(path)
+        for name in image_names(folder) if folder.is_dir() else ():
+            if name.casefold().startswith(ACTIONS):
+                found.append(folder / name)
     if not found:
         first = root / f"S{SUBJECTS[part][0]}" / IMAGES / "Walking" / "FRAME.jpg"
         subjects = ", ".join(f"S{number}" for number in SUBJECTS[part])

@@ -1,6 +1,7 @@
 """What a data set says about its images, before one of them is decoded."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -8,7 +9,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from ppl_cli.data.images import decode
+from ppl_cli.data.depth import Range, spread
+from ppl_cli.data.images import decode, find_range
 
 Part = Literal["train", "fit", "test"]  # to learn from; annotated, to fit a linear map on; annotated, to measure on
 
@@ -31,6 +33,8 @@ class Listing:
     sizes: list[tuple[int, int] | None] | None = None
     notes: list[str] = field(default_factory=list)
     source: str | None = None  # the annotation file, or which part of the data set this is
+    root: Path | None = None  # what the names are relative to, where they are those of files
+    range: Range | None = None  # black and white of images of more than 8 bits, the same for the whole set
 
     def __len__(self) -> int:
         return len(self.names)
@@ -41,15 +45,27 @@ class Listing:
         def pick(values: list | None) -> list | None:
             return None if values is None else [values[index] for index in indices]
 
-        return replace(
+        def open_image(index: int) -> Image.Image:
+            self.range = taken.range
+            return self.open_image(indices[index])
+
+        taken = replace(
             self,
             names=pick(self.names),
-            open_image=lambda index: self.open_image(indices[index]),
+            open_image=open_image,
             groups=pick(self.groups),
             keypoints=None if self.keypoints is None else self.keypoints[indices],
             sizes=pick(self.sizes),
             notes=list(self.notes),
         )
+        return taken
+
+    def choose_range(self, given: Range | None) -> None:
+        """`given`, or what is found over the images."""
+        self.range = given
+        if given is None and self.root is not None:
+            self.range, notes = find_range([self.root / name for name in spread(self.names)])
+            self.notes += notes
 
     def keypoints_px(self, index: int, size: tuple[int, int]) -> np.ndarray:
         """(K, 2) in pixels of image `index`, whose (width, height) is `size`."""
@@ -57,15 +73,21 @@ class Listing:
         return points if self.unit == "px" else points * size - 0.5
 
 
-def of_names(root: Path, names: list[str], **more) -> Listing:
+def list_files(root: Path, names: list[str], **more) -> Listing:
     """Images in files below `root`, by their names relative to it: one string is all that is held of an image."""
-    return Listing(names, lambda index: decode(root / names[index]), **more)
+    listing = Listing(names, lambda index: decode(root / names[index], listing.range), root=root, **more)
+    return listing
 
 
-def of_files(root: Path, paths: list[Path], **more) -> Listing:
-    return of_names(root, [path.relative_to(root).as_posix() for path in paths], **more)
-
-
-def names_of(count: int) -> list[str]:
-    """Where a data set does not name its keypoints."""
+def name_keypoints(count: int) -> list[str]:
+    """k0, k1, ...: where a data set does not name its keypoints."""
     return [f"k{k}" for k in range(count)]
+
+
+def fingerprint_names(names: Iterable[str]) -> str:
+    """How many images and, in few characters, which and in which order: equal only for the same ones."""
+    digest, count = hashlib.blake2b(digest_size=8), 0
+    for name in names:
+        digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
+        count += 1
+    return f"{count} images, {digest.hexdigest()}"

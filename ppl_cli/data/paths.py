@@ -6,7 +6,8 @@ import unicodedata
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from ppl_cli.data.images import image_names
+from ppl_cli.data.names import image_names
+from ppl_cli.data.pages import split_page
 from ppl_cli.errors import UsageError
 from ppl_cli.text import counted, on_screen
 
@@ -57,7 +58,7 @@ class ImageFinder:
         plain = normalise(name)
         for place in self.places if "/" in plain else self.places_of_bare:
             for spelling in dict.fromkeys((name, plain)):
-                if os.path.isfile(path := os.path.join(place, spelling)):
+                if is_image_file(path := os.path.join(place, spelling)):
                     return Path(path)
         return None
 
@@ -130,6 +131,11 @@ def images_folder(root: Path, images: str) -> Path:
         if folder.is_dir():
             return folder
     raise UsageError(f"--images {images}: no such folder, neither in {root} nor here")
+
+
+def is_image_file(path: str | Path) -> bool:
+    """Also of a page: movie.tif#7."""
+    return os.path.isfile(path) or ("#" in os.path.basename(path) and split_page(Path(path))[0].is_file())
 
 
 def folder_part(name: str) -> str:

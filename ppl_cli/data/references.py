@@ -1,4 +1,4 @@
-"""The reference image of a training step: the image with most of its cells hidden (method.md, step 7).
+"""The reference image of a training step: the image with most of its cells hidden (docs/method.md, step 7).
 
 Hidden pixels are 0, mid-grey in [-1, 1].
 """

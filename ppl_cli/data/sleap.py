@@ -43,11 +43,12 @@ def sleap_project(config: DataConfig, part: Part, seed: int, size: int) -> Listi
 
     def open_image(index: int) -> Image.Image:
         frame = frames.get(listing.names[index])
-        return decode(finder.root / listing.names[index]) if frame is None else read_frame(*frame)
+        return decode(finder.root / listing.names[index], opened.range) if frame is None else read_frame(*frame)
 
     if part != "train":
         refuse_normalised(str(file), listing)
-    return take_share(replace(listing, open_image=open_image), choice, part, seed)
+    opened = replace(listing, open_image=open_image, root=None if frames else listing.root)
+    return take_share(opened, choice, part, seed)
 
 
 def load_labels(file: Path):

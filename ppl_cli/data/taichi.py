@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from ppl_cli.config.sections import DataConfig
-from ppl_cli.data.folders import of_videos
-from ppl_cli.data.images import SUFFIXES, list_names
-from ppl_cli.data.listing import Listing, Part, names_of, of_files
+from ppl_cli.data.folders import list_videos
+from ppl_cli.data.formats import SUFFIXES
+from ppl_cli.data.listing import Listing, Part, list_files, name_keypoints
+from ppl_cli.data.names import list_names
 from ppl_cli.data.pickled_tables import read_table
 from ppl_cli.errors import UsageError
 
@@ -28,7 +29,7 @@ def taichi_videos(config: DataConfig, part: Part, seed: int, size: int) -> Listi
     if part == "train":
         if not (root / "train").is_dir():
             raise UsageError(f"{root}: expected {root / 'train' / 'VIDEO' / 'FRAME.png'} (and so on)")
-        return of_videos(root, [f"train/{name}" for name in list_names(root / "train")])
+        return list_videos(root, [f"train/{name}" for name in list_names(root / "train")])
     split = "train" if part == "fit" else "test"
     file = landmark_file(root, split)
     table = read_table(file)
@@ -54,9 +55,10 @@ def taichi_videos(config: DataConfig, part: Part, seed: int, size: int) -> Listi
             f"{file}: none of its images is there; expected {root / 'eval_images' / split / str(table['file_name'][0])}"
         )
     keypoints = np.stack([values[index] for index in kept])
-    paths = [found[index] for index in kept]
+    images = [found[index].relative_to(root).as_posix() for index in kept]
     keypoints = np.where((keypoints == MISSING).any(-1, keepdims=True), np.nan, keypoints)
-    return of_files(root, paths, keypoints=keypoints, keypoint_names=names_of(keypoints.shape[1]), notes=notes)
+    names = name_keypoints(keypoints.shape[1])
+    return list_files(root, images, keypoints=keypoints, keypoint_names=names, notes=notes)
 
 
 def landmark_file(root: Path, split: str) -> Path:

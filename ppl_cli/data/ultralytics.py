@@ -17,9 +17,10 @@ from PIL import Image
 
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.annotations import Annotation, list_annotations
-from ppl_cli.data.images import FORMATS, SUFFIXES, image_names
+from ppl_cli.data.formats import FORMATS, SUFFIXES
 from ppl_cli.data.layouts import find_ultralytics
-from ppl_cli.data.listing import Listing, Part, of_names
+from ppl_cli.data.listing import Listing, Part, list_files
+from ppl_cli.data.names import image_names
 from ppl_cli.data.paths import ImageFinder
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited
@@ -39,7 +40,7 @@ def ultralytics_poses(config: DataConfig, part: Part, seed: int, size: int) -> L
     images = list_split(described, choose_split(described, config, part, file), root, file)
     finder = ImageFinder(file, root, config.images)
     if part == "train":
-        return of_names(root, [finder.name(path) for path in images])
+        return list_files(root, [finder.name(path) for path in images])
     classes = described.get("names") or {}
     classes = dict(enumerate(classes)) if isinstance(classes, list) else classes
     annotations, without = [], 0

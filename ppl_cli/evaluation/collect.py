@@ -76,7 +76,7 @@ class Reader:
                     f"{name} has {size[0]}x{size[1]} pixels, its annotation says {said}: annotate images as they are displayed"
                 )
             points = self.listing.keypoints_px(first + row, size)
-            if ((points < -0.5) | (points > np.array(size) - 0.5)).any():
+            if (~decoded.frame.inside(points) & ~np.isnan(points).any(-1)).any():
                 self.outside.append(name)
             rows.append(row)
             frames.append(decoded.frame)

@@ -15,7 +15,7 @@ from ppl_cli.evaluation.protocols import PERCENT, Fitted, Sample, Score, distanc
 
 @dataclass(frozen=True)
 class Matching:
-    """Mean distance. With `squared`, what the reference implementation reports: the mean squared distance, between
+    """Mean distance. With `squared`, what the original implementation reports: the mean squared distance, between
     coordinates in [-1, 1], assigned by squared distance too."""
 
     name: str = "matching"

@@ -1,4 +1,4 @@
-"""How well found keypoints explain annotated ones (method.md, "Evaluation protocols in this field").
+"""How well found keypoints explain annotated ones (docs/method.md, "Evaluation protocols in this field").
 
 A protocol first fits a `Predictor`, which turns found keypoints (M, N, 2) into annotated ones (M, K, 2), and then
 scores what it predicts. All coordinates are (x, y) as shares of the image side: 0 is the outer edge of the first pixel,

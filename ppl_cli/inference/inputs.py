@@ -2,14 +2,19 @@
 
 import os
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import chain, groupby
 from pathlib import Path
 
-from ppl_cli.checkpoints.model_file import fingerprint
-from ppl_cli.data.images import image_names, list_names
+from PIL import Image
+
+from ppl_cli.data.depth import Range
+from ppl_cli.data.images import decode, find_range
+from ppl_cli.data.listing import fingerprint_names
+from ppl_cli.data.names import Others, image_names, list_names
+from ppl_cli.data.pages import page_names, split_page
 from ppl_cli.errors import UsageError
 
 
@@ -39,10 +44,11 @@ class Paths(Sequence[Path]):
 
 @dataclass
 class Inputs:
-    """`paths` of the images; `others` counts files of other types in their folders, by suffix."""
+    """`paths` of the images; `others` counts what else is in their folders."""
 
     paths: Paths = field(default_factory=Paths)
-    others: Counter[str] = field(default_factory=Counter)
+    others: Others = field(default_factory=Others)
+    range: Range | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -51,9 +57,18 @@ class Inputs:
         """With "/" between its parts, unique."""
         return self.paths.names[index]
 
+    def choose_range(self, given: Range | None, say: Callable[[str], None]) -> None:
+        """What is black and white in images of more than 8 bits: as the model learned it, else found over them all."""
+        self.range, notes = (given, []) if given else find_range(self.paths)
+        for note in notes:
+            say(f"note: {note}")
+
+    def open_image(self, index: int) -> Image.Image:
+        return decode(self.paths[index], self.range)
+
     def fingerprint(self) -> str:
         """Of the names and of the folders that they are in: frames of many videos are called alike."""
-        return fingerprint(chain(map(os.path.abspath, self.paths.roots), self.paths.names))
+        return fingerprint_names(chain(map(os.path.abspath, self.paths.roots), self.paths.names))
 
 
 def gather_inputs(given: list[Path], out: Path, masks: Path | None = None) -> Inputs:
@@ -64,7 +79,7 @@ def gather_inputs(given: list[Path], out: Path, masks: Path | None = None) -> In
     """
     inputs = Inputs()
     without = {os.path.abspath(folder) for folder in (out, masks) if folder is not None}
-    for path in given:
+    for path in (path.expanduser() for path in given):
         if path.is_dir():
             if masks is not None and os.path.abspath(masks) == os.path.abspath(path):
                 raise UsageError(f"--masks {masks} is the folder of the images too: put the masks into one of their own")
@@ -73,6 +88,8 @@ def gather_inputs(given: list[Path], out: Path, masks: Path | None = None) -> In
                 list_names(path)  # says so if it holds no image at all
             inputs.paths.add(path, names)
         elif path.exists() or path.is_symlink():
+            inputs.paths.add(path.parent, page_names(path.parent, path.name))
+        elif split_page(path)[1] is not None and split_page(path)[0].exists():
             inputs.paths.add(path.parent, [path.name])
         else:
             raise UsageError(f"no such image or folder: {path}")
@@ -89,9 +106,20 @@ def once(paths: Paths) -> Paths:
     left = Paths()
     for root, indices in groupby(range(len(paths)), paths.root):
         place = os.path.abspath(root)
-        full = ((name, os.path.join(place, name)) for name in map(paths.names.__getitem__, indices))
+        full = ((name, real(place, name)) for name in map(paths.names.__getitem__, indices))
         left.add(Path(place), [name for name, path in full if path not in seen and not seen.add(path)])
     return left
+
+
+@lru_cache(maxsize=64)
+def real_folder(place: str) -> str:
+    return os.path.realpath(place)
+
+
+def real(place: str, name: str) -> str:
+    """Where the image lies, whichever links lead to its folder."""
+    above, _, own = name.rpartition("/")
+    return os.path.join(real_folder(os.path.join(place, above)), own)
 
 
 def kept_apart(paths: Paths) -> Paths:

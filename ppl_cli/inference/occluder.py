@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageColor
 
-from ppl_cli.checkpoints.model_file import fingerprint
-from ppl_cli.data.images import UnreadableImageError, decode, walk
+from ppl_cli.data.images import UnreadableImageError, decode
+from ppl_cli.data.listing import fingerprint_names
+from ppl_cli.data.names import image_names
 from ppl_cli.errors import UsageError
 
 MIDDLE = 128  # a mask is white, hidden, above it
@@ -30,8 +31,8 @@ class Occluder:
             if not self.masks.is_dir():
                 what = "is a file" if self.masks.exists() else "no such folder"
                 raise UsageError(f"--masks {self.masks}: {what}; give a folder with a mask for every image, by the same name")
-            for path in walk(self.masks):
-                self.files.setdefault(stem(path.relative_to(self.masks).as_posix()), []).append(path)
+            for name in image_names(self.masks):
+                self.files.setdefault(stem(name), []).append(self.masks / name)
             if not self.files:
                 raise UsageError(f"--masks {self.masks}: no images in this folder")
 
@@ -42,7 +43,7 @@ class Occluder:
     def identity(self) -> dict[str, object]:
         """What makes two occluders the same, in words for the user; masks by their names."""
         names = sorted(file.relative_to(self.masks).as_posix() for files in self.files.values() for file in files)
-        return {"masks": fingerprint(names) if names else None, "occluder colour": self.colour}
+        return {"masks": fingerprint_names(names) if names else None, "occluder colour": self.colour}
 
     def hidden(self, name: str, image: Image.Image) -> np.ndarray | None:
         """`name` of the image relative to its input folder. UnreadableImageError if its mask is missing or does not fit."""
@@ -73,8 +74,8 @@ class Occluder:
         return values > MIDDLE
 
     def mask_of(self, name: str) -> Path:
-        """The mask of that very name, else the one that differs in the suffix."""
-        fitting = self.files.get(stem(name), [])
+        """The mask of that very name, else the one that differs in the suffix; for a page, else that of the whole file."""
+        fitting = self.files.get(name) or self.files.get(stem(name), [])
         exact = [file for file in fitting if file.relative_to(self.masks).as_posix() == name]
         if not fitting:
             raise UnreadableImageError(f"no mask for it in {self.masks} (expected {stem(name)}.png)")

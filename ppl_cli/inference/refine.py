@@ -7,7 +7,7 @@ lets the decoder complete the occluded image along it; from the result comes the
       ^                                                                  |
       +--------------------------- decoder <-- the occluded image -------+
 
-The first input is the occluded image. The reference implementation does not have this. The paper's next input is the whole
+The first input is the occluded image. The original implementation does not have this. The paper's next input is the whole
 reconstruction (`paper`); where it is known what is hidden, only that is taken from the reconstruction (`visible`): what
 the camera saw stays as sharp as it was, and README measures that this is what repairs poses.
 """

@@ -8,7 +8,9 @@ import numpy as np
 from tqdm import tqdm
 
 from ppl_cli.checkpoints.model_file import load_model
-from ppl_cli.data.images import UnreadableImageError, decode, note_others
+from ppl_cli.data.depth import Range
+from ppl_cli.data.images import UnreadableImageError, decode
+from ppl_cli.data.names import note_others
 from ppl_cli.device import batch_that_fits, choose_compute
 from ppl_cli.distributed import World, processes
 from ppl_cli.drawing.overlay import overlay
@@ -46,12 +48,13 @@ def run_inference(
         say(compute.reason)
         for note in note_others(inputs.others):
             say(f"note: {note}")
+        inputs.choose_range(checkpoint.config.data.range, say)
         estimator = Estimator(checkpoint.model, compute)
         results = Results(out, formats, prior_of(estimator, checkpoint.config.prior.names))
 
         def find(wanted: range) -> Iterator[Pose]:
             resize = checkpoint.config.data.resize
-            return estimate_poses(estimator, lambda index: decode(inputs.paths[index]), wanted, resize, batch, decode_fast)
+            return estimate_poses(estimator, inputs.open_image, wanted, resize, batch, decode_fast)
 
         def decode_fast(index: int, size: int, resize: str) -> Decoded | None:
             if not has_gpu_decoder(compute.device):
@@ -102,7 +105,7 @@ def write_poses(
             yield check(pose)
             if draw and pose.width is not None:
                 name, path = inputs.name(pose.index), inputs.paths[pose.index]
-                problem = draw_overlay(results.folder, name, path, pose, results.prior.weights)
+                problem = draw_overlay(results.folder, name, path, pose, results.prior.weights, inputs.range)
                 undrawn, first_undrawn = undrawn + bool(problem), first_undrawn or problem
             held.append(pose)
             if len(held) == batch or pose.index == share.stop - 1:
@@ -147,7 +150,7 @@ def summarise(results: Results) -> None:
     print(f"{read} poses in {out}" + (f"; {results.skipped} images left out, see skipped.csv" if results.skipped else ""))
 
 
-def draw_overlay(out: Path, name: str, path: Path, pose: Pose, links: np.ndarray) -> str:
+def draw_overlay(out: Path, name: str, path: Path, pose: Pose, links: np.ndarray, value_range: Range | None) -> str:
     """overlay/NAME.png, in the sub-folders of the input. The image's own suffix stays, so a.jpg and a.png both fit.
 
     Returns what went wrong, or "": a picture that cannot be written must not cost the results. DiskFullError if it is that.
@@ -155,7 +158,7 @@ def draw_overlay(out: Path, name: str, path: Path, pose: Pose, links: np.ndarray
     place = out / "overlay" / f"{name}.png"
     try:
         folder_below(out, place)
-        image = decode(path)
+        image = decode(path, value_range)
         if image.size != (pose.width, pose.height):
             return f"{path} was {pose.width}x{pose.height} pixels, and has been changed to {image.width}x{image.height} since"
         picture = overlay(image, pose.keypoints_px, links)

@@ -11,7 +11,8 @@ import torch
 
 from ppl_cli.checkpoints.model_file import Checkpoint, load_model
 from ppl_cli.data.frame import Frame
-from ppl_cli.data.images import UnreadableImageError, decode, note_others
+from ppl_cli.data.images import UnreadableImageError
+from ppl_cli.data.names import note_others
 from ppl_cli.device import batch_that_fits, choose_compute
 from ppl_cli.distributed import processes
 from ppl_cli.drawing.strips import Column, save_gif, save_strip
@@ -67,6 +68,7 @@ def run_refinement(
                 "note: nothing says what is hidden, so whole images are taken as visible: "
                 f"{effect[options.method]}. Give --masks or --occluder-color"
             )
+        inputs.choose_range(checkpoint.config.data.range, say)
         estimator = Estimator(checkpoint.model, compute)
         refiner = Refiner(estimator, checkpoint, inputs, occluder, options, out if animate else None)
         results = Results(out, formats, prior_of(estimator, checkpoint.config.prior.names), options.iterations, every)
@@ -107,7 +109,7 @@ class Refiner:
 
     def decode_one(self, index: int) -> Decoded:
         try:
-            image = decode(self.inputs.paths[index])
+            image = self.inputs.open_image(index)
             hidden = self.occluder.hidden(self.inputs.name(index), image)
         except UnreadableImageError as error:
             return Decoded(None, None, str(error))
@@ -149,8 +151,7 @@ class Refiner:
         if self.typical is not None:
             explained = float(refinement.recall_distance[row]) <= self.typical
         moved = np.linalg.norm(points[-1] - points[0], axis=-1)
-        inside = ((points >= -0.5) & (points < [frame.width - 0.5, frame.height - 0.5])).all(-1)
-        refined = Refined(points, sure, used, visible & inside, moved, explained, whole)
+        refined = Refined(points, sure, used, visible & frame.inside(points), moved, explained, whole)
         problem = f"not finite at iteration {failed}; the pose before it is kept" if failed > 0 else None
         return Pose(index, frame.width, frame.height, points[-1], sure[-1], problem, refined)
 

@@ -1,6 +1,6 @@
 """Convolution blocks shared by the encoder and the decoder.
 
-Source: method.md of the design, section "Blocks" (behaviour of the public reference implementation of Pose Prior
+Source: docs/method.md, section "Blocks" (behaviour of the public original implementation of Pose Prior
 Learner). Every block takes and returns (B, C, H, W); H and W must be even where a block halves them.
 """
 

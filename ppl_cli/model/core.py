@@ -1,6 +1,6 @@
 """PosePriorLearner: the one model that every command trains and runs.
 
-One forward pass (paper figure 2; the table of method.md):
+One forward pass (paper figure 2; the table of docs/method.md):
 
     memory --distil--> keypoint prior T --+
     image --encode, attend, regress--> affine per keypoint --> keypoints T' --recall--> T' as the memory knows it

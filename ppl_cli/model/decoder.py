@@ -1,4 +1,4 @@
-"""Reference image and skeleton map -> image: a U-Net (method.md, step 8)."""
+"""Reference image and skeleton map -> image: a U-Net (docs/method.md, step 8)."""
 
 import torch
 import torch.nn.functional as F

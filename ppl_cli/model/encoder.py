@@ -1,6 +1,6 @@
 """Image and keypoint prior -> an affine transform per keypoint -> keypoints.
 
-Paper section "Pose estimation"; sizes from method.md, steps 2 to 5. All coordinates are (x, y) in [-1, 1], where -1
+Paper section "Pose estimation"; sizes from docs/method.md, steps 2 to 5. All coordinates are (x, y) in [-1, 1], where -1
 and +1 are the centres of the first and last pixel.
 """
 

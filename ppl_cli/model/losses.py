@@ -1,4 +1,4 @@
-"""What training minimises (paper section "Training"; constants and differences in method.md, "Losses").
+"""What training minimises (paper section "Training"; constants and differences in docs/method.md, "Losses").
 
 Images are (B, 3, S, S) in [-1, 1], keypoints (B, N, 2) (x, y) normalised. Every function returns a scalar.
 """
@@ -19,7 +19,7 @@ VGG_STAGES = {"vgg16": (2, 2, 3, 3), "vgg19": (2, 2, 4, 4)}
 class PerceptualLoss(nn.Module):
     """Mean absolute difference of the features of a frozen VGG, summed over its first `stages` stages.
 
-    Johnson et al. 2016; the paper takes VGG19, the reference implementation VGG16. `weights` has torchvision's
+    Johnson et al. 2016; the paper takes VGG19, the original implementation VGG16. `weights` has torchvision's
     names (`features.0.weight`, ...); images are resized to `size` x `size` first.
     """
 
@@ -102,7 +102,7 @@ def configuration_loss(recall: Recall, keypoints: torch.Tensor) -> torch.Tensor:
 
 
 def link_loss(keypoints: torch.Tensor, prior: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The paper's link regularisation (the reference implementation leaves it out): links keep the prior's lengths.
+    """The paper's link regularisation (the original implementation leaves it out): links keep the prior's lengths.
 
     Sum over pairs of w_ij * | |P_i - P_j| - |P'_i - P'_j| |, mean over the batch; prior (N, 2), weights (N, N).
     """

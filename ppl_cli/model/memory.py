@@ -1,8 +1,8 @@
-"""Hierarchical memory of prototypical poses (paper section "Hierarchical memory"; constants in method.md).
+"""Hierarchical memory of prototypical poses (paper section "Hierarchical memory"; constants in docs/method.md).
 
 A pose becomes one token per bank; each token is replaced by the nearest vector of its bank; the vectors decode back
 to a pose. The mean of every bank decodes to the keypoint prior. Quantising and updating are separate calls: `recall`
-reads, `update` writes, and only training writes. (The reference implementation also writes while it evaluates.)
+reads, `update` writes, and only training writes. (The original implementation also writes while it evaluates.)
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Keypoints and link weights -> skeleton map: how strongly each pixel lies on a link (method.md, step 6).
+"""Keypoints and link weights -> skeleton map: how strongly each pixel lies on a link (docs/method.md, step 6).
 
     map(p) = max over links (i, j) of  w_ij * exp(-distance(p, segment i-j)^2 / thickness)
 

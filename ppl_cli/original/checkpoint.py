@@ -1,4 +1,4 @@
-"""A checkpoint of the reference implementation: a pickled whole module, read without executing it.
+"""A checkpoint of the authors' original implementation: a pickled whole module, read without executing it.
 
 What the pickle holds are inert nodes; the modules among them form a tree whose tensors get the names that torch's
 `state_dict` would give them. Sizes come from the shapes, the rest from attributes of the outermost module.
@@ -13,24 +13,15 @@ from ppl_cli.config.loading import parse_config
 from ppl_cli.config.sections import Config
 from ppl_cli.errors import UsageError
 from ppl_cli.model.core import LINK_SCALE
-from ppl_cli.original.names import reference_name, swap_coordinates
-from ppl_cli.pickles.machine import Node, UnreadablePickleError, printable
-from ppl_cli.pickles.torch_zip import REBUILT, TorchZip, View, is_tensor, view_of
+from ppl_cli.original.names import original_name, swap_coordinates
+from ppl_cli.pickles.machine import Node, UnreadablePickleError
+from ppl_cli.pickles.torch_zip import REBUILT, TorchZip, View, is_tensor, make_view
+from ppl_cli.text import printable
 
-_LAYERS = [
-    "Conv2d",
-    "BatchNorm2d",
-    "LeakyReLU",
-    "ReLU",
-    "GELU",
-    "Upsample",
-    "MaxPool2d",
-    "Linear",
-    "LayerNorm",
-    "Dropout",
-    "Sequential",
-    "ModuleList",
-]
+_LAYERS = (
+    *("Conv2d", "BatchNorm2d", "LeakyReLU", "ReLU", "GELU", "Upsample", "MaxPool2d"),
+    *("Linear", "LayerNorm", "Dropout", "Sequential", "ModuleList"),
+)
 _BLOCKS = ["ResBlock", "TransposedBlock", "DownBlock", "UpBlock", "ResNetConditionalParameterRegressor", "ResNetReconstructor"]
 _PARTS = ["PosePriorLearner", "Memory", "MixerLayer", "MLPBlock"]
 NAMES = frozenset(
@@ -50,8 +41,8 @@ GRID = "regressor.coord"  # pixel grid of the features, four pixels to a cell; o
 MOST_MODULES, DEEPEST = 2000, 12
 
 
-class ReferenceCheckpoint:
-    """`tensors` by the reference's names, not yet read, and `config`. UsageError names the file and what is wrong."""
+class OriginalCheckpoint:
+    """`tensors` by their original names, not yet read, and `config`. UsageError names the file and what is wrong."""
 
     def __init__(self, path: Path, archive: TorchZip):
         self.path, self.archive = path, archive
@@ -59,11 +50,11 @@ class ReferenceCheckpoint:
         if not isinstance(top, Node) or (top.module, top.name) != TOP or top.args is None:
             found = top.name if isinstance(top, Node) else type(top).__name__
             raise UsageError(
-                f"{path} holds {found}, not a whole model of the reference implementation ({TOP[1]}); for a run of "
+                f"{path} holds {found}, not a whole model of the original implementation ({TOP[1]}); for a run of "
                 "ppl train give its folder or its model.safetensors"
             )
         try:
-            self.tensors = tensors_of(top)
+            self.tensors = collect_tensors(top)
             self.scale = number(top.state, "sklr", LINK_SCALE)
             self.config = self.configuration(top.state)
         except UnreadablePickleError as error:
@@ -77,7 +68,7 @@ class ReferenceCheckpoint:
         if told != keypoints:
             raise UnreadablePickleError(f"its attribute num_parts is {told:g}, its links join {keypoints} keypoints")
         size = self.image_size()
-        # Only training uses these two; what cannot be meant as ours is left at the paper's.
+        # Only training uses these two; where a value cannot be one of ours, the paper's stands.
         cells, share = attributes.get("block"), attributes.get("missing")
         cells = cells if type(cells) is int and 1 <= cells <= size else 16
         share = share if type(share) in (int, float) and 0 <= share <= 1 else 0.8
@@ -115,11 +106,11 @@ class ReferenceCheckpoint:
 
     def read(self, name: str) -> torch.Tensor:
         """One of our tensors, by our name."""
-        tensor = swap_coordinates(name, self.archive.read(self.tensors[reference_name(name)]))
+        tensor = swap_coordinates(name, self.archive.read(self.tensors[original_name(name)]))
         return tensor * (self.scale / LINK_SCALE) if name == "raw_links" else tensor
 
 
-def tensors_of(top: Node) -> dict[str, View]:
+def collect_tensors(top: Node) -> dict[str, View]:
     """Every parameter and buffer but those of the perceptual network."""
     tensors: dict[str, View] = {}
     modules = [("", top, 0)]
@@ -138,7 +129,7 @@ def tensors_of(top: Node) -> dict[str, View]:
                 if value is None:
                     continue  # a layer without bias
                 try:
-                    tensors[prefix + name] = view_of(value) if is_tensor(value) else view_of(Node("", ""))
+                    tensors[prefix + name] = make_view(value) if is_tensor(value) else make_view(Node("", ""))
                 except UnreadablePickleError as error:
                     raise UnreadablePickleError(f"its tensor {prefix}{name} {error}") from error
         for name, value in members(state, "_modules", where):
@@ -150,7 +141,7 @@ def tensors_of(top: Node) -> dict[str, View]:
 def members(state: dict, kind: str, where: str) -> list[tuple[str, object]]:
     found = state.get(kind, {})
     if type(found) is not dict or not all(type(name) is str and printable(name) == name for name in found):
-        raise UnreadablePickleError(f"the module {where} has {kind} that are none")
+        raise UnreadablePickleError(f"the module {where} has {kind} that are not a dictionary of names")
     return list(found.items())
 
 
@@ -160,5 +151,5 @@ def number(attributes: dict, name: str, missing: float | None = None) -> float:
     if value is None:
         raise UnreadablePickleError(f"its attribute {name} is missing")
     if type(value) not in (int, float) or not 0 <= value < 1e9:
-        raise UnreadablePickleError(f"its attribute {name} is not a number that can be")
+        raise UnreadablePickleError(f"its attribute {name} is not a number from 0 to 1e9")
     return value

@@ -1,6 +1,6 @@
-"""Tensors of the reference implementation -> tensors of ours. The one place that knows both.
+"""Tensors of the authors' original implementation -> tensors of ours. The one place that knows both.
 
-The reference stores points as (row, column); we store (x, y) = (column, row). Only layers that read or write
+The original stores points as (row, column); we store (x, y) = (column, row). Only layers that read or write
 coordinates notice: their two coordinate columns (inputs) or rows (outputs) change places, and the affine head, whose
 six outputs are a 2 x 3 matrix acting on (row, column, 1), changes rows and its first two columns.
 """
@@ -77,8 +77,8 @@ _COORDINATES_OUT = ("memory.to_keypoints.weight", "memory.to_keypoints.bias")  #
 _AFFINE_OUT = ("encoder.regress.2.weight", "encoder.regress.2.bias")  # (6, ...)
 
 
-def reference_name(name: str) -> str:
-    """The reference's name of one of our tensors."""
+def original_name(name: str) -> str:
+    """The original name of one of our tensors."""
     if name in _TENSORS:
         return _TENSORS[name]
     layer, _, kind = name.rpartition(".")
@@ -99,4 +99,4 @@ def swap_coordinates(name: str, tensor: torch.Tensor) -> torch.Tensor:
 
 def convert_state(theirs: dict[str, torch.Tensor], names: list[str]) -> dict[str, torch.Tensor]:
     """The state of a `PosePriorLearner` whose tensors are `names`. KeyError names a tensor that is missing."""
-    return {name: swap_coordinates(name, theirs[reference_name(name)]) for name in names}
+    return {name: swap_coordinates(name, theirs[original_name(name)]) for name in names}

@@ -13,29 +13,18 @@ from pathlib import Path
 
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited
+from ppl_cli.text import printable
 
 MOST_BYTES = 256 << 20
 MOST_INSTRUCTIONS = 3_000_000
 LARGEST_KEY = 1 << 20  # of a dictionary with whole numbers as keys
 
 VALUES = frozenset(
-    [
-        "INT",
-        "BININT",
-        "BININT1",
-        "BININT2",
-        "LONG",
-        "LONG1",
-        "LONG4",
-        "FLOAT",
-        "BINFLOAT",
-        "STRING",
-        "BINSTRING",
-        "SHORT_BINSTRING",
-    ]
-)
-VALUES |= frozenset(
-    ["BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"]
+    (
+        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+        *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+        *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
+    )
 )
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 FIXED_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
@@ -67,13 +56,13 @@ def read_pickle(path: Path, allowed: Collection[tuple[str, str]]) -> object:
 
 
 def refuse_outside(key: object) -> object:
-    raise UnreadablePickleError("it refers to objects outside of itself")
+    raise UnreadablePickleError("it refers to objects outside itself")
 
 
 class Machine:
     """Carries out the instructions of a pickle. Sets become lists; ordered dictionaries plain ones.
 
-    `allowed`: (module or its first part, name); `outside`: what stands for an object outside of the pickle, by its key.
+    `allowed`: (module or its first part, name); `outside`: what stands for an object outside the pickle, by its key.
     """
 
     def __init__(self, allowed: Collection[tuple[str, str]], outside: Callable[[object], object] = refuse_outside):
@@ -165,19 +154,19 @@ class Machine:
 
     def named(self, module: object, name: object) -> Node:
         if type(module) is not str or type(name) is not str:
-            raise UnreadablePickleError("it names something by what is no text")
+            raise UnreadablePickleError("it names something by a value that is not text")
         if (module, name) not in self.allowed and (module.partition(".")[0], name) not in self.allowed:
             raise UnreadablePickleError(f"it names {printable(f'{module}.{name}')}, which ppl does not run")
         return Node(module, name)
 
     def extend(self, items: list) -> None:
         if type(self.stack[-1]) is not list:
-            raise UnreadablePickleError("it appends to what is no list")
+            raise UnreadablePickleError("it appends to a value that is not a list")
         self.stack[-1].extend(items)
 
     def set_items(self, items: list) -> None:
         if type(self.stack[-1]) is not dict:
-            raise UnreadablePickleError("it sets items of what is no dictionary")
+            raise UnreadablePickleError("it sets items of a value that is not a dictionary")
         fill(self.stack[-1], zip(items[::2], items[1::2], strict=True))
 
 
@@ -191,7 +180,7 @@ def fill(target: dict, pairs) -> None:
 
 def described(function: object, args: object) -> object:
     if not isinstance(function, Node) or function.args is not None or type(args) is not tuple:
-        raise UnreadablePickleError("it calls what is no name")
+        raise UnreadablePickleError("it calls something that is not a name")
     if function.name != "OrderedDict":
         return Node(function.module, function.name, args)
     ordered: dict = {}
@@ -203,9 +192,4 @@ def give_state(target: object, state: object) -> None:
     if isinstance(target, Node) and target.args is not None:
         target.state = state
     elif type(target) is not dict:  # attributes of an ordered dictionary mean nothing to us
-        raise UnreadablePickleError("it changes what is no object")
-
-
-def printable(text: str, most: int = 80) -> str:
-    shown = "".join(character if character.isprintable() else "?" for character in text[: most + 1])
-    return shown if len(shown) <= most else f"{shown[:most]}..."
+        raise UnreadablePickleError("it sets the state of something that is not an object")

@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 
 from ppl_cli.errors import UsageError
-from ppl_cli.pickles.machine import Machine, Node, UnreadablePickleError, printable
+from ppl_cli.pickles.machine import Machine, Node, UnreadablePickleError
+from ppl_cli.text import printable
 
 NEWEST_VERSION = 10  # of torch's format: what torch itself reads at most
 MOST_PICKLE = 4 << 20  # bytes of data.pkl; that of a model has some 100 KiB
@@ -81,7 +82,7 @@ class TorchZip:
             self.file.close()
             if isinstance(error, UsageError | KeyboardInterrupt):
                 raise
-            raise UsageError(f"{path} is damaged, or no zip file of torch.save ({type(error).__name__})") from error
+            raise UsageError(f"{path} is damaged, or not a zip file of torch.save ({type(error).__name__})") from error
 
     def __enter__(self) -> "TorchZip":
         return self
@@ -115,7 +116,7 @@ class TorchZip:
             raise UsageError(f"{self.path} is a zip file, but not one that torch.save wrote")
         return roots[0]
 
-    def bytes_of(self, name: str, most: int) -> bytes:
+    def read_member(self, name: str, most: int) -> bytes:
         member = self.members.get(self.root + name)
         if member is None:
             raise self.refuse(f"it lacks {printable(name)}")
@@ -128,14 +129,14 @@ class TorchZip:
 
     def tree(self, allowed: Collection[tuple[str, str]]) -> object:
         """The pickle as plain containers and `Node`s, in which storages are `Storage`s."""
-        version = self.bytes_of("version", 64).strip()
+        version = self.read_member("version", 64).strip()
         if not version.isdigit():
-            raise self.refuse("its version is no number")
+            raise self.refuse("its version is not a number")
         if int(version) > NEWEST_VERSION:
             raise UsageError(f"{self.path} has torch's format version {int(version)}, this ppl reads up to {NEWEST_VERSION}")
-        if self.root + "byteorder" in self.members and self.bytes_of("byteorder", 64) != b"little":
+        if self.root + "byteorder" in self.members and self.read_member("byteorder", 64) != b"little":
             raise self.refuse("its bytes are in another order (big endian)")
-        content = self.bytes_of("data.pkl", MOST_PICKLE)
+        content = self.read_member("data.pkl", MOST_PICKLE)
         try:
             return Machine(allowed, storage).run(content)
         except UnreadablePickleError as error:
@@ -150,7 +151,7 @@ class TorchZip:
     def read_storage(self, stored: Storage) -> torch.Tensor:
         if stored not in self.storages:
             size = stored.count * DTYPES[stored.kind].itemsize
-            content = self.bytes_of(f"data/{stored.key}", size)
+            content = self.read_member(f"data/{stored.key}", size)
             if len(content) < size:
                 raise self.refuse(f"a storage has {len(content)} bytes where its tensors need {size}")
             self.storages[stored] = torch.frombuffer(bytearray(content), dtype=DTYPES[stored.kind])
@@ -160,14 +161,14 @@ class TorchZip:
 def storage(key: object) -> Storage:
     """What the pickle says of a storage: ("storage", type, number, device, elements)."""
     if type(key) is not tuple or len(key) != 5 or key[0] != "storage":
-        raise UnreadablePickleError("it refers to objects outside of itself")
+        raise UnreadablePickleError("it refers to objects outside itself")
     _, kind, number, _, count = key
     if not isinstance(kind, Node) or kind.args is not None or kind.name not in DTYPES:
         raise UnreadablePickleError("a storage of an unknown type")
     if type(number) is not str or not number.isascii() or not number.isdigit() or len(number) > 9:
         raise UnreadablePickleError("a storage is not named by a number")
     if type(count) is not int or not 0 <= count < 2**40:
-        raise UnreadablePickleError("a storage has a size that cannot be")
+        raise UnreadablePickleError("a storage has an impossible size")
     return Storage(kind.name, number, count)
 
 
@@ -175,7 +176,7 @@ def is_tensor(node: object) -> bool:
     return isinstance(node, Node) and node.args is not None and node.name in ("_rebuild_tensor_v2", "_rebuild_parameter")
 
 
-def view_of(node: Node) -> View:
+def make_view(node: Node) -> View:
     """A tensor or parameter that lies within its storage, without overlap. UnreadablePickleError says what is wrong."""
     if node.name == "_rebuild_parameter":
         node = node.args[0] if node.args else None
@@ -185,9 +186,9 @@ def view_of(node: Node) -> View:
     if not isinstance(stored, Storage):
         raise UnreadablePickleError("has no storage")
     if type(shape) is not tuple or type(stride) is not tuple or len(shape) != len(stride) or len(shape) > MOST_DIMENSIONS:
-        raise UnreadablePickleError("has a shape that cannot be")
+        raise UnreadablePickleError("has an impossible shape")
     if not all(type(number) is int and 0 <= number < 2**40 for number in (offset, *shape, *stride)):
-        raise UnreadablePickleError("has sizes that cannot be")
+        raise UnreadablePickleError("has impossible sizes")
     end = offset
     for step, side in sorted((step, side) for step, side in zip(stride, shape, strict=True) if side != 1):
         if step <= end - offset:

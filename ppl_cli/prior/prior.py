@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.files import read_limited, replacing
-from ppl_cli.text import FORMULA
+from ppl_cli.text import FORMULA, in_one_line, printable
 
 FORMAT_VERSION = 1
 LARGEST_FILE = 64 << 20  # bytes
@@ -162,7 +162,7 @@ def load_prior(path: Path) -> Prior:
     try:
         content = json.loads(read_limited(path, LARGEST_FILE).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not JSON: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{path} is not JSON: {in_one_line(error)}") from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if not isinstance(version, int) or isinstance(version, bool):
         raise UsageError(f"{path} is not a prior of ppl: format_version must be the number {FORMAT_VERSION}")
@@ -178,8 +178,7 @@ def load_prior(path: Path) -> Prior:
 def first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-    text = f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}"
-    return "".join(character if character.isprintable() else "?" for character in text[:400])
+    return printable(f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}", 400)
 
 
 def save_npz(path: Path, prior: Prior) -> None:

@@ -25,6 +25,7 @@ from typing import IO
 
 import numpy as np
 
+from ppl_cli.data.frame import Frame
 from ppl_cli.errors import PPLError
 from ppl_cli.files import replacing
 from ppl_cli.inference.estimate import Pose
@@ -169,7 +170,7 @@ class KeypointsCoco:
         image = {"id": self.count, "file_name": name, "width": pose.width, "height": pose.height}
         self.file.write(f"{comma}\n{json.dumps(image, ensure_ascii=False)}")
         # COCO's v: 2 seen in the picture, 1 hidden or beyond its edge.
-        inside = ((pose.keypoints_px >= -0.5) & (pose.keypoints_px < [pose.width - 0.5, pose.height - 0.5])).all(1)
+        inside = Frame(pose.width, pose.height, pose.width).inside(pose.keypoints_px)
         if pose.refined is not None:
             inside &= pose.refined.visible[-1]
         points = [[round(x, 6), round(y, 6), 1 + int(v)] for (x, y), v in zip(pose.keypoints_px.tolist(), inside, strict=True)]

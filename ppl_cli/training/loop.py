@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from ppl_cli.checkpoints.model_file import load_training
+from ppl_cli.checkpoints.training_state import load_training
 from ppl_cli.config.sections import Config
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.device import Compute, is_out_of_memory

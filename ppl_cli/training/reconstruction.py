@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from ppl_cli.config.sections import LossConfig
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.model.losses import VGG_STAGES, MultiscaleLoss, PerceptualLoss
+from ppl_cli.text import in_one_line
 
 
 def reconstruction_loss(config: LossConfig) -> torch.nn.Module:
@@ -22,7 +23,7 @@ def reconstruction_loss(config: LossConfig) -> torch.nn.Module:
     try:
         return PerceptualLoss(weights, config.network, config.stages, config.size)
     except (KeyError, RuntimeError, TypeError, AttributeError, IndexError) as error:
-        reason = " ".join(str(error).split())
+        reason = in_one_line(error)
         last = sum(VGG_STAGES[config.network][: config.stages])
         raise UsageError(
             f"{config.weights}: does not hold the first {last} convolutions of torchvision's {config.network} ({reason})"

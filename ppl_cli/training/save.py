@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from ppl_cli import __version__
-from ppl_cli.checkpoints.model_file import Known, save_model, save_training
+from ppl_cli.checkpoints.model_file import Known, save_model
+from ppl_cli.checkpoints.training_state import save_training
 from ppl_cli.config.loading import to_yaml
 from ppl_cli.config.sections import Config
 from ppl_cli.data.image_set import ImageSet

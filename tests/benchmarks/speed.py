@@ -23,13 +23,15 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from ppl_cli.checkpoints.model_file import build_model, load_model, save_model
+from ppl_cli.checkpoints.model_file import load_model, save_model
+from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.config.loading import load_config
 from ppl_cli.config.sections import Config
 from ppl_cli.data.figures import figure
 from ppl_cli.data.image_set import ImageSet
-from ppl_cli.data.images import decode, list_images
+from ppl_cli.data.images import decode
 from ppl_cli.data.listing import Listing
+from ppl_cli.data.names import list_names
 from ppl_cli.device import Compute, choose_compute
 from ppl_cli.distributed import ALONE
 from ppl_cli.inference.estimate import Estimator, decode_ahead, decode_square, half_of_the_cores
@@ -91,7 +93,7 @@ def measure_step(
     """A whole training step, its batch included. The plain path decodes every image when it is asked for."""
     settings = {} if config == "quickstart" else {"loss__weights": str(shared / WEIGHTS)}
     chosen = load_config(config, (f"train.batch={batch}", *more), **settings)
-    paths = list_images(folder)
+    paths = [folder / name for name in list_names(folder)]
     listing = Listing([path.name for path in paths], lambda index: decode(paths[index]))
     images = ImageSet(listing, chosen.model.image_size, chosen.data.resize)
     model = prepare_model(chosen, compute, ALONE)
@@ -153,7 +155,7 @@ def measure_infer(ours: bool, compute: Compute, model: Path, folder: Path, batch
     Its floor is the slower of decoding alone and the network alone, on a CPU each on its half of the cores.
     """
     checkpoint = load_model(model)
-    estimator, paths = Estimator(checkpoint.model, compute), list_images(folder)
+    estimator, paths = Estimator(checkpoint.model, compute), [folder / name for name in list_names(folder)]
     size, wanted = checkpoint.config.model.image_size, range(len(paths))
 
     def whole() -> None:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ppl_cli.checkpoints.model_file import build_model, load_model, save_model
+from ppl_cli.checkpoints.model_file import load_model, save_model
+from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.errors import UsageError
 
 

@@ -15,6 +15,7 @@ from tests.conftest import TINY, lively_model, shared
 NAMES = [
     *("coco-plain", "coco-backslashes", "coco-annotations-folder", "coco-roboflow", "coco-without-sizes", "coco-string-ids"),
     *("coco-two-objects-without-area", "normalised-coco-keypoints", "two-categories", "excel-csv"),
+    "deeplabcut-labeled-copy",
 ]
 CVAT = ("--fit", "annotations/person_keypoints_train.json", "--test", "annotations/person_keypoints_test.json")
 ROBOFLOW = ("--fit", "train/_annotations.coco.json", "--test", "test/_annotations.coco.json")
@@ -82,6 +83,7 @@ def test_plain(plain, capsys):
         ),
         ("coco-string-ids", ()),
         ("coco-two-objects-without-area", ()),
+        ("deeplabcut-labeled-copy", ("--fit", "walk1", "--test", "walk2")),
         ("excel-csv", ("--fit", "walk1", "--test", "walk2")),
     ],
 )
@@ -101,6 +103,12 @@ def test_training_needs_no_sizes(cases, annotations):
 def test_training_finds_names_with_backslashes(cases):
     config = DataConfig(kind="coco", path=str(cases / "coco-backslashes"))
     assert len(list_part(config, "train", 0, 32)) == 12
+
+
+def test_training_leaves_out_the_copy_with_drawn_labels(cases):
+    listing = list_part(DataConfig(kind="deeplabcut", path=str(cases / "deeplabcut-labeled-copy")), "train", 0, 32)
+    assert len(listing) == 20
+    assert any("walk1_labeled" in note for note in listing.notes)
 
 
 def test_normalised_keypoints_are_refused(cases, capsys):

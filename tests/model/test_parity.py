@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ppl_cli.model.losses import PerceptualLoss, boundary_loss
-from ppl_cli.original.names import reference_name, swap_coordinates
+from ppl_cli.original.names import original_name, swap_coordinates
 from tests.conftest import relative_error
 from tests.model import parity
 
@@ -92,7 +92,7 @@ def test_same_perceptual_loss(arrays):
 
 
 def test_every_reference_tensor_is_used_once_and_coordinates_swap_back(arrays, model):
-    names = [reference_name(name) for name in model.state_dict()]
+    names = [original_name(name) for name in model.state_dict()]
     assert len(set(names)) == len(names)
     assert set(names) == set(parity.reference_state())
     for name, tensor in model.state_dict().items():

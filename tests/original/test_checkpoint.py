@@ -202,7 +202,7 @@ def reshape(name: str, *shape: int):
         (put("num_parts", 6), "num_parts is 6, its links join 5 keypoints"),
         (lambda model: delattr(model, "thick"), "its attribute thick is missing"),
         (put("alpha", torch.nn.Parameter(torch.ones(2))), "alpha is 2 of float32, expected one number of float32"),
-        (put("alpha", torch.nn.Parameter(torch.tensor(torch.inf))), "alpha holds what is no finite number"),
+        (put("alpha", torch.nn.Parameter(torch.tensor(torch.inf))), "alpha holds numbers that are not finite"),
         (put("alpha", None), "alpha is missing"),
         (reshape("memory.token_mlp.weight", 3, 6), r"memory.token_mlp.weight is 3x6 of float32, expected 3x5"),
         (reshape("regressor.conv.0.net.0.weight", 8, 3, 3, 3), "conv_res.0.weight is 4x3x3x3 .* expected 8x3x3x3"),
@@ -228,7 +228,7 @@ def test_what_else_torch_saves_is_named(tmp_path):
         with pytest.raises(UsageError, match=words):
             load_model(tmp_path / "other.pth")
 
-    refused({"model": torch.zeros(2)}, "holds dict, not a whole model of the reference implementation")
+    refused({"model": torch.zeros(2)}, "holds dict, not a whole model of the original implementation")
     refused(torch.zeros(2), "holds _rebuild_tensor_v2, not a whole model")
     refused(torch.nn.Linear(2, 2), "holds Linear, not a whole model")
     refused([1], "format of torch before 1.6", _use_new_zipfile_serialization=False)

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from ppl_cli.checkpoints.model_file import build_model
+from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.training.averaging import Average
 
 

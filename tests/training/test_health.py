@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from ppl_cli.checkpoints.model_file import build_model
+from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.config.loading import load_config
 from ppl_cli.config.sections import Config
 from ppl_cli.data.datasets import open_dataset

@@ -6,7 +6,8 @@ from ppl_cli.api.train import run_training
 from ppl_cli.config.loading import to_yaml
 from ppl_cli.config.sections import LossConfig
 from ppl_cli.data.frame import Frame
-from ppl_cli.data.images import decode, list_images
+from ppl_cli.data.images import decode
+from ppl_cli.data.names import list_names
 from ppl_cli.errors import UsageError
 from ppl_cli.training.reconstruction import reconstruction_loss
 from tests.conftest import shared
@@ -17,7 +18,8 @@ def vgg19_weights() -> str:
 
 
 def test_pretrained_features_see_content_more_than_brightness():
-    path = list_images(shared("data", "tiger", "train"))[0]
+    folder = shared("data", "tiger", "train")
+    path = folder / list_names(folder)[0]
     loss = reconstruction_loss(LossConfig(weights=vgg19_weights(), stages=3, size=64))
     photo = torch.from_numpy(Frame(256, 256, 64, "squash").apply_image(decode(path)).copy()).permute(2, 0, 1)[None] / 127.5 - 1
     with torch.no_grad():

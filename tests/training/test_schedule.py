@@ -24,7 +24,7 @@ def test_warmup_rises_in_a_line_and_cosine_falls_to_nothing():
 
 
 def test_groups_of_the_optimiser_get_their_rates(tiny):
-    from ppl_cli.checkpoints.model_file import build_model
+    from ppl_cli.checkpoints.shapes import build_model
 
     chosen = tiny.model_copy(update={"train": tiny.train.model_copy(update={"warmup": 3, "link_rate": 0.1})})
     model = build_model(chosen)

@@ -5,11 +5,10 @@ import random
 import re
 import subprocess
 import tracemalloc
-from collections import Counter
 
 import pytest
 
-from ppl_cli.data.images import image_names, list_names, natural_order, note_others
+from ppl_cli.data.names import Others, image_names, list_names, natural_order, note_others
 from ppl_cli.errors import UsageError
 from ppl_cli.inference.inputs import gather_inputs
 
@@ -41,7 +40,8 @@ def test_a_folder_nested_deeper_than_python_calls(tmp_path):
         subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)  # pytest would nest too deep to tidy up
 
 
-def test_files_of_other_types_are_counted(tmp_path):
+def test_files_of_other_types_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("ppl_cli.data.names.SUFFIXES", (".png",))  # as without pillow-heif
     for name in ["a.heic", "b.HEIC", "c.mp4", "d.png", "e", ".hidden.heic", "f.\x1b[31m", "out/keypoints.csv"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -50,7 +50,7 @@ def test_files_of_other_types_are_counted(tmp_path):
     (note,) = note_others(inputs.others)
     assert "left out: 2 heic, 1 mp4, 2 of other types" in note
     assert note.isprintable()
-    assert note_others(Counter()) == []
+    assert note_others(Others()) == []
 
 
 def test_a_folder_of_results_alone_holds_no_input(tmp_path):
@@ -86,3 +86,58 @@ def test_overlapping_inputs_are_listed_once(tmp_path):
     assert [inputs.name(i) for i in range(3)] == ["b/1.png", "b/2.png", "1.png"]
     assert [path.exists() for path in inputs.paths] == [True] * 3
     assert list(image_names(tmp_path / "a", {str(tmp_path / "a" / "b")})) == ["1.png"]
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def test_linked_folders_are_followed_and_each_folder_counts_once(tmp_path):
+    touch(tmp_path, "in/own/a.png", "in/.cache/b.png", "elsewhere/sub/c.png", "elsewhere/d.png")
+    root = tmp_path / "in"
+    for name, target in {
+        "1_out": "../elsewhere",
+        "2_twice": "../elsewhere/sub",  # listed below 1_out already
+        "3_hidden": ".cache",
+        "4_own": "own",  # listed as own
+        "own/circle": "..",
+        "5_up": "../..",
+        "6_lost": "nowhere",
+    }.items():
+        (root / name).symlink_to(target, target_is_directory=True)
+    others = Others()
+    assert list(image_names(root, others=others)) == ["1_out/d.png", "1_out/sub/c.png", "3_hidden/b.png", "own/a.png"]
+    assert others.lost == 1
+    (tmp_path / "link").symlink_to(root)
+    assert len(gather_inputs([root, tmp_path / "link", tmp_path / "elsewhere"], tmp_path / "out").paths) == 4
+
+
+def test_what_other_programs_left_is_counted_and_left_out(tmp_path):
+    touch(tmp_path, "walk1/1.png", "walk1/2.png", "walk1_labeled/1.png", "walk1_labeled/2.png", "other_labeled/1.png")
+    touch(tmp_path, ".ipynb_checkpoints/1-checkpoint.png", ".thumbnails/1.png", "__MACOSX/walk1/._1.png", "walk1/._1.png")
+    touch(tmp_path, ".git/x.png", "@eaDir/1.jpg/thumb.jpg", "Thumbs.db")
+    others = Others()
+    assert list_names(tmp_path, others) == ["other_labeled/1.png", "walk1/1.png", "walk1/2.png"]
+    files, copies = note_others(others)
+    assert "1 db" in files
+    for found in ("2 in walk1_labeled", "1 in .ipynb_checkpoints", "1 in .thumbnails", "1 in __MACOSX", "1 elsewhere"):
+        assert found in copies
+    assert list_names(tmp_path / "walk1_labeled") == ["1.png", "2.png"]  # who asks for it gets it
+
+
+def test_a_folder_without_images_says_what_it_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr("ppl_cli.data.names.SUFFIXES", (".png",))  # as without pillow-heif
+    touch(tmp_path, "v/a.mp4", "v/b.mp4", "h/a.HEIC", "l/notes.txt", "m_labeled/a.png", "m/a.csv")
+    (tmp_path / "l" / "lost").symlink_to("nowhere")
+    (tmp_path / "e").mkdir()
+    for name, words in {
+        "v": "it holds 2 mp4; .* ffmpeg -i VIDEO",
+        "h": "it holds 1 heic; .* pip install pillow-heif reads HEIC and AVIF",
+        "l": "it holds 1 txt, 1 link that leads nowhere",
+        "e": "it is empty",
+        "m": "it holds 1 csv",
+    }.items():
+        with pytest.raises(UsageError, match=f"no images in .*/{name}: {words}"):
+            list_names(tmp_path / name)

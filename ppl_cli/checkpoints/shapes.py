@@ -1,0 +1,79 @@
+"""The model that a configuration describes: built, and filled with the tensors of a file that are seen to fit it.
+
+What a file declares is compared with the configuration's model before memory is taken for either.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from ppl_cli.config.sections import Config
+from ppl_cli.errors import UsageError
+from ppl_cli.model.core import PosePriorLearner, Sizes
+from ppl_cli.text import printable
+
+
+def build_model(config: Config) -> PosePriorLearner:
+    memory, given = config.memory, config.prior.keypoints == "given"
+    apart = {"distil_by_usage": memory.distil == "usage", "counts_start": memory.counts_start, "given_keypoints": given}
+    return PosePriorLearner(Sizes(**config.model.model_dump(), **apart))
+
+
+def check_tensors(
+    path: Path,
+    config: Config,
+    found: dict[str, tuple[tuple[int, ...], torch.dtype | None]],
+    named: Callable[[str], str] = str,
+) -> None:
+    """The shapes and types in a file against those of the model that `config` describes, which takes no memory here.
+
+    `named`: our name of a tensor -> the file's. UsageError names the first tensor that does not fit.
+    """
+    try:
+        with torch.device("meta"), ShapesOnly():
+            wanted = {named(name): tensor for name, tensor in build_model(config).state_dict().items()}
+    except RuntimeError as error:  # more elements than can be counted
+        raise UsageError(f"{path}: its tensors do not fit its own configuration, which asks for too large a model") from error
+    for name, tensor in wanted.items():
+        if name not in found:
+            raise UsageError(f"{path}: its tensors do not fit its own configuration: {name} is missing")
+        shape, dtype = found[name]
+        if shape != tuple(tensor.shape) or dtype != tensor.dtype:
+            raise UsageError(
+                f"{path}: its tensors do not fit its own configuration: {name} is {described(shape, dtype)}, "
+                f"expected {described(tensor.shape, tensor.dtype)}"
+            )
+    for name in found:
+        if name not in wanted:
+            raise UsageError(f"{path}: its tensors do not fit its own configuration: {printable(name)} has no place in it")
+
+
+def described(shape: Iterable[int], dtype: torch.dtype | None) -> str:
+    sides = "x".join(map(str, shape)) or "one number"
+    return f"{sides} of {str(dtype).removeprefix('torch.') if dtype else 'another type'}"
+
+
+def fill_model(path: Path, config: Config, read: Callable[[str], torch.Tensor]) -> PosePriorLearner:
+    """`read` gives each tensor by its name."""
+    model = build_model(config)
+    tensors = {name: read(name) for name in model.state_dict()}
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UsageError(f"{path}: {name} holds numbers that are not finite; the file is damaged or its training failed")
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+class ShapesOnly(TorchFunctionMode):
+    """Tensors are made and keep whatever values they have: on the meta device, they have none.
+
+    Without it the result is the same, but torch then imports its compiler (seconds) to draw random numbers there.
+    """
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function.__name__ in ("kaiming_uniform_", "uniform_", "normal_", "add", "div"):
+            return args[0] if args else kwargs["tensor"]
+        return torch.empty(*args, **kwargs) if function is torch.randn else function(*args, **kwargs)

@@ -1,0 +1,159 @@
+"""Files of several pages or frames: each is an image of its own, `movie.tif#7`, counted from 0 as the frames of videos are.
+
+TIFF stacks, animated GIF, PNG and WEBP. Pages are counted in the file as it is, not by what its header claims, and none is
+decoded for it. A file of one page keeps its plain name.
+"""
+
+import os
+import re
+import stat
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from ppl_cli.data.formats import FORMATS
+from ppl_cli.data.tiff import FromPage, read_pages
+
+PAGED = re.compile(r"(.+\.(?:tiff?|gif|a?png|webp))#(\d{1,9})", re.IGNORECASE | re.DOTALL)
+SUFFIXES = (".tif", ".tiff", ".gif", ".png", ".apng", ".webp")
+
+
+def page_names(folder: Path | str, name: str) -> list[str]:
+    """The images of the file `name` in `folder`: itself, or its pages."""
+    if not name.lower().endswith(SUFFIXES):
+        return [name]
+    count = count_pages(os.path.join(folder, name))
+    return [name] if count < 2 else [f"{name}#{page}" for page in range(count)]
+
+
+def split_page(path: Path) -> tuple[Path, int | None]:
+    """(file, page); the page is None where the path is that of a whole file."""
+    found = PAGED.fullmatch(path.name)
+    if found is None or path.exists():
+        return path, None
+    return path.with_name(found[1]), int(found[2])
+
+
+def count_pages(path: Path | str) -> int:
+    """At least 1: what is wrong with a file is said when it is decoded."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a named pipe would block for ever
+            return 1
+        with open(path, "rb") as file:
+            begin = file.read(8)
+            file.seek(0)
+            count = next((count for mark, count in COUNTERS.items() if begin.startswith(mark)), None)
+            return max(1, count(file)) if count else 1
+    except (OSError, ValueError, OverflowError, struct.error, IndexError):
+        return 1
+
+
+def count_tiff(file: BinaryIO) -> int:
+    return sum(not page.is_copy for page in read_pages(file))
+
+
+def count_png(file: BinaryIO) -> int:
+    """Frames of an animated PNG; a picture before its animation, for programs that show none, is one of them."""
+    file.seek(8)
+    animated, frames = False, 0
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        animated |= kind == b"acTL"
+        if kind == b"IDAT" and not animated:
+            return 1
+        frames += kind == b"fcTL" or (kind == b"IDAT" and frames == 0)
+        file.seek(length + 4, os.SEEK_CUR)
+    return frames
+
+
+def count_webp(file: BinaryIO) -> int:
+    begin = file.read(30)
+    if begin[8:16] != b"WEBPVP8X" or not begin[20] & 0b10:  # not animated
+        return 1
+    frames = 0
+    while len(head := file.read(8)) == 8:
+        frames += head[:4] == b"ANMF"
+        length = int.from_bytes(head[4:], "little")
+        file.seek(length + length % 2, os.SEEK_CUR)
+    return frames
+
+
+def count_gif(file: BinaryIO) -> int:
+    skip_table(file, file.read(13)[10])
+    frames = 0
+    while (block := file.read(1)) in (b"!", b","):
+        if block == b",":
+            frames += 1
+            skip_table(file, file.read(9)[8])
+        file.read(1)  # label of the extension, or size of the codes
+        while size := file.read(1)[0]:
+            file.seek(size, os.SEEK_CUR)
+    return frames
+
+
+def skip_table(file: BinaryIO, flags: int) -> None:
+    if flags & 0x80:
+        file.seek(3 << (flags & 7) + 1, os.SEEK_CUR)
+
+
+COUNTERS: dict[bytes, Callable[[BinaryIO], int]] = {
+    **dict.fromkeys([b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"], count_tiff),
+    b"\x89PNG\r\n\x1a\n": count_png,
+    b"RIFF": count_webp,
+    b"GIF8": count_gif,
+}
+
+
+@lru_cache(maxsize=64)
+def tiff_offsets(path: Path, size: int, changed: int) -> list[int]:
+    """Where each page begins; `size` and `changed` (time of the last change) tell a file from an earlier one there."""
+    with path.open("rb") as file:
+        return [page.offset for page in read_pages(file) if not page.is_copy]
+
+
+class Reel(threading.local):
+    """The animation that this thread read last: a frame builds upon those before it, so going on is cheap."""
+
+    key: object = None
+    image: Image.Image | None = None
+
+    def seek(self, path: Path, key: object, page: int) -> Image.Image:
+        if key != self.key or page < self.image.tell():  # Pillow cannot rewind every kind
+            self.close()
+            self.image, self.key = Image.open(path, formats=FORMATS), key
+        try:
+            self.image.seek(page)
+            return self.image.copy()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        image, self.image, self.key = self.image, None, None
+        if image is not None:
+            image.close()
+
+
+REEL = Reel()
+
+
+@contextmanager
+def open_page(path: Path, page: int) -> Iterator[Image.Image]:
+    """One page of a file as Pillow opens it; of an animation, as it is shown. EOFError if there is no such page."""
+    found = os.stat(path)
+    with path.open("rb") as file:
+        is_tiff = file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    if not is_tiff:
+        yield REEL.seek(path, (path, found.st_size, found.st_mtime_ns), page)
+        return
+    offsets = tiff_offsets(path, found.st_size, found.st_mtime_ns)
+    if page >= len(offsets):
+        raise EOFError
+    with FromPage(path, offsets[page]) as file, Image.open(file, formats=("TIFF",)) as image:
+        yield image

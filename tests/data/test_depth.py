@@ -1,0 +1,93 @@
+"""Images of more than 8 bits look like their 8-bit twins, by one rule for the whole set."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ppl_cli.config.loading import parse_config
+from ppl_cli.config.sections import DataConfig
+from ppl_cli.data.datasets import list_part
+from ppl_cli.data.depth import spread
+from ppl_cli.data.images import decode, find_range
+from ppl_cli.errors import UsageError
+
+GREY = np.tile(np.linspace(0, 255, 128).round().astype(np.uint8), (96, 1))
+
+
+def write(place, values: np.ndarray, suffix: str = "tif", signed: bool = False):
+    if signed:
+        Image.fromarray(values.astype(np.int16).view(np.uint16)).save(place.with_suffix(".tif"), tiffinfo={339: 2})
+    else:
+        Image.fromarray(values).save(place.with_suffix(f".{suffix}"))
+
+
+KINDS = {
+    "10 bits": (lambda grey: (grey.astype(np.uint16) * 4, "tif", False), (0, 1023)),
+    "12 bits": (lambda grey: (grey.astype(np.uint16) * 16, "png", False), (0, 4095)),
+    "14 bits": (lambda grey: (grey.astype(np.uint16) * 64, "tif", False), (0, 16383)),
+    "16 bits": (lambda grey: (grey.astype(np.uint16) * 257, "png", False), (0, 65535)),
+    "8 bits in 16": (lambda grey: (grey.astype(np.uint16), "png", False), (0, 255)),
+    "signed": (lambda grey: (grey.astype(np.int32) * 8 - 1024, "tif", True), (-1024, 1016)),
+    "float": (lambda grey: (grey.astype(np.float32) / 255, "tif", False), (0, 1)),
+    "float of whole numbers": (lambda grey: (grey.astype(np.float32), "tif", False), (0, 255)),
+    "float beyond": (lambda grey: (grey.astype(np.float32) / 10 - 3, "tif", False), (-3, 22.5)),
+    "32 bits": (lambda grey: (grey.astype(np.int32) * 1000, "tif", False), (0, 255_000)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_set_looks_like_its_twin_of_8_bits(tmp_path, kind):
+    """Also its dark images, which alone would be taken for others, and those with a hot pixel."""
+    make, expected = KINDS[kind]
+    greys = [GREY // 2, GREY, GREY // 8]
+    for number, grey in enumerate(greys):
+        values, suffix, signed = make(grey)
+        if number == 0 and kind != "8 bits in 16":
+            values[5, 5] = values.max() if kind == "16 bits" else 32767
+        write(tmp_path / str(number), values, suffix, signed)
+    listing = list_part(DataConfig(kind="folder", path=str(tmp_path)), "train", 0, 32)
+    assert np.allclose(listing.range, expected)
+    (note,) = listing.notes
+    assert f"data.range=[{expected[0]:g}, {expected[1]:g}]" in note
+    for number, grey in enumerate(greys):
+        found = np.asarray(listing.open_image(number)).astype(int)[..., 0]
+        assert np.quantile(np.abs(found - grey), 0.999) <= 1
+
+
+def test_images_of_8_bits_are_as_they_were(tmp_path):
+    write(tmp_path / "a", GREY // 4, "png")
+    assert find_range([tmp_path / "a.png"]) == (None, [])
+    write(tmp_path / "b", GREY.astype(np.uint16) * 16)
+    listing = list_part(DataConfig(kind="folder", path=str(tmp_path)), "train", 0, 32)
+    assert (np.asarray(listing.open_image(0))[..., 0] == GREY // 4).all()
+
+
+def test_a_range_given_is_taken(tmp_path):
+    write(tmp_path / "a", GREY.astype(np.uint16) * 4)
+    listing = list_part(DataConfig(kind="folder", path=str(tmp_path), range=(0, 4095)), "train", 0, 32)
+    assert listing.notes == []
+    assert abs(int(np.asarray(listing.open_image(0)).max()) - 1020 / 4095 * 255) < 1
+    with pytest.raises(UsageError, match=r"data.range: .*BLACK below WHITE"):
+        parse_config({"data": {"range": [5, 5]}}, "x")
+
+
+def test_cameras_that_differ_are_named(tmp_path):
+    for number, factor in enumerate((4, 257)):
+        write(tmp_path / str(number), GREY.astype(np.uint16) * factor)
+    _, (note,) = find_range([tmp_path / "0.tif", tmp_path / "1.tif"])
+    assert "1020 to 65535" in note
+    assert "folder of their own" in note
+
+
+def test_a_flat_or_empty_picture_gives_a_range(tmp_path):
+    write(tmp_path / "flat", np.full((4, 4), -3.5, np.float32))
+    assert find_range([tmp_path / "flat.tif"])[0] == (-3.5, -2.5)
+    write(tmp_path / "nan", np.full((4, 4), np.nan, np.float32))
+    assert find_range([tmp_path / "nan.tif"]) == (None, [])
+    assert decode(tmp_path / "nan.tif").getpixel((0, 0)) == (0, 0, 0)
+
+
+def test_samples_are_spread_over_the_whole():
+    assert spread(range(3)) == [0, 1, 2]
+    assert spread(range(1000))[::63] == [0, 999]
+    assert spread([]) == []
