@@ -26,7 +26,7 @@ WORDS = {
     "train": ("train", "training"),
     "fit": ("fit", "train", "training"),
     "test": ("test", "testing", "val", "valid", "validation"),
-}  # in the names of files and folders, the first that is there; what is in `test` for none is not trained on
+}  # in the names of files and folders; the first word that is there counts
 SHARE = 0.3  # of the images of a single file, to measure on
 HEAD = 4096  # bytes of a file that are looked at
 
