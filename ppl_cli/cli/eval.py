@@ -18,10 +18,24 @@ def evaluate(
     ],
     data: Annotated[Path | None, typer.Option(help="Annotated data set; by default the one trained on.")] = None,
     kind: Annotated[
-        str | None, typer.Option(help="coco, deeplabcut, h5, h36m, h36m_wobg, taichi or figures; by default seen from DATA.")
+        str | None,
+        typer.Option(
+            help="coco, deeplabcut, ultralytics, sleap, h5, h36m, h36m_wobg, taichi, figures; by default seen from DATA."
+        ),
     ] = None,
-    fit: Annotated[str | None, typer.Option(help="COCO file (or DeepLabCut videos) that the map is fitted on.")] = None,
-    test: Annotated[str | None, typer.Option(help="COCO file, DeepLabCut videos, or CUB split (003) to measure on.")] = None,
+    fit: Annotated[
+        str | None, typer.Option(help="What the map is fitted on: COCO or SLEAP file, DeepLabCut videos, Ultralytics part.")
+    ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option(help="What to measure on: the same, CUB split (003), or of one file for all a share of its images (0.3)."),
+    ] = None,
+    category: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which category to measure on, where several are annotated.")
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Where the annotated images lie, if not where their file says.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report; by default eval-1, ... in the run folder.")] = None,
     protocol: Annotated[
         str | None,
@@ -109,7 +123,7 @@ def evaluate(
 
     report = evaluate.evaluate(
         models,
-        AnnotatedData(data, kind, fit, test, batch, strict),
+        AnnotatedData(data, kind, fit, test, category, images, batch, strict),
         protocol=ProtocolOptions(protocol, bias, origin, penalty, threshold, swap_table),
         occlusion=HiddenPatches(occlusion or (), iterations, method, seed),
         output=Output(out, overwrite=overwrite),

@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from ppl_cli.config.recipes import VIDEOS
 
 Positive = Annotated[int, Field(gt=0)]
-DataKind = Literal["folder", "video_frames", "coco", "figures", "deeplabcut", "h5", "h36m", "h36m_wobg", "taichi"]
+DataKind = Literal[
+    "folder", "video_frames", "coco", "figures", "deeplabcut", "ultralytics", "sleap", "h5", "h36m", "h36m_wobg", "taichi"
+]
 
 
 class Section(BaseModel):
@@ -29,6 +31,10 @@ class DataConfig(Section):
     )
     test: str | None = Field(
         None, description="eval: what to measure on: a JSON file, videos, or the number of the split (h5); --test sets it"
+    )
+    category: str | None = Field(None, description="annotated category, where there are several; --category sets it")
+    images: str | None = Field(
+        None, description="folder of the annotated images, if not where their file says; --images sets it"
     )
     split: str | float = Field(
         "auto", description="a sub-folder, all, or a share between 0 and 1; auto: train, where it lies beside test or val"

@@ -1,140 +1,203 @@
-"""Keypoint annotations in COCO's JSON form.
+"""Keypoint annotations in COCO's JSON form; `layouts.py` says which file of a folder is meant.
 
-DATA/train.json or fit.json, DATA/test.json; `file_name` is relative to DATA. COCO counts from the corner of the first
-pixel or from its centre depending on the tool; its numbers are taken as they are, so half a pixel at the most is lost.
+The fields are taken as pycocotools takes them: crowds (`iscrowd`) are no objects, a keypoint of visibility 0 is not
+annotated, and an object without `area` has that of its `bbox`, or else of the box around its keypoints. COCO counts from
+the corner of the first pixel or from its centre depending on the tool; its numbers are taken as they are, so half a pixel
+at the most is lost.
 """
 
 import json
 from pathlib import Path
 
 import numpy as np
+from pydantic import BaseModel, ValidationError
 
 from ppl_cli.config.sections import DataConfig
-from ppl_cli.data.listing import Listing, Part, list_files, name_keypoints
+from ppl_cli.data.annotations import Annotation, list_annotations, measure_extent, refuse_missing, refuse_normalised
+from ppl_cli.data.layouts import choose_file, take_share
+from ppl_cli.data.listing import Listing, Part
 from ppl_cli.data.names import image_names
+from ppl_cli.data.paths import ImageFinder
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited
-from ppl_cli.text import in_one_line
+from ppl_cli.text import counted, on_screen
 
 LARGEST_FILE = 1 << 30  # bytes
 LARGEST_SIDE = 1_000_000  # pixels
+Id = int | str
+
+
+class Image(BaseModel):
+    id: Id
+    file_name: str
+    width: float | None = None
+    height: float | None = None
+
+
+class Object(BaseModel):
+    image_id: Id
+    category_id: Id | None = None
+    keypoints: list[float | None] | None = None  # x, y, visibility for each
+    area: float | None = None
+    bbox: list[float | None] | None = None  # x, y, width, height
+    iscrowd: int | None = 0
+
+
+class Category(BaseModel):
+    id: Id
+    name: str | None = None
+    keypoints: list[str] | None = None
+
+
+class Coco(BaseModel):
+    images: list[Image]
+    annotations: list[Object]
+    categories: list[Category] | None = None
+
+
+# What pydantic calls the wrong types -> what is said of the value.
+WRONG = {"missing": "is missing", "string": "is not text", "list": "is not a list", "model": "is not an object"}
 
 
 def coco_images(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
-    """The annotated images of one file."""
+    """The annotated images of one file, or of a share of it."""
     root = Path(config.path)
-    listing = read_coco(annotation_file(config, part), root)
+    choice = choose_file(config, part, ".json")
+    listing = read_coco(choice.file, root, config.images, config.category)
+    refuse_missing(str(choice.file), [root / name for name in listing.names])
     if part != "train":
         note_unannotated(listing, root)
-    return listing
+        refuse_normalised(str(choice.file), listing)
+    return take_share(listing, choice, part, seed)
 
 
-def annotation_file(config: DataConfig, part: Part) -> Path:
-    root = Path(config.path)
-    asked = {"train": config.annotations, "fit": config.fit, "test": config.test}[part]
-    fallbacks = {"train": ["train.json"], "fit": ["fit.json", "train.json"], "test": ["test.json"]}[part]
-    if asked is None and part == "fit" and config.annotations:
-        fallbacks = [config.annotations, *fallbacks]
-    candidates = [root / name for name in ([asked] if asked else fallbacks)]
-    if asked and Path(asked).is_file() and not candidates[0].is_file():
-        return Path(asked)  # as the shell completes it
-    for file in candidates:
-        if file.is_file():
-            return file
-    how = "--set data.annotations=FILE" if part == "train" else f"--{part} FILE"
-    wanted = " or ".join(str(file) for file in candidates)
-    raise UsageError(f"no COCO file {wanted}: name it with {how} (relative to the data folder)")
-
-
-def read_coco(file: Path, root: Path) -> Listing:
-    """Images with a visible keypoint, one object an image (the largest). UsageError names the file and what is wrong."""
-    try:
-        content = json.loads(read_limited(file, LARGEST_FILE).decode("utf-8-sig"))
-        images = {image["id"]: image for image in content["images"]}
-        largest, several = largest_objects(content["annotations"])
-        points = {key: np.asarray(largest[key]["keypoints"], np.float64).reshape(-1, 3) for key in images if key in largest}
-        if not points:
-            raise UsageError(f"{file} holds no keypoint annotations")
-        check(file, images, points)
-        annotated = [images[key] for key in points]
-        stacked = np.stack(list(points.values()))
-        names = category_names(file, content, [largest[key] for key in points]) or name_keypoints(stacked.shape[1])
-        if len(names) != stacked.shape[1]:
-            raise UsageError(f"{file}: the category names {len(names)} keypoints, annotations have {stacked.shape[1]}")
-        notes = note_strays(file, set(largest) - set(images))
-        if several:
-            notes.append(f"{file}: {several} images hold several objects; the largest of each is taken")
-        keypoints = np.where(stacked[..., 2:] > 0, stacked[..., :2], np.nan)
-        return list_files(
-            root,
-            [str(image["file_name"]) for image in annotated],
-            keypoints=keypoints,
-            keypoint_names=names,
-            sizes=[(int(image["width"]), int(image["height"])) for image in annotated],
-            notes=notes,
-            source=file.name,
-        )
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
-        reason = in_one_line(error)
-        raise UsageError(f"{file} is not a COCO keypoint file ({type(error).__name__}: {reason})") from error
-
-
-def largest_objects(annotations: list[dict]) -> tuple[dict[int, dict], int]:
-    """Image id -> its largest annotation with a visible keypoint; how many images have several."""
-    largest: dict[int, dict] = {}
-    several = set()
-    for annotation in annotations:
-        if any(seen > 0 for seen in (annotation.get("keypoints") or [])[2::3]):
-            key = annotation["image_id"]
-            if key in largest:
-                several.add(key)
-            if key not in largest or (annotation.get("area") or 0) > (largest[key].get("area") or 0):
-                largest[key] = annotation
-    return largest, len(several)
-
-
-def category_names(file: Path, content: dict, annotations: list[dict]) -> list[str]:
-    """Keypoint names of the one category that has annotations; [] where the file does not name them."""
-    used = {annotation.get("category_id") for annotation in annotations}
-    if len(used) > 1:
+def read_coco(file: Path, root: Path, images: str | None = None, category: str | None = None) -> Listing:
+    """Images with an annotated keypoint, one object an image. UsageError names the file, the place and what is wrong."""
+    content = parse(file)
+    finder = ImageFinder(file, root, images)
+    listed = index_images(content.images, file)
+    labels = {key_id(found.id): found.name or f"id {found.id}" for found in content.categories or []}
+    names = {labels[key_id(found.id)]: found.keypoints or [] for found in content.categories or []}
+    objects: dict[str, list[Object]] = {}
+    crowds = 0
+    for found in content.annotations:
+        if not any(seen for seen in (found.keypoints or [])[2::3]):
+            continue
+        if found.iscrowd:
+            crowds += 1
+            continue
+        objects.setdefault(key_id(found.image_id), []).append(found)
+    strays = {key: held for key, held in objects.items() if key not in listed}
+    notes = note_left_out(file, strays, crowds)
+    if strays and len(strays) == len(objects):
         raise UsageError(
-            f"{file} annotates several categories ({', '.join(sorted(map(str, used)))}); ppl learns one: split the file"
+            f"{file}: its annotations belong to images that it does not list (the first: image_id {next(iter(strays))}; "
+            f"listed: {', '.join(list(listed)[:3]) or 'none'})"
         )
-    for category in content.get("categories") or []:
-        if category.get("id") in used:
-            return [str(name) for name in category.get("keypoints") or []]
-    return []
+    annotations = []
+    annotated = {key: image for key, image in listed.items() if key in objects}
+    paths = finder.find([image.file_name for image in annotated.values()])
+    for (key, image), path in zip(annotated.items(), paths, strict=True):
+        sides = read_size(image, file)
+        for found in objects[key]:
+            label = "" if found.category_id is None else labels.get(key_id(found.category_id), f"id {found.category_id}")
+            points = read_keypoints(found, image.file_name, file)
+            annotations.append(Annotation(path, f"image id {key}", points, measure_area(found, points), label, sides))
+    return list_annotations(annotations, finder, names, category, notes)
 
 
-def check(file: Path, images: dict[int, dict], points: dict[int, np.ndarray]) -> None:
-    count = len(next(iter(points.values())))
-    for key, keypoints in points.items():
-        name = images[key]["file_name"]
-        if len(keypoints) != count:
-            raise UsageError(f"{file}: {name} has {len(keypoints)} keypoints, images before it {count}")
-        if not isinstance(name, str) or not name or "\0" in name:
-            raise UsageError(f"{file}: the file_name of an image is no name")
-        sides = int(images[key]["width"]), int(images[key]["height"])
-        if not all(1 <= side <= LARGEST_SIDE for side in sides):
-            raise UsageError(f"{file}: {name} has a width or height of 0 or beyond {LARGEST_SIDE}")
-        seen = keypoints[keypoints[:, 2] > 0]
-        if not np.isfinite(seen).all():
-            raise UsageError(f"{file}: {name} has a keypoint that is not a number; write v = 0 where one is missing")
+def parse(file: Path) -> Coco:
+    raw = read_limited(file, LARGEST_FILE)
+    try:
+        text = raw.decode("utf-8-sig" if raw.startswith(b"\xef\xbb\xbf") else json.detect_encoding(raw))
+        return Coco.model_validate_json(text)
+    except UnicodeDecodeError:
+        raise UsageError(f"{file} is not a COCO keypoint file: it is not text in UTF-8") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            reason = f"it is not JSON: {first['ctx']['error']}"
+        elif not first["loc"]:
+            reason = "expected an object with images, annotations and categories"
+        else:
+            place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"] if part not in KINDS)
+            wrong = next((said for kind, said in WRONG.items() if first["type"].startswith(kind)), "is not a number")
+            reason = f"{place[1:]} {wrong}"
+        raise UsageError(f"{file} is not a COCO keypoint file: {on_screen(reason)}") from None
 
 
-def note_strays(file: Path, strays: set) -> list[str]:
-    if not strays:
-        return []
-    return [f"{file}: {len(strays)} annotations belong to images that it does not list (the first: id {min(map(str, strays))})"]
+KINDS = ("int", "str", "float")  # pydantic names the member of a union that it tried
+
+
+def key_id(value: Id) -> str:
+    """7, "7" and "007" are one id: tools disagree on the type."""
+    text = str(value).strip()
+    return str(int(text)) if text.isascii() and text.isdigit() and len(text) < 40 else text
+
+
+def index_images(images: list[Image], file: Path) -> dict[str, Image]:
+    """By id. UsageError if two images share one."""
+    listed: dict[str, Image] = {}
+    for image in images:
+        if not image.file_name or "\0" in image.file_name:
+            raise UsageError(f"{file}: image id {image.id} has no usable file_name")
+        first = listed.setdefault(key_id(image.id), image)
+        if first.file_name != image.file_name:
+            raise UsageError(f"{file}: {first.file_name} and {image.file_name} share the image id {image.id}")
+    return listed
+
+
+def read_size(image: Image, file: Path) -> tuple[int, int] | None:
+    """(width, height); None where the file leaves them out."""
+    if not image.width or not image.height:
+        return None
+    if not (1 <= image.width <= LARGEST_SIDE and 1 <= image.height <= LARGEST_SIDE):
+        raise UsageError(
+            f"{file}: {image.file_name} has a width or height below 1 or beyond {LARGEST_SIDE}; leave them out or correct them"
+        )
+    return int(image.width), int(image.height)
+
+
+def read_keypoints(found: Object, name: str, file: Path) -> np.ndarray:
+    """(K, 2), NaN where visibility is 0."""
+    if len(found.keypoints) % 3:
+        raise UsageError(
+            f"{file}: the keypoints of {name} are {counted(len(found.keypoints), 'number')}; expected x, y and visibility for "
+            "each"
+        )
+    triples = np.array([np.nan if value is None else value for value in found.keypoints], np.float64).reshape(-1, 3)
+    seen = triples[:, 2] > 0
+    if not np.isfinite(triples[seen]).all():
+        raise UsageError(f"{file}: {name} has a keypoint that is not a number; write visibility 0 where one is missing")
+    return np.where(seen[:, None], triples[:, :2], np.nan)
+
+
+def measure_area(found: Object, keypoints: np.ndarray) -> float:
+    if found.area and found.area > 0:
+        return found.area
+    if found.bbox and len(found.bbox) == 4 and all(found.bbox[2:]):
+        return found.bbox[2] * found.bbox[3]
+    return measure_extent(keypoints)
+
+
+def note_left_out(file: Path, strays: dict, crowds: int) -> list[str]:
+    notes = []
+    if strays:
+        number = sum(map(len, strays.values()))
+        notes.append(
+            f"{file}: annotations belong to images that it does not list ({number} left out; the first: id {min(strays)})"
+        )
+    if crowds:
+        notes.append(f"{file}: {counted(crowds, 'annotation')} of crowds (iscrowd) left out")
+    return notes
 
 
 def note_unannotated(listing: Listing, root: Path) -> None:
     """Say how many images lie beside the annotated ones without an annotation."""
-    known = {(root / name).resolve() for name in listing.names}
-    folders = {path.parent for path in known if path.parent != root.resolve()}
-    found = (folder / name for folder in sorted(folders) if folder.is_dir() for name in image_names(folder))
-    lost = [path for path in found if path not in known]
+    folders = sorted({name.rpartition("/")[0] for name in listing.names} - {""})
+    beside = (f"{folder}/{name}" for folder in folders if (root / folder).is_dir() for name in image_names(root / folder))
+    lost = sorted(set(beside) - set(listing.names))
     if lost:
         listing.notes.append(
-            f"{len(lost)} images beside the annotated ones have no annotation and are left out ({lost[0].name}, ...)"
+            f"{counted(len(lost), 'image')} beside the annotated ones without an annotation, left out ({lost[0]}, ...)"
         )

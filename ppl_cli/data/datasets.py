@@ -13,7 +13,9 @@ from ppl_cli.data.folders import image_folder, video_frames
 from ppl_cli.data.human36m import human36m
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.listing import Listing, Part
+from ppl_cli.data.sleap import sleap_project
 from ppl_cli.data.taichi import taichi_videos
+from ppl_cli.data.ultralytics import ultralytics_poses
 from ppl_cli.errors import UsageError
 
 # Training: part "train", annotations left unread. Evaluation: parts "fit" and "test", annotated.
@@ -23,13 +25,15 @@ LOADERS: dict[str, Callable[[DataConfig, Part, int, int], Listing]] = {
     "coco": coco_images,
     "figures": drawn_figures,
     "deeplabcut": deeplabcut_project,
+    "ultralytics": ultralytics_poses,
+    "sleap": sleap_project,
     "h5": cub_birds,
     "h36m": human36m,
     "h36m_wobg": human36m,
     "taichi": taichi_videos,
 }
 WITHOUT_FILES = ("figures",)
-IN_ONE_FILE = ("h5",)
+IN_ONE_FILE = ("h5", "sleap")
 
 
 def check_data(config: DataConfig) -> None:

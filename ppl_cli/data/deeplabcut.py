@@ -1,73 +1,136 @@
-"""A DeepLabCut project: annotated frames of one animal.
+"""Annotated frames of one animal in DeepLabCut's tables.
 
     DATA/labeled-data/VIDEO/*.png
-    DATA/labeled-data/VIDEO/CollectedData_SCORER.csv
+    DATA/labeled-data/VIDEO/CollectedData_SCORER.csv      a DeepLabCut project: a table for each video
+    DATA/CollectedData.csv                                Lightning Pose: one table for all
 
-The first rows of the table name scorer, (individuals,) bodyparts and coords; each further row is an image and its x, y
-pairs, empty where not annotated. The image is named by one column (labeled-data/VIDEO/IMAGE) or by three.
+The first rows of a table name scorer, (individuals,) bodyparts and coords; each further row is an image and its x, y
+pairs, empty where not annotated. The image is named by one column (labeled-data/VIDEO/IMAGE) or by three. A table saved
+by a spreadsheet may be in UTF-16 and have other separators (`;` and decimal commas, or tabs).
 
-DeepLabCut has no test split: `--fit` and `--test` name videos, with commas between. Without them the first half of each
+There is no test split: `--fit` and `--test` name videos, with commas between. Without them the first half of each
 video's annotated frames is fitted on and the second half measured on.
 """
 
 import csv
 import io
+import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from ppl_cli.config.sections import DataConfig
+from ppl_cli.data.annotations import Annotation, merge_repeated, refuse_missing, refuse_normalised
 from ppl_cli.data.folders import number_folders
 from ppl_cli.data.listing import Listing, Part, list_files
 from ppl_cli.data.names import Others, image_names, list_names, note_copies
+from ppl_cli.data.paths import ImageFinder, normalise
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited
-from ppl_cli.text import printable
+from ppl_cli.text import counted, on_screen
 
 FOLDER = "labeled-data"
 LARGEST_FILE = 256 << 20  # bytes
+HEADER = ("scorer", "individuals", "bodyparts", "coords")
+SHARED = "single"  # the individual to which DeepLabCut gives bodyparts that belong to no animal
 
 
 def deeplabcut_project(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
     root = Path(config.path)
-    place = root / FOLDER
-    if not place.is_dir():
-        raise UsageError(f"{root} is no DeepLabCut project: expected {place / 'VIDEO' / 'CollectedData_SCORER.csv'}")
-    if part == "train":
+    if part == "train" and (root / FOLDER).is_dir():
         others = Others()
-        images = [f"{FOLDER}/{name}" for name in list_names(place, others)]
+        images = [f"{FOLDER}/{name}" for name in list_names(root / FOLDER, others)]
         return list_files(root, images, groups=number_folders(images), notes=note_copies(others))
-    tables = [table_of(video) for video in sorted(path for path in place.iterdir() if path.is_dir())]
-    tables = [table for table in tables if table is not None]
+    frames, names, notes = read_project(root, config.images)
+    if part != "train":
+        notes += note_unannotated(frames, root)
+        chosen = choose_videos(frames, config, part)
+        if chosen is None:
+            frames = [frame for frame, place in zip(frames, halve_videos(frames), strict=True) if place == part]
+            notes.append("the first half of each video is fitted on and the second measured on; whole videos: --fit, --test")
+        else:
+            frames = [frame for frame in frames if frame.image.parent.name in chosen]
+    finder = ImageFinder(root / FOLDER, root, config.images)
+    paths = [frame.image for frame in frames]
+    keypoints = np.stack([frame.keypoints for frame in frames])
+    listing = list_files(
+        root,
+        list(map(finder.name, paths)),
+        groups=number_folders(paths),
+        keypoints=keypoints,
+        keypoint_names=names,
+        notes=notes,
+    )
+    refuse_missing(str(root), paths)
+    return listing if part == "train" else refuse_normalised(str(root), listing)
+
+
+def read_project(root: Path, images: str | None) -> tuple[list[Annotation], list[str], list[str]]:
+    """Frames of all tables, a video after the other; names of the bodyparts; notes."""
+    place = root / FOLDER
+    videos = sorted(path for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
+    tables = [table for folder in videos or [root] if (table := find_table(folder))] or [*filter(None, [find_table(root)])]
     if not tables:
-        raise UsageError(f"no annotations in {root}: expected {place / 'VIDEO' / 'CollectedData_SCORER.csv'}")
-    paths, points, notes = [], [], []
-    names = read_table(tables[0])[0]
-    for table, rows in choose_rows(tables, config, part):
-        others, images, keypoints = read_table(table)
-        if others != names:
+        raise UsageError(
+            f"no DeepLabCut tables in {root}: expected {place / 'VIDEO' / 'CollectedData_SCORER.csv'} or "
+            f"{root / 'CollectedData.csv'}"
+        )
+    frames, notes, names = [], [], []
+    for table in tables:
+        others, rows, keypoints = read_table(table)
+        if others != (names := names or others):
             raise UsageError(f"{table} has other bodyparts than {tables[0]}: {', '.join(others)}; {', '.join(names)}")
-        paths += [table.parent / name for name in images[rows]]
-        points.append(keypoints[rows])
-        lost = set(image_names(table.parent)) - set(images)
+        finder = ImageFinder(table, root, images)
+        # A project may have been moved or its videos renamed: the images of a video lie beside its table.
+        beside = table.parent != root and not images
+        listed = list(rows.values())
+        paths = [table.parent / name.rsplit("/", 1)[-1] for name in listed] if beside else finder.find(listed)
+        found = [Annotation(path, f"line {line}", points, 0) for path, line, points in zip(paths, rows, keypoints, strict=True)]
+        merged, repeated = merge_repeated(found, finder)
+        frames += merged
+        notes += finder.notes
+        if repeated:
+            notes.append(f"{table}: {counted(repeated, 'image')} listed more than once; each counts once")
+    order = {folder: number for number, folder in enumerate(dict.fromkeys(frame.image.parent for frame in frames))}
+    return sorted(frames, key=lambda frame: order[frame.image.parent]), names, notes
+
+
+def find_table(folder: Path) -> Path | None:
+    tables = sorted(folder.glob("CollectedData*.csv"))
+    # Lightning Pose keeps frames of other videos, to test on, in a second table.
+    tables = [path for path in tables if path.name != "CollectedData_new.csv"] or tables
+    if len(tables) > 1:
+        raise UsageError(f"{folder} holds several tables ({', '.join(path.name for path in tables)}); leave one")
+    return tables[0] if tables else None
+
+
+def note_unannotated(frames: list[Annotation], root: Path) -> list[str]:
+    known, notes = {frame.image for frame in frames}, []
+    for folder in dict.fromkeys(frame.image.parent for frame in frames):
+        if not folder.is_dir() or folder == root:
+            continue
+        lost = [name for name in image_names(folder) if folder / name not in known]
         if lost:
-            notes.append(f"{len(lost)} images in {table.parent} have no row in {table.name} and are left out")
-    if config.fit is None and config.test is None:
-        notes.append("the first half of each video is fitted on and the second measured on; whole videos: --fit, --test")
-    keypoints = np.concatenate(points)
-    images = [path.relative_to(root).as_posix() for path in paths]
-    return list_files(root, images, groups=number_folders(images), keypoints=keypoints, keypoint_names=names, notes=notes)
+            notes.append(f"{counted(len(lost), 'image')} in {folder} with no row in a table, left out ({lost[0]}, ...)")
+    return notes
 
 
-def choose_rows(tables: list[Path], config: DataConfig, part: Part) -> list[tuple[Path, slice]]:
-    """Which rows of which tables belong to `part`."""
+def halve_videos(frames: list[Annotation]) -> list[Part]:
+    """For each frame its part: `fit` in the first half of its video, `test` in the second."""
+    lengths, seen, parts = Counter(frame.image.parent for frame in frames), Counter(), []
+    for frame in frames:
+        folder = frame.image.parent
+        seen[folder] += 1
+        parts.append("fit" if seen[folder] <= (lengths[folder] + 1) // 2 else "test")
+    return parts
+
+
+def choose_videos(frames: list[Annotation], config: DataConfig, part: Part) -> set[str] | None:
+    """The videos of `part` as the user names them; None if none are named. UsageError if they are not there."""
     if config.fit is None and config.test is None:
-        chosen = []
-        for table in tables:
-            half = (len(read_table(table)[1]) + 1) // 2
-            chosen.append((table, slice(0, half) if part == "fit" else slice(half, None)))
-        return chosen
-    videos = {table.parent.name: table for table in tables}
+        return None
+    videos = dict.fromkeys(frame.image.parent.name for frame in frames)
     given = {name: set(filter(None, (value or "").split(","))) for name, value in (("fit", config.fit), ("test", config.test))}
     other = given["test" if part == "fit" else "fit"]
     asked = given[part] or set(videos) - other
@@ -78,61 +141,70 @@ def choose_rows(tables: list[Path], config: DataConfig, part: Part) -> list[tupl
         raise UsageError(f"video {min(asked & other)} is both fitted and measured on (--fit, --test)")
     if not asked:
         raise UsageError(f"no video is left for the {part} split: there are {', '.join(videos)}")
-    return [(table, slice(None)) for name, table in videos.items() if name in asked]
+    return asked
 
 
-def table_of(video: Path) -> Path | None:
-    tables = sorted(video.glob("CollectedData*.csv"))
-    if len(tables) > 1:
-        raise UsageError(f"{video} holds several tables ({', '.join(path.name for path in tables)}); leave one")
-    return tables[0] if tables else None
-
-
-def read_table(file: Path) -> tuple[list[str], list[str], np.ndarray]:
-    """(bodyparts (K), images (M), keypoints (M, K, 2) in pixels)."""
-    try:
-        rows = list(csv.reader(io.StringIO(read_limited(file, LARGEST_FILE).decode("utf-8-sig"), newline="")))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"cannot read {file}: {printable(str(error))}") from error
+def read_table(file: Path) -> tuple[list[str], dict[int, str], np.ndarray]:
+    """(bodyparts (K), line -> image (M), keypoints (M, K, 2) in pixels)."""
+    rows, separator = read_cells(file)
     header = {}
-    while rows and rows[0] and rows[0][0].strip() in ("scorer", "individuals", "bodyparts", "coords"):
-        row = rows.pop(0)
-        header[row[0].strip()] = row
+    while rows and (row := next(iter(rows.values()))) and row[0].strip() in HEADER:
+        header[row[0].strip()] = [cell.strip() for cell in rows.pop(next(iter(rows)))]
     if "bodyparts" not in header or "coords" not in header:
         raise UsageError(f"{file} is not a DeepLabCut table: its first rows must be scorer, bodyparts, coords")
     # The image is named by the columns before the first x: one, or three (labeled-data, VIDEO, IMAGE).
-    first = next((at for at, value in enumerate(header["coords"]) if value.strip() == "x"), None)
-    coords = [value.strip() for value in header["coords"][first:]] if first else []
+    first = next((at for at, value in enumerate(header["coords"]) if value == "x"), None)
+    coords = header["coords"][first:] if first else []
     if not coords or coords != ["x", "y"] * (len(coords) // 2):
         raise UsageError(f"{file}: the row `coords` must read x,y,x,y,...")
-    individuals = list(dict.fromkeys(header.get("individuals", [])[first:]))
-    if len(individuals) > 1:
+    animals = [name for name in dict.fromkeys(header.get("individuals", [])[first:]) if name != SHARED]
+    if len(animals) > 1:
         raise UsageError(
-            f"{file} annotates several animals ({', '.join(individuals)}); ppl learns one object an image: crop the images "
+            f"{file} annotates several animals ({', '.join(animals)}); ppl learns one object an image: crop the images "
             "to one each"
         )
-    names = [value.strip() for value in header["bodyparts"][first::2]]
+    names = header["bodyparts"][first::2]
     if 2 * len(names) != len(coords) or len(header["bodyparts"]) != first + len(coords):
         raise UsageError(f"{file}: the rows `bodyparts` and `coords` must have the same length")
-    images, points = [], []
-    for number, row in enumerate(rows, len(header) + 1):
+    images, points = {}, []
+    for number, row in rows.items():
         if not any(row):
             continue
-        if len(row) < first or "\0" in row[first - 1]:
+        if len(row) < first or not row[first - 1].strip() or "\0" in row[first - 1]:
             raise UsageError(f"{file}, line {number}: the name of the image is missing")
-        images.append(row[first - 1].replace("\\", "/").rsplit("/", 1)[-1])
-        points.append(numbers(row[first:], len(coords), file, number))
+        images[number] = normalise("/".join(cell.strip() for cell in row[:first] if cell.strip()))
+        points.append(read_numbers(row[first:], len(coords), separator, f"{file}, line {number}"))
     if not images:
         raise UsageError(f"{file} has no rows of annotations")
     keypoints = np.array(points).reshape(len(images), -1, 2)
     return names, images, np.where(np.isnan(keypoints).any(-1, keepdims=True), np.nan, keypoints)
 
 
-def numbers(cells: list[str], count: int, file: Path, row: int) -> list[float]:
+def read_cells(file: Path) -> tuple[dict[int, list[str]], str]:
+    """Line -> cells, and what separates them."""
+    raw = read_limited(file, LARGEST_FILE)
+    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        values = [float(cell) if cell.strip() else np.nan for cell in cells]
-    except ValueError as error:
-        raise UsageError(f"{file}, line {row}: {printable(str(error))}") from error
+        text = raw.decode(encoding)
+        found = re.match(r"(?:sep=.\s+)?\W?scorer\W?([;\t,])", text)
+        separator = found[1] if found else ","
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        rows = {line: row for line, row in enumerate(reader, 1) if row and not row[0].startswith("sep=")}
+    except UnicodeDecodeError:
+        raise UsageError(f"cannot read {file}: it is not in UTF-8 or UTF-16; save it as CSV in UTF-8") from None
+    except csv.Error:
+        raise UsageError(f"cannot read {file}: it is not a table of cells with {separator!r} between them") from None
+    return rows, separator
+
+
+def read_numbers(cells: list[str], count: int, separator: str, where: str) -> list[float]:
+    values = []
+    for cell in cells:
+        text = cell.strip() if separator == "," else cell.strip().replace(",", ".")
+        try:
+            values.append(float(text) if text else np.nan)
+        except ValueError:
+            raise UsageError(f"{where}: {on_screen(cell[:40])!r} is not a number") from None
     if len(values) != count or np.isinf(values).any():
-        raise UsageError(f"{file}, line {row}: expected {count} finite numbers, found {len(values)} cells")
+        raise UsageError(f"{where}: expected {count} finite numbers, found {len(values)} cells")
     return values

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ppl_cli.config.sections import DataConfig
+from ppl_cli.data.layouts import training_folder
 from ppl_cli.data.listing import Listing, Part, list_files
 from ppl_cli.data.names import Others, list_names, natural_order, note_others
 from ppl_cli.errors import UsageError
@@ -56,6 +57,9 @@ def split_images(root: Path, split: str | float, seed: int, others: Others) -> l
         order = np.random.Generator(np.random.PCG64(seed)).permutation(len(names))
         return [names[i] for i in sorted(order[: max(1, round(split * len(names)))])]
     folders = {entry.name for entry in os.scandir(root) if entry.is_dir()} if root.is_dir() else set()
+    if split == "auto" and (nested := training_folder(root)):
+        print(f"{root} holds {Path(nested).parent} of several parts: training on {nested}", file=sys.stderr)
+        return [f"{nested}/{name}" for name in list_names(root / nested, others)]
     if split == "auto" and "train" in folders and folders & set(SPLIT_FOLDERS[1:]):
         print(f"{root} holds {', '.join(sorted(folders & set(SPLIT_FOLDERS)))}: training on train", file=sys.stderr)
         split = "train"

@@ -97,7 +97,7 @@ def read_landmarks(file: Path) -> np.ndarray:
         points = loadmat(io.BytesIO(content), variable_names=["keypoints_2d"])["keypoints_2d"] if shape == (JOINTS, 2) else None
         points = points if points is None else np.asarray(points, np.float64)
     except Exception as error:  # damaged files raise anything
-        raise UsageError(f"{file} is not a .mat file with keypoints_2d ({type(error).__name__})") from error
+        raise UsageError(f"{file} is not a .mat file with keypoints_2d") from error
     if points is None or points.shape != (JOINTS, 2):
         raise UsageError(f"{file}: keypoints_2d is {'x'.join(map(str, shape))}, expected {JOINTS}x2 (row, column)")
     return points[:, ::-1]

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +21,7 @@ class Listing:
 
     `groups[i]` is the video of image i (frames of one video follow each other). `keypoints` (M, K, 2) are annotations,
     (x, y), NaN where missing: in pixels of the image, or, with `unit` "side", as shares of width and height, 0 and 1
-    being its edges. `sizes` are (width, height) as the annotations say, to be checked. `notes` are lines for the user.
+    being its edges. `sizes` are (width, height) where the annotations say them, to be checked. `notes` are lines for the user.
     """
 
     names: list[str]
@@ -30,7 +30,7 @@ class Listing:
     keypoints: np.ndarray | None = None
     unit: Literal["px", "side"] = "px"
     keypoint_names: list[str] = field(default_factory=list)
-    sizes: list[tuple[int, int]] | None = None
+    sizes: list[tuple[int, int] | None] | None = None
     notes: list[str] = field(default_factory=list)
     source: str | None = None  # the annotation file, or which part of the data set this is
     root: Path | None = None  # what the names are relative to, where they are those of files
@@ -38,6 +38,27 @@ class Listing:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def take(self, indices: list[int]) -> "Listing":
+        """The same data set with these images only."""
+
+        def pick(values: list | None) -> list | None:
+            return None if values is None else [values[index] for index in indices]
+
+        def open_image(index: int) -> Image.Image:
+            self.range = taken.range
+            return self.open_image(indices[index])
+
+        taken = replace(
+            self,
+            names=pick(self.names),
+            open_image=open_image,
+            groups=pick(self.groups),
+            keypoints=None if self.keypoints is None else self.keypoints[indices],
+            sizes=pick(self.sizes),
+            notes=list(self.notes),
+        )
+        return taken
 
     def choose_range(self, given: Range | None) -> None:
         """`given`, or what is found over the images."""

@@ -7,10 +7,13 @@ from typing import get_args
 from ppl_cli.config.loading import nearest
 from ppl_cli.config.sections import Config, DataConfig, DataKind
 from ppl_cli.data.datasets import WITHOUT_FILES
+from ppl_cli.data.layouts import detect_kind
 from ppl_cli.errors import UsageError
 
 UNANNOTATED = ("folder", "video_frames")
-CHOOSES_FIT, CHOOSES_TEST = ("coco", "deeplabcut"), ("coco", "deeplabcut", "h5")
+CHOOSES_FIT = ("coco", "deeplabcut", "ultralytics", "sleap")
+CHOOSES_TEST = (*CHOOSES_FIT, "h5")
+HAS_CATEGORIES = ("coco", "ultralytics", "sleap")
 
 
 @dataclass(frozen=True)
@@ -19,8 +22,10 @@ class AnnotatedData:
 
     folder: str | Path | None = None
     kind: str | None = None  # coco, deeplabcut, h5, ... (config.sections.DataKind)
-    fit: str | None = None  # COCO file, or DeepLabCut videos, that maps are fitted on
-    test: str | None = None  # COCO file, DeepLabCut videos, or CUB split to measure on
+    fit: str | None = None  # what maps are fitted on: COCO or SLEAP file, DeepLabCut videos, Ultralytics part
+    test: str | None = None  # what to measure on: the same, CUB split, or of one file for all a share of its images
+    category: str | None = None  # where several are annotated
+    images: str | None = None  # folder of the images, if not where their file says
     batch: int = 32  # images per pass of the network
     strict: bool = False  # an unreadable image is an error
 
@@ -48,28 +53,12 @@ def choose_data(config: Config, wanted: AnnotatedData) -> DataConfig:
     for option, value, kinds in (("--fit", wanted.fit, CHOOSES_FIT), ("--test", wanted.test, CHOOSES_TEST)):
         if value is not None and kind not in kinds:
             raise UsageError(f"{option} {value}: data.kind {kind} has fixed splits; leave {option} out")
-    annotations = own.annotations if kind == own.kind else None
-    changes = {"kind": kind, "path": path, "fit": wanted.fit, "test": wanted.test, "annotations": annotations}
-    return own.model_copy(update=changes)
-
-
-def detect_kind(path: Path, fit: str | None, test: str | None) -> str:
-    """By what lies in the folder. UsageError says what was looked for."""
-    if not path.exists():
-        raise UsageError(f"--data {path}: no such folder")
-    if path.suffix == ".json":
-        raise UsageError(f"--data {path} is a file: give its folder, and the file with --test {path.name}")
-    if any((name or "").endswith(".json") for name in (fit, test)) or (path / "test.json").is_file():
-        return "coco"
-    if (path / "labeled-data").is_dir():
-        return "deeplabcut"
-    if path.suffix in (".h5", ".hdf5") or any(path.glob("*.h5")) or any(path.glob("*.hdf5")):
-        return "h5"
-    if any(path.glob("S*/WithBackground")):
-        return "h36m"
-    if any(path.glob("landmark*/taichi_*_gt.pkl")) or any(path.glob("taichi_*_gt.pkl")):
-        return "taichi"
-    raise UsageError(
-        f"{path} holds no annotations: looked for test.json (COCO), labeled-data (DeepLabCut), *.h5 (CUB), S*/WithBackground "
-        "(Human3.6M), landmark/taichi_*_gt.pkl; name COCO files with --fit FILE --test FILE"
-    )
+    if wanted.category is not None and kind not in HAS_CATEGORIES:
+        raise UsageError(f"--category {wanted.category}: data.kind {kind} has no categories; leave --category out")
+    if wanted.images is not None and kind not in CHOOSES_FIT:
+        raise UsageError(f"--images {wanted.images}: data.kind {kind} has its images where its files say; leave --images out")
+    changes = {name: getattr(wanted, name) for name in ("fit", "test", "category", "images")}
+    if kind == own.kind and not wanted.folder:
+        changes |= {"category": wanted.category or own.category, "images": wanted.images or own.images}
+    changes["annotations"] = own.annotations if kind == own.kind else None
+    return own.model_copy(update={"kind": kind, "path": path, **changes})

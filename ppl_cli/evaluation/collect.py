@@ -72,7 +72,7 @@ class Reader:
                 self.unreadable.append(f"{name}: {decoded.problem}")
                 continue
             size = (decoded.frame.width, decoded.frame.height)
-            if self.listing.sizes is not None and self.listing.sizes[first + row] != size:
+            if self.listing.sizes is not None and self.listing.sizes[first + row] not in (None, size):
                 said = "x".join(map(str, self.listing.sizes[first + row]))
                 raise UsageError(
                     f"{name} has {size[0]}x{size[1]} pixels, its annotation says {said}: annotate images as they are displayed"

@@ -224,7 +224,7 @@ def test_bad_annotations_get_one_line(model_file, data, tmp_path, capsys):
     assert run(*where) == 0
     err = capsys.readouterr().err
     assert "1 unreadable annotated image is left out: test/001.png: no such file" in err
-    assert "1 images beside the annotated ones have no annotation" in err
+    assert "1 image beside the annotated ones without an annotation" in err
     assert "1 image with keypoints beyond the edge, used as they are; the first: test/000.png" in err
     code, line = said(capsys, *where, "--strict")
     assert (code, "test/001.png" in line) == (1, True)
@@ -249,6 +249,7 @@ def test_bad_annotations_get_one_line(model_file, data, tmp_path, capsys):
     code, line = said(capsys, *where, "--kind", "coco")
     assert code == 2
     assert "no COCO file" in line
+    (data / "train.json").unlink()
     code, line = said(capsys, *where)
     assert code == 2
     assert "holds no annotations: looked for test.json" in line

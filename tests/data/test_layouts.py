@@ -169,14 +169,14 @@ def test_deeplabcut(tmp_path, columns, individuals):
     assert np.allclose(fit.keypoints, points[:, :3].reshape(-1, 3, 2), equal_nan=True)
     assert np.allclose(test.keypoints, points[:, 3:].reshape(-1, 3, 2), equal_nan=True)
     assert test.names[0] == "labeled-data/mouse1/img003.png"
-    assert any("1 images in" in note and "no row" in note for note in test.notes)
+    assert any("1 image in" in note and "no row" in note for note in test.notes)
     fit, test = parts("deeplabcut", tmp_path, "fit", "test", test="mouse1")
     assert np.allclose(test.keypoints, points[0], equal_nan=True)
     assert np.allclose(fit.keypoints, points[1], equal_nan=True)
 
 
 def test_deeplabcut_wrong(tmp_path):
-    with pytest.raises(UsageError, match="is no DeepLabCut project: expected"):
+    with pytest.raises(UsageError, match=r"no DeepLabCut tables in .*: expected"):
         parts("deeplabcut", tmp_path, "fit")
     layouts.deeplabcut(tmp_path, individuals=("a", "b"))
     with pytest.raises(UsageError, match=r"annotates several animals \(a, b\)"):
@@ -207,7 +207,7 @@ def test_coco_parts_and_what_lies_beside(tmp_path):
     assert (len(fit), len(test)) == (40, 12)
     assert np.isnan(test.keypoints[0, 0]).all()
     assert np.allclose(test.keypoints[1, 1], (figure(41, 32)[1][1] + 1) / 2 * 31)
-    assert any("1 images beside the annotated ones have no annotation" in note for note in test.notes)
+    assert any("1 image beside the annotated ones without an annotation" in note for note in test.notes)
     (named,) = parts("coco", tmp_path, "test", test="train.json")
     assert len(named) == 40
     with pytest.raises(UsageError, match=r"no COCO file .*nothing\.json: name it with --test FILE"):
@@ -228,17 +228,20 @@ def test_coco_takes_the_largest_visible_object_and_its_category(tmp_path):
     (test,) = parts("coco", tmp_path, "test")
     assert np.allclose(test.keypoints[2, 5], real["keypoints"][15:17])
     assert test.keypoint_names[3] == "joint3"
-    assert any("1 images hold several objects; the largest of each is taken" in note for note in test.notes)
+    assert any("1 image with several objects; the largest of each is taken" in note for note in test.notes)
     content["annotations"][5]["category_id"] = 7
     (tmp_path / "test.json").write_text(json.dumps(content))
-    with pytest.raises(UsageError, match=r"annotates several categories \(1, 7\)"):
+    with pytest.raises(UsageError, match=r"annotates several categories: id 1 \(11 keypoints\), id 7"):
         parts("coco", tmp_path, "test")
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda c: c["annotations"][3]["keypoints"].pop(), "cannot reshape"),
+        (
+            lambda c: c["annotations"][3]["keypoints"].pop(),
+            "keypoints of test/003.png are 32 numbers; expected x, y and visibility",
+        ),
         (lambda c: c["annotations"][3].update(keypoints=[1, 2, 2] * 4), "has 4 keypoints, images before it 11"),
         (lambda c: c["annotations"][3]["keypoints"].__setitem__(3, float("nan")), "not a number"),
         (lambda c: c["categories"][0]["keypoints"].pop(), "names 10 keypoints, annotations have 11"),
