@@ -1,6 +1,7 @@
-"""The floors of the design: imports only run down, and the model imports nothing of the rest."""
+"""The house: imports only run down, rooms form no circle, files and lists of parameters stay short."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "ppl_cli"
@@ -36,6 +37,24 @@ def test_imports_only_run_down():
         for other in imports(file):
             assert FLOOR[other] >= FLOOR[part], f"{file}: {part} imports {other}"
             assert part != "model" or other == "model", f"{file} imports {other}"
+
+
+def test_rooms_form_no_circle():
+    rooms: dict[str, set[str]] = {}
+    for file in PACKAGE.rglob("*.py"):
+        room = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        rooms.setdefault(room, set()).update(imports(file) - {room})
+    graphlib.TopologicalSorter(rooms).prepare()  # CycleError names the circle
+
+
+def test_functions_take_at_most_seven_parameters():
+    for file in PACKAGE.rglob("*.py"):
+        if file.parent.name == "cli" or "triton" in file.name:  # each option of a command is a parameter
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                arguments = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+                assert len([name for name in arguments if name not in ("self", "cls")]) <= 7, f"{file}: {node.name}"
 
 
 def test_files_stay_short():
