@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from ppl_cli.checkpoints.model_file import load_model
 from ppl_cli.cli.app import main
 from ppl_cli.config.loading import to_yaml
-from ppl_cli.inference import pipeline
+from ppl_cli.inference import inputs
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.inference.pictures import Pictures
 from ppl_cli.lock import locked
@@ -248,7 +248,7 @@ def test_an_image_that_changes_while_poses_are_found(ppl, model_file, tmp_path, 
     monkeypatch.setattr(Pictures, "draw", changing)
     code, said = ppl("infer", model_file, pictures, "--out", tmp_path / "out", "--overlay")
     assert code == 0
-    what = f"{pictures / '1.jpg'} was 90x50 pixels, and has been changed to 20x30 since"
+    what = "1.jpg was 90x50 pixels, and has been changed to 20x30 since"
     assert f"2 pictures could not be written; the first: {what}" in said
     drawn = {path.name for path in (tmp_path / "out" / "overlay").glob("*.png")}
     assert drawn == {f"{i}.jpg.png" for i in (0, 3, 4, 5)}
@@ -286,15 +286,15 @@ def test_too_large_a_batch_in_an_evaluation(ppl, model_file, tmp_path, monkeypat
 def test_a_decoder_that_fails_costs_only_its_batch(ppl, model_file, pictures, tmp_path, monkeypatch):
     command = ("infer", model_file, pictures, "--batch", 2, "--overlay")
     assert ppl(*command, "--out", tmp_path / "whole")[0] == 0
-    decode = pipeline.decode
+    decode = inputs.decode
 
-    def failing(path):
+    def failing(path, *range_):
         if path.name == "6.png":
             raise ZeroDivisionError("a bug")
-        return decode(path)
+        return decode(path, *range_)
 
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline, "decode", failing)
+        patched.setattr(inputs, "decode", failing)
         code, line = ppl(*command, "--out", tmp_path / "out")
         assert (code, "internal error: ZeroDivisionError: a bug" in line) == (1, True)
     assert ppl(*command, "--out", tmp_path / "out", "--resume")[0] == 0

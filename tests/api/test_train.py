@@ -46,7 +46,8 @@ def test_settings_are_python_values_and_the_run_says_where_its_model_is(tiny_yam
     assert (checkpoint.step, checkpoint.config) == (2, run.config)
     assert checkpoint.config.data.path == str(pictures)
     assert said[0].startswith(f"configuration {tiny_yaml}, seed 0")
-    assert "8 images, in memory" in said[1]
+    assert said[1].startswith("note: 8 different images are too few")
+    assert "8 images, in memory" in said[2]
 
 
 @pytest.mark.usefixtures("no_pictures")

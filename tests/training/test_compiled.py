@@ -38,7 +38,7 @@ def take_steps(config: Config, count: int):
         model.zero_grad()
         images = torch.rand(config.train.batch, 3, 32, 32, generator=random) * 2 - 1
         images = images.contiguous(memory_format=torch.channels_last)
-        losses = learn(Batch(images, images, images), step, part).losses
+        losses = learn(Batch(images, images), step, part).losses
         torch.stack(list(losses.values())).sum().backward()
     gradients = torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
     return torch.stack(list(losses.values())), gradients, (average, loss, images)
