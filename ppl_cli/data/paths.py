@@ -138,6 +138,14 @@ def is_image_file(path: str | Path) -> bool:
     return os.path.isfile(path) or ("#" in os.path.basename(path) and split_page(Path(path))[0].is_file())
 
 
+def swap_folder(file: Path, ours: str, theirs: str) -> Path:
+    """a/OURS/b/1.jpg -> a/THEIRS/b/1.jpg: the last folder of this name; the file itself where none is called so."""
+    folders = list(file.parent.parts)
+    if ours in folders:
+        folders[len(folders) - 1 - folders[::-1].index(ours)] = theirs
+    return Path(*folders, file.name)
+
+
 def folder_part(name: str) -> str:
     return normalise(name).rpartition("/")[0]
 
