@@ -84,6 +84,8 @@ def first_to_say(line: str) -> bool:
     if size == 1:
         return True
     try:
+        from datetime import timedelta
+
         from torch.distributed import TCPStore
 
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])

@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from ppl_cli.config.sections import DataConfig
-from ppl_cli.data.datasets import list_part, open_dataset
+from ppl_cli.data.datasets import list_part
 from ppl_cli.data.figures import figure
 from ppl_cli.errors import UsageError
 from tests.data import layouts
+from tests.training_images import open_dataset
 
 
 def parts(kind, path, *names, **settings):
