@@ -35,13 +35,7 @@ class World:
 
     def from_leader(self, value: T) -> T:
         """What the leader passes in; what the others pass in does not count."""
-        if self.size == 1:
-            return value
-        import torch.distributed as dist
-
-        held: list[Any] = [value]
-        dist.broadcast_object_list(held, src=0)
-        return held[0]
+        return self.from_all(value)[0]
 
     def any(self, flag: bool, device: "torch.device") -> bool:
         """Whether the flag is up in one process at least; all must ask."""

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 
 from ppl_cli.errors import DiskFullError, PPLError, UsageError
 
@@ -21,12 +22,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
     PPLError with the system's reason (disk full, no permission) if that fails; `path` is then as it was.
     """
-    temporary = None
+    temporary = path.parent / token_hex(8).join(LEFTOVER)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=LEFTOVER[0], suffix=LEFTOVER[1])
-        temporary = Path(name)
-        os.close(handle)
-        temporary.chmod(0o666 & ~current_umask())
+        temporary.touch(exist_ok=False)
         yield temporary
         with temporary.open("rb+") as written:  # Windows flushes only what is open for writing
             os.fsync(written.fileno())
@@ -35,9 +33,8 @@ def replacing(path: Path) -> Iterator[Path]:
         kind = DiskFullError if error.errno in FULL else PPLError
         raise kind(f"cannot write {path}: {error.strerror or error}; what was there before is intact") from error
     finally:
-        if temporary is not None:
-            with suppress(OSError):
-                temporary.unlink()
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def folder_below(folder: Path, place: Path) -> None:
@@ -74,10 +71,15 @@ def read_limited(path: Path, most: int) -> bytes:
         raise UsageError(f"cannot read {str(path)!r}: {error}") from error
 
 
-def current_umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
+@contextmanager
+def refusing(message: str) -> Iterator[None]:
+    """Whatever a damaged file raises in the block becomes a UsageError with `message`; our own errors stay."""
+    try:
+        yield
+    except PPLError:
+        raise
+    except Exception as error:
+        raise UsageError(message) from error
 
 
 def find_earlier(folder: Path, names: Iterable[str], overwrite: bool) -> list[str]:

@@ -35,14 +35,9 @@ def check_tensors(
     except RuntimeError as error:  # more elements than can be counted
         raise UsageError(f"{path}: its tensors do not fit its own configuration, which asks for too large a model") from error
     for name, tensor in wanted.items():
-        if name not in found:
-            raise UsageError(f"{path}: its tensors do not fit its own configuration: {name} is missing")
-        shape, dtype = found[name]
-        if shape != tuple(tensor.shape) or dtype != tensor.dtype:
-            raise UsageError(
-                f"{path}: its tensors do not fit its own configuration: {name} is {described(shape, dtype)}, "
-                f"expected {described(tensor.shape, tensor.dtype)}"
-            )
+        has, expected = described(*found[name]) if name in found else "missing", described(tensor.shape, tensor.dtype)
+        if has != expected:
+            raise UsageError(f"{path}: its tensors do not fit its own configuration: {name} is {has}, expected {expected}")
     for name in found:
         if name not in wanted:
             raise UsageError(f"{path}: its tensors do not fit its own configuration: {printable(name)} has no place in it")

@@ -67,7 +67,7 @@ def type_words(annotation: Any) -> str:
 
 
 def limited(words: str, limits: list) -> str:
-    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "a multiple of"}
     found = [f"{sign} {getattr(limit, name)}" for limit in limits for name, sign in signs.items() if hasattr(limit, name)]
     return f"{words} {', '.join(found)}" if found else words
 

@@ -66,7 +66,7 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """How large the model is."""
 
-    image_size: int = Field(128, ge=32, le=2048, description="side of the square input, a multiple of 16 [pixels]")
+    image_size: int = Field(128, ge=32, le=2048, multiple_of=16, description="side of the square input [pixels]")
     keypoints: int = Field(16, ge=2, le=128, description="how many keypoints to learn")
     width: int = Field(64, gt=0, le=1024, description="channels of the first block of encoder and decoder")
     banks: int = Field(34, gt=0, le=4096, description="memory banks, each of which holds one part of a pose")
@@ -78,13 +78,6 @@ class ModelConfig(Section):
     links_start: float = Field(
         -4.0, description="links start at softplus(this + noise): -4 is hardly visible (0.02), 0 is strong (0.7)"
     )
-
-    @field_validator("image_size")
-    @classmethod
-    def divisible(cls, size: int) -> int:
-        if size % 16:
-            raise ValueError("must be a multiple of 16")
-        return size
 
 
 class PriorConfig(Section):

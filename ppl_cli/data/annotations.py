@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ppl_cli.data.listing import Listing, list_files, name_keypoints
+from ppl_cli.data.listing import Listing, Part, list_files
+from ppl_cli.data.names import image_names
 from ppl_cli.data.paths import ImageFinder, is_image_file
 from ppl_cli.errors import UsageError
 from ppl_cli.text import counted
@@ -61,13 +62,13 @@ def list_annotations(
     if repeated:
         notes.append(f"{source}: {counted(repeated, 'image')} listed more than once; each counts once")
     count = len(chosen[0].keypoints)
-    keypoint_names = names.get(chosen[0].category) or name_keypoints(count)
+    keypoint_names = names.get(chosen[0].category, [])
     for annotation in chosen:
         if len(annotation.keypoints) != count:
             raise UsageError(
                 f"{source}: {annotation.image.name} has {len(annotation.keypoints)} keypoints, images before it {count}"
             )
-    if len(keypoint_names) != count:
+    if keypoint_names and len(keypoint_names) != count:
         raise UsageError(f"{source}: the category names {len(keypoint_names)} keypoints, annotations have {count}")
     return list_files(
         finder.root,
@@ -131,22 +132,29 @@ def merge_repeated(annotations: list[Annotation], finder: ImageFinder) -> tuple[
     return list(kept.values()), len(repeated)
 
 
-def refuse_normalised(source: str, listing: Listing) -> Listing:
-    """UsageError where no keypoint of any image is further from the corner than 1.5 pixels: these are no pixels."""
+def check_images(source: Path, listing: Listing, part: Part, files: list[Path]) -> None:
+    """UsageError where not one of the `files` is there, or where keypoints to measure on are no pixels.
+
+    They are none where no keypoint of any image is further from the corner than 1.5.
+    """
+    if files and not any(map(is_image_file, files)):
+        raise UsageError(
+            f"{source}: none of its {counted(len(files), 'image')} is there; the first was looked for as {files[0]}: say "
+            "where they lie with --images FOLDER (in training: --set data.images=FOLDER)"
+        )
     values = listing.keypoints[np.isfinite(listing.keypoints)]
-    if len(values) > 2 and np.abs(values).max() <= 1.5:
+    if part != "train" and len(values) > 2 and np.abs(values).max() <= 1.5:
         low, high = ("-1" if values.min() < 0 else "0"), ("1" if values.max() <= 1 else "1.5")
         raise UsageError(
             f"{source}: all keypoints lie in [{low}, {high}], so they look like shares of the image; expected pixels: "
             "multiply x by the width and y by the height of the image"
         )
-    return listing
 
 
-def refuse_missing(source: str, paths: list[Path]) -> None:
-    """UsageError where not one of the images is there."""
-    if paths and not any(map(is_image_file, paths)):
-        raise UsageError(
-            f"{source}: none of its {counted(len(paths), 'image')} is there; the first was looked for as {paths[0]}: say "
-            "where they lie with --images FOLDER (in training: --set data.images=FOLDER)"
-        )
+def note_unannotated(names: list[str], root: Path) -> list[str]:
+    """How many images lie beside the annotated ones, which are called `names`, without an annotation."""
+    folders = sorted({name.rpartition("/")[0] for name in names} - {""})
+    beside = (f"{folder}/{name}" for folder in folders if (root / folder).is_dir() for name in image_names(root / folder))
+    lost = sorted(set(beside) - set(names))
+    found = f"{counted(len(lost), 'image')} beside the annotated ones without an annotation, left out"
+    return [f"{found} ({lost[0]}, ...)"] if lost else []

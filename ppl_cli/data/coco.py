@@ -13,10 +13,9 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from ppl_cli.config.sections import DataConfig
-from ppl_cli.data.annotations import Annotation, list_annotations, measure_extent, refuse_missing, refuse_normalised
+from ppl_cli.data.annotations import Annotation, check_images, list_annotations, measure_extent, note_unannotated
 from ppl_cli.data.layouts import choose_file, take_share
 from ppl_cli.data.listing import Listing, Part
-from ppl_cli.data.names import image_names
 from ppl_cli.data.paths import ImageFinder
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited
@@ -64,10 +63,9 @@ def coco_images(config: DataConfig, part: Part, seed: int, size: int) -> Listing
     root = Path(config.path)
     choice = choose_file(config, part, ".json")
     listing = read_coco(choice.file, root, config.images, config.category)
-    refuse_missing(str(choice.file), [root / name for name in listing.names])
+    check_images(choice.file, listing, part, [root / name for name in listing.names])
     if part != "train":
-        note_unannotated(listing, root)
-        refuse_normalised(str(choice.file), listing)
+        listing.notes += note_unannotated(listing.names, root)
     return take_share(listing, choice, part, seed)
 
 
@@ -190,14 +188,3 @@ def note_left_out(file: Path, strays: dict, crowds: int) -> list[str]:
     if crowds:
         notes.append(f"{file}: {counted(crowds, 'annotation')} of crowds (iscrowd) left out")
     return notes
-
-
-def note_unannotated(listing: Listing, root: Path) -> None:
-    """Say how many images lie beside the annotated ones without an annotation."""
-    folders = sorted({name.rpartition("/")[0] for name in listing.names} - {""})
-    beside = (f"{folder}/{name}" for folder in folders if (root / folder).is_dir() for name in image_names(root / folder))
-    lost = sorted(set(beside) - set(listing.names))
-    if lost:
-        listing.notes.append(
-            f"{counted(len(lost), 'image')} beside the annotated ones without an annotation, left out ({lost[0]}, ...)"
-        )

@@ -15,8 +15,9 @@ from PIL import Image
 
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.images import UnreadableImageError
-from ppl_cli.data.listing import Listing, Part, name_keypoints
+from ppl_cli.data.listing import Listing, Part
 from ppl_cli.errors import PPLError, UsageError
+from ppl_cli.files import refusing
 from ppl_cli.text import in_one_line
 
 MOST_ROWS, MOST_NUMBERS = 1_000_000, 100_000_000  # of an array; read at once
@@ -26,17 +27,13 @@ def cub_birds(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
     path = h5_file(Path(config.path))
     prefix = f"test{(config.test or '').removeprefix('test')}" if part == "test" else "train"
     file = open_h5(path)
-    images = array(file, path, f"{prefix}_img", ("M", 3, "H", "W"))
     keypoints = None
-    names: list[str] = []
-    if part != "train":
-        points = array(file, path, f"{prefix}_kp", (len(images), "K", 2))
-        visible = array(file, path, f"{prefix}_vis", points.shape[:2])
-        try:
+    with refusing(f"{path} is damaged: {prefix}_img, {prefix}_kp or {prefix}_vis cannot be read"):
+        images = find_array(file, path, f"{prefix}_img", ("M", 3, "H", "W"))
+        if part != "train":
+            points = find_array(file, path, f"{prefix}_kp", (len(images), "K", 2))
+            visible = find_array(file, path, f"{prefix}_vis", points.shape[:2])
             keypoints = np.where(visible[:][..., None] > 0, points[:].astype(np.float64), np.nan)
-        except Exception as error:  # damaged files raise anything
-            raise UsageError(f"{path} is damaged: {prefix}_kp or {prefix}_vis cannot be read") from error
-        names = name_keypoints(keypoints.shape[1])
 
     def open_image(index: int) -> Image.Image:
         try:
@@ -45,8 +42,7 @@ def cub_birds(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
             raise UnreadableImageError(f"damaged: {in_one_line(error)}") from error
         return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
-    numbers = [f"{prefix}/{index}" for index in range(len(images))]
-    return Listing(numbers, open_image, keypoints=keypoints, unit="side", keypoint_names=names)
+    return Listing([f"{prefix}/{index}" for index in range(len(images))], open_image, keypoints=keypoints, unit="side")
 
 
 def h5_file(path: Path) -> Path:
@@ -64,23 +60,12 @@ def open_h5(path: Path):
         import h5py
     except ImportError as error:
         raise PPLError("reading .h5 files needs h5py: pip install h5py") from error
-    try:
+    with refusing(f"{path} is not a readable HDF5 file"):
         return h5py.File(path, "r")
-    except Exception as error:  # damaged files raise anything
-        raise UsageError(f"{path} is not a readable HDF5 file") from error
 
 
-def array(file, path: Path, name: str, shape: tuple):
-    """An array of the file, still on disk. UsageError if it is missing, damaged, elsewhere or of another shape."""
-    try:
-        return checked_array(file, path, name, shape)
-    except UsageError:
-        raise
-    except Exception as error:  # damaged files raise anything
-        raise UsageError(f"{path} is damaged: {name} cannot be read") from error
-
-
-def checked_array(file, path: Path, name: str, shape: tuple):
+def find_array(file, path: Path, name: str, shape: tuple):
+    """An array of the file, still on disk. UsageError if it is missing, elsewhere or of another shape."""
     if name not in file:
         splits = [key.removesuffix("_img").removeprefix("test") for key in file if re.fullmatch(r"test.+_img", key)]
         choose = f"; choose a split with --test {', '.join(splits)}" if name == "test_img" and splits else ""

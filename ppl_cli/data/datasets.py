@@ -9,7 +9,7 @@ from ppl_cli.data.coco import coco_images
 from ppl_cli.data.cub import cub_birds
 from ppl_cli.data.deeplabcut import deeplabcut_project
 from ppl_cli.data.figures import drawn_figures
-from ppl_cli.data.folders import image_folder, video_frames
+from ppl_cli.data.folders import image_folder
 from ppl_cli.data.human36m import human36m
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.listing import Listing, Part
@@ -21,7 +21,7 @@ from ppl_cli.errors import UsageError
 # Training: part "train", annotations left unread. Evaluation: parts "fit" and "test", annotated.
 LOADERS: dict[str, Callable[[DataConfig, Part, int, int], Listing]] = {
     "folder": image_folder,
-    "video_frames": video_frames,
+    "video_frames": image_folder,
     "coco": coco_images,
     "figures": drawn_figures,
     "deeplabcut": deeplabcut_project,
@@ -62,11 +62,6 @@ def list_part(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
         raise UsageError(f"{config.path}: the {part} split of data.kind {config.kind} is empty")
     listing.choose_range(config.range)
     return listing
-
-
-def open_dataset(config: DataConfig, size: int, seed: int, strict: bool = False) -> ImageSet:
-    """The training images. UsageError if the configuration names what is not there."""
-    return open_listing(list_part(config, "train", seed, size), config, size, strict)
 
 
 def open_listing(listing: Listing, config: DataConfig, size: int, strict: bool = False) -> ImageSet:

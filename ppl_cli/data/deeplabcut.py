@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from ppl_cli.config.sections import DataConfig
-from ppl_cli.data.annotations import Annotation, merge_repeated, refuse_missing, refuse_normalised
+from ppl_cli.data.annotations import Annotation, check_images, merge_repeated, note_unannotated
 from ppl_cli.data.folders import number_folders
 from ppl_cli.data.listing import Listing, Part, list_files
-from ppl_cli.data.names import Others, image_names, list_names, note_copies
+from ppl_cli.data.names import Others, list_names, note_copies
 from ppl_cli.data.paths import ImageFinder, normalise
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited
@@ -43,27 +43,26 @@ def deeplabcut_project(config: DataConfig, part: Part, seed: int, size: int) -> 
         images = [f"{FOLDER}/{name}" for name in list_names(root / FOLDER, others)]
         return list_files(root, images, groups=number_folders(images), notes=note_copies(others))
     frames, names, notes = read_project(root, config.images)
+    finder = ImageFinder(root / FOLDER, root, config.images)
     if part != "train":
-        notes += note_unannotated(frames, root)
+        notes += note_unannotated([finder.name(frame.image) for frame in frames], root)
         chosen = choose_videos(frames, config, part)
         if chosen is None:
             frames = [frame for frame, place in zip(frames, halve_videos(frames), strict=True) if place == part]
             notes.append("the first half of each video is fitted on and the second measured on; whole videos: --fit, --test")
         else:
             frames = [frame for frame in frames if frame.image.parent.name in chosen]
-    finder = ImageFinder(root / FOLDER, root, config.images)
     paths = [frame.image for frame in frames]
-    keypoints = np.stack([frame.keypoints for frame in frames])
     listing = list_files(
         root,
         list(map(finder.name, paths)),
         groups=number_folders(paths),
-        keypoints=keypoints,
+        keypoints=np.stack([frame.keypoints for frame in frames]),
         keypoint_names=names,
         notes=notes,
     )
-    refuse_missing(str(root), paths)
-    return listing if part == "train" else refuse_normalised(str(root), listing)
+    check_images(root, listing, part, paths)
+    return listing
 
 
 def read_project(root: Path, images: str | None) -> tuple[list[Annotation], list[str], list[str]]:
@@ -103,17 +102,6 @@ def find_table(folder: Path) -> Path | None:
     if len(tables) > 1:
         raise UsageError(f"{folder} holds several tables ({', '.join(path.name for path in tables)}); leave one")
     return tables[0] if tables else None
-
-
-def note_unannotated(frames: list[Annotation], root: Path) -> list[str]:
-    known, notes = {frame.image for frame in frames}, []
-    for folder in dict.fromkeys(frame.image.parent for frame in frames):
-        if not folder.is_dir() or folder == root:
-            continue
-        lost = [name for name in image_names(folder) if folder / name not in known]
-        if lost:
-            notes.append(f"{counted(len(lost), 'image')} in {folder} with no row in a table, left out ({lost[0]}, ...)")
-    return notes
 
 
 def halve_videos(frames: list[Annotation]) -> list[Part]:

@@ -30,13 +30,9 @@ def drawn_figures(config: DataConfig, part: Part, seed: int, size: int) -> Listi
     return Listing(
         [f"figure {index}" for index in range(count)],
         lambda index: Image.fromarray(figure(index, size, drawn_with)[0]),
-        keypoints=np.stack([to_pixels(figure_keypoints(index, drawn_with), size) for index in range(count)]),
+        keypoints=Frame(size, size, size).to_pixels(np.stack([figure_keypoints(index, drawn_with) for index in range(count)])),
         keypoint_names=list(KEYPOINT_NAMES),
     )
-
-
-def to_pixels(keypoints: np.ndarray, size: int) -> np.ndarray:
-    return Frame(size, size, size).to_pixels(keypoints)
 
 
 def figure(index: int, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

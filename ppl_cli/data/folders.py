@@ -16,16 +16,16 @@ SPLIT_FOLDERS = ("train", "test", "val", "valid", "validation", "fit")
 
 
 def image_folder(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
-    refuse_annotations(config, part)
+    """Of `video_frames` every folder is one video; frames lying in the folder itself are one video too."""
+    if part != "train":
+        raise UsageError(
+            f"{config.path}: data.kind {config.kind} has no annotations to measure against; give COCO files with "
+            "--fit FILE --test FILE, or another --kind"
+        )
     root, others = Path(config.path), Others()
-    return list_files(root, split_images(root, config.split, seed, others), notes=note_others(others))
-
-
-def video_frames(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
-    """A folder of frame folders, each one video; frames lying in `root` itself are one video too."""
-    refuse_annotations(config, part)
-    root, others = Path(config.path), Others()
-    return list_videos(root, split_images(root, config.split, seed, others), notes=note_others(others))
+    names = split_images(root, config.split, seed, others)
+    list_images = list_videos if config.kind == "video_frames" else list_files
+    return list_images(root, names, notes=note_others(others))
 
 
 def list_videos(root: Path, names: list[str], **more) -> Listing:
@@ -42,14 +42,6 @@ def number_folders(paths: list[Path] | list[str]) -> list[int]:
     return [number[os.path.dirname(path)] for path in paths]
 
 
-def refuse_annotations(config: DataConfig, part: Part) -> None:
-    if part != "train":
-        raise UsageError(
-            f"{config.path}: data.kind {config.kind} has no annotations to measure against; give COCO files with "
-            "--fit FILE --test FILE, or another --kind"
-        )
-
-
 def split_images(root: Path, split: str | float, seed: int, others: Others) -> list[str]:
     """Names of the files to train on, relative to `root`; see `DataConfig.split`. `others`: as in `image_names`."""
     if isinstance(split, float):
@@ -57,14 +49,13 @@ def split_images(root: Path, split: str | float, seed: int, others: Others) -> l
         order = np.random.Generator(np.random.PCG64(seed)).permutation(len(names))
         return [names[i] for i in sorted(order[: max(1, round(split * len(names)))])]
     folders = {entry.name for entry in os.scandir(root) if entry.is_dir()} if root.is_dir() else set()
-    if split == "auto" and (nested := training_folder(root)):
-        print(f"{root} holds {Path(nested).parent} of several parts: training on {nested}", file=sys.stderr)
-        return [f"{nested}/{name}" for name in list_names(root / nested, others)]
-    if split == "auto" and "train" in folders and folders & set(SPLIT_FOLDERS[1:]):
-        print(f"{root} holds {', '.join(sorted(folders & set(SPLIT_FOLDERS)))}: training on train", file=sys.stderr)
-        split = "train"
-    elif split in ("auto", "all"):
-        return list_names(root, others)
-    if split not in folders:
+    if split == "auto":
+        parts = folders & set(SPLIT_FOLDERS)
+        split = training_folder(root) or ("train" if "train" in parts and len(parts) > 1 else "all")
+        if split != "all":
+            print(f"{root} holds several parts: training on {split}", file=sys.stderr)
+    elif split != "all" and split not in folders:
         raise UsageError(f"data.split: {root} has no sub-folder {split!r} (write auto, all, a sub-folder or a share)")
+    if split == "all":
+        return list_names(root, others)
     return [f"{split}/{name}" for name in list_names(root / split, others)]

@@ -17,10 +17,11 @@ from PIL import Image
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.folders import number_folders
 from ppl_cli.data.images import UnreadableImageError, decode
-from ppl_cli.data.listing import Listing, Part, name_keypoints
+from ppl_cli.data.listing import Listing, Part
 from ppl_cli.data.names import image_names
+from ppl_cli.data.paths import swap_folder
 from ppl_cli.errors import PPLError, UsageError
-from ppl_cli.files import read_limited
+from ppl_cli.files import read_limited, refusing
 
 SUBJECTS = {"train": (1, 5, 6, 7, 8, 9), "fit": (1, 5, 6, 7, 8, 9), "test": (11,)}
 ACTIONS = ("directions", "discussion", "greeting", "posing", "waiting", "walking")
@@ -51,7 +52,6 @@ def human36m(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
         groups=number_folders(paths),
         keypoints=keypoints,
         unit="side",
-        keypoint_names=name_keypoints(JOINTS),
         notes=notes,
     )
 
@@ -78,10 +78,7 @@ def note_missing_subjects(root: Path, part: Part) -> list[str]:
 
 def beside(image: Path, kind: str, suffix: str) -> Path:
     """S1/WithBackground/ACTION/FRAME.jpg -> S1/KIND/ACTION/FRAME.suffix."""
-    parts = list(image.parts)
-    at = len(parts) - 1 - parts[::-1].index(IMAGES)
-    parts[at] = kind
-    return Path(*parts).with_suffix(suffix)
+    return swap_folder(image, IMAGES, kind).with_suffix(suffix)
 
 
 def read_landmarks(file: Path) -> np.ndarray:
@@ -91,16 +88,13 @@ def read_landmarks(file: Path) -> np.ndarray:
     except ImportError as error:
         raise PPLError("reading .mat files needs scipy: pip install scipy") from error
     content = read_limited(file, LARGEST_FILE)
-    try:
+    with refusing(f"{file} is not a .mat file with keypoints_2d"):
         # Its table of contents first: a compressed array may be a thousand times as large as the file.
         shape = next(shape for name, shape, kind in whosmat(io.BytesIO(content)) if name == "keypoints_2d")
-        points = loadmat(io.BytesIO(content), variable_names=["keypoints_2d"])["keypoints_2d"] if shape == (JOINTS, 2) else None
-        points = points if points is None else np.asarray(points, np.float64)
-    except Exception as error:  # damaged files raise anything
-        raise UsageError(f"{file} is not a .mat file with keypoints_2d") from error
-    if points is None or points.shape != (JOINTS, 2):
-        raise UsageError(f"{file}: keypoints_2d is {'x'.join(map(str, shape))}, expected {JOINTS}x2 (row, column)")
-    return points[:, ::-1]
+        if shape != (JOINTS, 2):
+            raise UsageError(f"{file}: keypoints_2d is {'x'.join(map(str, shape))}, expected {JOINTS}x2 (row, column)")
+        points = loadmat(io.BytesIO(content), variable_names=["keypoints_2d"])["keypoints_2d"]
+        return np.asarray(points, np.float64).reshape(JOINTS, 2)[:, ::-1]
 
 
 def without_background(path: Path) -> Image.Image:

@@ -29,12 +29,16 @@ class Listing:
     groups: list[int] | None = None
     keypoints: np.ndarray | None = None
     unit: Literal["px", "side"] = "px"
-    keypoint_names: list[str] = field(default_factory=list)
+    keypoint_names: list[str] = field(default_factory=list)  # k0, k1, ... where the data set does not name them
     sizes: list[tuple[int, int] | None] | None = None
     notes: list[str] = field(default_factory=list)
     source: str | None = None  # the annotation file, or which part of the data set this is
     root: Path | None = None  # what the names are relative to, where they are those of files
     range: Range | None = None  # black and white of images of more than 8 bits, the same for the whole set
+
+    def __post_init__(self) -> None:
+        if self.keypoints is not None and not self.keypoint_names:
+            self.keypoint_names = [f"k{k}" for k in range(self.keypoints.shape[1])]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -77,11 +81,6 @@ def list_files(root: Path, names: list[str], **more) -> Listing:
     """Images in files below `root`, by their names relative to it: one string is all that is held of an image."""
     listing = Listing(names, lambda index: decode(root / names[index], listing.range), root=root, **more)
     return listing
-
-
-def name_keypoints(count: int) -> list[str]:
-    """k0, k1, ...: where a data set does not name its keypoints."""
-    return [f"k{k}" for k in range(count)]
 
 
 def fingerprint_names(names: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from ppl_cli.data.formats import FORMATS
-from ppl_cli.data.tiff import FromPage, read_pages
+from ppl_cli.data.tiff import FORMS, FromPage, read_pages
 
 PAGED = re.compile(r"(.+\.(?:tiff?|gif|a?png|webp))#(\d{1,9})", re.IGNORECASE | re.DOTALL)
 SUFFIXES = (".tif", ".tiff", ".gif", ".png", ".apng", ".webp")
@@ -103,7 +103,7 @@ def skip_table(file: BinaryIO, flags: int) -> None:
 
 
 COUNTERS: dict[bytes, Callable[[BinaryIO], int]] = {
-    **dict.fromkeys([b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"], count_tiff),
+    **dict.fromkeys(FORMS, count_tiff),
     b"\x89PNG\r\n\x1a\n": count_png,
     b"RIFF": count_webp,
     b"GIF8": count_gif,
@@ -148,7 +148,7 @@ def open_page(path: Path, page: int) -> Iterator[Image.Image]:
     """One page of a file as Pillow opens it; of an animation, as it is shown. EOFError if there is no such page."""
     found = os.stat(path)
     with path.open("rb") as file:
-        is_tiff = file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+        is_tiff = file.read(4) in FORMS
     if not is_tiff:
         yield REEL.seek(path, (path, found.st_size, found.st_mtime_ns), page)
         return

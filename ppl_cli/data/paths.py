@@ -28,7 +28,9 @@ class ImageFinder:
     """
 
     def __init__(self, source: Path, root: Path, images: str | None = None):
-        self.source, self.root, self.images = source, root, images and images_folder(root, images)
+        self.source, self.root = source, root
+        named = [find_folder(root, images)] if images else []
+        self.place = named[0] if named else root  # what lies elsewhere is looked for below it
         beside = source.parent
         subsets = [
             folder
@@ -37,9 +39,8 @@ class ImageFinder:
             if re.search(rf"(^|[_.-]){re.escape(folder.name)}$", source.stem, re.IGNORECASE) and folder.is_dir()
         ]
         self.moved: list[tuple[str, str]] = []  # names of images that lie elsewhere, and where
-        given = [self.images] if self.images else []
-        self.places = list(dict.fromkeys([*given, root, beside, *subsets, root / "images"]))
-        self.places_of_bare = list(dict.fromkeys([*given, beside, *subsets, root, root / "images"]))
+        self.places = list(dict.fromkeys([*named, root, beside, *subsets, root / "images"]))
+        self.places_of_bare = list(dict.fromkeys([*named, beside, *subsets, root, root / "images"]))
 
     def find(self, names: list[str]) -> list[Path]:
         """The files; for one that is nowhere, where it would have to lie. UsageError if it could be several.
@@ -50,7 +51,7 @@ class ImageFinder:
         found = [self.find_directly(name) for name in names]
         here = {folder_part(name) for name, path in zip(names, found, strict=True) if path}
         return [
-            path or (None if folder_part(name) in here else self.find_by_last_parts(name)) or self.expected(name)
+            path or (None if folder_part(name) in here else self.find_by_last_parts(name)) or self.place / normalise(name)
             for name, path in zip(names, found, strict=True)
         ]
 
@@ -64,10 +65,9 @@ class ImageFinder:
 
     def find_by_last_parts(self, name: str) -> Path | None:
         """Of a path with folders two parts must agree, for a path of another machine one; DATA's own name counts."""
-        place = self.images or self.root
         parts = normalise(name).split("/")
         files = self.files_by_name.get(self.fold(parts[-1]), [])
-        agreeing = [count_common_tail(parts, [place.resolve().name, *normalise(file).split("/")]) for file in files]
+        agreeing = [count_common_tail(parts, [self.place.resolve().name, *normalise(file).split("/")]) for file in files]
         best = [file for file, count in zip(files, agreeing, strict=True) if count == max(agreeing)]
         if not best or (max(agreeing) == 1 < len(parts) and not is_absolute(parts)):
             return None
@@ -77,10 +77,7 @@ class ImageFinder:
                 "--images FOLDER"
             )
         self.moved.append((name, best[0]))
-        return place / best[0]
-
-    def expected(self, name: str) -> Path:
-        return (self.images or self.root) / normalise(name)
+        return self.place / best[0]
 
     @property
     def notes(self) -> list[str]:
@@ -95,8 +92,8 @@ class ImageFinder:
     @cached_property
     def files_by_name(self) -> dict[str, list[str]]:
         """Last part of a path -> images below the folder, relative to it."""
-        place, found = self.images or self.root, {}
-        for file in image_names(place) if place.is_dir() else ():
+        found: dict[str, list[str]] = {}
+        for file in image_names(self.place) if self.place.is_dir() else ():
             found.setdefault(self.fold(normalise(file).rsplit("/", 1)[-1]), []).append(file)
         return found
 
@@ -125,7 +122,7 @@ class ImageFinder:
             return False
 
 
-def images_folder(root: Path, images: str) -> Path:
+def find_folder(root: Path, images: str) -> Path:
     """The folder that --images names: below the data set, or as the shell completes it."""
     for folder in (root / images, Path(images)):
         if folder.is_dir():
@@ -136,6 +133,14 @@ def images_folder(root: Path, images: str) -> Path:
 def is_image_file(path: str | Path) -> bool:
     """Also of a page: movie.tif#7."""
     return os.path.isfile(path) or ("#" in os.path.basename(path) and split_page(Path(path))[0].is_file())
+
+
+def swap_folder(file: Path, ours: str, theirs: str) -> Path:
+    """a/OURS/b/1.jpg -> a/THEIRS/b/1.jpg: the last folder of this name; the file itself where none is called so."""
+    folders = list(file.parent.parts)
+    if ours in folders:
+        folders[len(folders) - 1 - folders[::-1].index(ours)] = theirs
+    return Path(*folders, file.name)
 
 
 def folder_part(name: str) -> str:

@@ -11,12 +11,13 @@ import numpy as np
 from PIL import Image
 
 from ppl_cli.config.sections import DataConfig
-from ppl_cli.data.annotations import Annotation, list_annotations, measure_extent, refuse_missing, refuse_normalised
+from ppl_cli.data.annotations import Annotation, check_images, list_annotations, measure_extent
 from ppl_cli.data.images import UnreadableImageError, decode
 from ppl_cli.data.layouts import choose_file, take_share
 from ppl_cli.data.listing import Listing, Part
 from ppl_cli.data.paths import ImageFinder, normalise
-from ppl_cli.errors import PPLError, UsageError
+from ppl_cli.errors import PPLError
+from ppl_cli.files import refusing
 
 ONE_AT_A_TIME = Lock()  # readers of videos have a position
 
@@ -38,15 +39,12 @@ def sleap_project(config: DataConfig, part: Part, seed: int, size: int) -> Listi
     names = {skeleton.name or "": list(skeleton.node_names) for skeleton in labels.skeletons}
     names |= {"": list(labels.skeletons[0].node_names)} if len(labels.skeletons) == 1 else {}
     listing = list_annotations(annotations, finder, names, config.category)
-    paths = [finder.root / name for name in listing.names if name not in frames]
-    refuse_missing(str(file), paths)
+    check_images(file, listing, part, [finder.root / name for name in listing.names if name not in frames])
 
     def open_image(index: int) -> Image.Image:
         frame = frames.get(listing.names[index])
         return decode(finder.root / listing.names[index], opened.range) if frame is None else read_frame(*frame)
 
-    if part != "train":
-        refuse_normalised(str(file), listing)
     opened = replace(listing, open_image=open_image, root=None if frames else listing.root)
     return take_share(opened, choice, part, seed)
 
@@ -57,10 +55,8 @@ def load_labels(file: Path):
         import sleap_io
     except ImportError as error:
         raise PPLError('reading .slp files needs sleap-io: pip install "ppl-cli[formats]"') from error
-    try:
+    with refusing(f"{file} is not a readable SLEAP project"):
         return sleap_io.load_slp(str(file))
-    except Exception as error:  # damaged files raise anything
-        raise UsageError(f"{file} is not a readable SLEAP project") from error
 
 
 def locate_frame(labelled, finder: ImageFinder) -> tuple[Path, tuple | None]:
@@ -73,17 +69,13 @@ def locate_frame(labelled, finder: ImageFinder) -> tuple[Path, tuple | None]:
         return finder.find([str(video.filename[number])])[0], None
     if getattr(video.backend, "has_embedded_images", False):
         return finder.source.with_name(f"{finder.source.name}#{video.backend.dataset.split('/')[0]}-{number}"), (video, number)
-    movie = find_movie(str(video.filename), finder.root)
+    last = normalise(str(video.filename)).rsplit("/", 1)[-1]
+    places = [Path(video.filename), finder.root / last, *sorted(finder.root.glob(f"*/{last}"))]
+    movie = next((place for place in places if place.is_file()), None)
     if movie is not None and str(movie) != video.filename:
         video.replace_filename(str(movie))
-    place = movie or finder.root / normalise(str(video.filename)).rsplit("/", 1)[-1]
+    place = movie or finder.root / last
     return place.with_name(f"{place.name}#{number}"), (video, number)
-
-
-def find_movie(name: str, root: Path) -> Path | None:
-    last = normalise(name).rsplit("/", 1)[-1]
-    places = [Path(name), root / last, *sorted(root.glob(f"*/{last}"))]
-    return next((place for place in places if place.is_file()), None)
 
 
 def read_frame(video, number: int) -> Image.Image:

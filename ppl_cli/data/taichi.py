@@ -16,7 +16,7 @@ import numpy as np
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.folders import list_videos
 from ppl_cli.data.formats import SUFFIXES
-from ppl_cli.data.listing import Listing, Part, list_files, name_keypoints
+from ppl_cli.data.listing import Listing, Part, list_files
 from ppl_cli.data.names import list_names
 from ppl_cli.data.pickled_tables import read_table
 from ppl_cli.errors import UsageError
@@ -57,8 +57,7 @@ def taichi_videos(config: DataConfig, part: Part, seed: int, size: int) -> Listi
     keypoints = np.stack([values[index] for index in kept])
     images = [found[index].relative_to(root).as_posix() for index in kept]
     keypoints = np.where((keypoints == MISSING).any(-1, keepdims=True), np.nan, keypoints)
-    names = name_keypoints(keypoints.shape[1])
-    return list_files(root, images, keypoints=keypoints, keypoint_names=names, notes=notes)
+    return list_files(root, images, keypoints=keypoints, notes=notes)
 
 
 def landmark_file(root: Path, split: str) -> Path:

@@ -2,10 +2,9 @@
 
 import io
 import os
-import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 REDUCED, OLD_REDUCED = 254, 255  # tags: a smaller copy or a mask of another page
 BITS, CHANNELS, NUMBERS = 258, 277, 339
@@ -24,29 +23,31 @@ class Page(NamedTuple):
 
 
 class Form(NamedTuple):
-    order: str
-    big: bool  # BigTIFF: 64-bit offsets
+    order: Literal["little", "big"]
+    wide: bool  # BigTIFF: 64-bit offsets
 
     def whole(self, content: bytes) -> int:
-        return int.from_bytes(content, "little" if self.order == "<" else "big")
+        return int.from_bytes(content, self.order)
 
 
-def read_form(begin: bytes) -> Form | None:
-    """From the first four bytes; None if this is no TIFF."""
-    order = {b"II": "<", b"MM": ">"}.get(begin[:2])
-    version = order and struct.unpack(order + "H", begin[2:4])[0] if len(begin) >= 4 else None
-    return Form(order, version == 43) if version in (42, 43) else None
+# The first four bytes of a file -> how its numbers are written.
+FORMS = {
+    b"II*\0": Form("little", False),
+    b"MM\0*": Form("big", False),
+    b"II+\0": Form("little", True),
+    b"MM\0+": Form("big", True),
+}
 
 
 def read_pages(file: BinaryIO) -> Iterator[Page]:
     """Its pages in order, as far as the chain of them is sound; nothing if the file is no TIFF."""
     begin = file.read(16)
-    form = read_form(begin)
+    form = FORMS.get(begin[:4])
     if form is None:
         return
     left = file.seek(0, os.SEEK_END)  # bytes: sound directories do not overlap, and those of an attack would take for ever
-    step, count_bytes, tag_bytes = (8, 8, 20) if form.big else (4, 2, 12)
-    offset, seen = form.whole(begin[8:16] if form.big else begin[4:8]), set()
+    step, count_bytes, tag_bytes = (8, 8, 20) if form.wide else (4, 2, 12)
+    offset, seen = form.whole(begin[8:16] if form.wide else begin[4:8]), set()
     while offset and offset not in seen and len(seen) < MOST_PAGES:
         seen.add(offset)
         file.seek(offset)
@@ -64,7 +65,7 @@ def read_tag(file: BinaryIO, form: Form, entry: bytes) -> tuple[int, int]:
     """(tag, its first value), 0 for what is no whole number."""
     tag, kind = form.whole(entry[:2]), form.whole(entry[2:4])
     size = {3: 2, 4: 4}.get(kind, 0)
-    step = 8 if form.big else 4
+    step = 8 if form.wide else 4
     if tag in (BITS, NUMBERS) and size * form.whole(entry[4 : 4 + step]) > step:  # the values lie elsewhere
         file.seek(form.whole(entry[-step:]))
         return tag, form.whole(file.read(size))
@@ -77,9 +78,9 @@ class FromPage(io.BufferedReader):
     def __init__(self, path: Path, offset: int):
         super().__init__(io.FileIO(path))
         begin = super().read(16)
-        form = read_form(begin)
-        at, step = (8, 8) if form.big else (4, 4)
-        self.begin = begin[:at] + offset.to_bytes(step, "little" if form.order == "<" else "big")
+        form = FORMS[begin[:4]]
+        at = 8 if form.wide else 4  # where the offset of the first page stands; it has as many bytes
+        self.begin = begin[:at] + offset.to_bytes(at, form.order)
         self.seek(0)
 
     def read(self, size: int | None = -1) -> bytes:

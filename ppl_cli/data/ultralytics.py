@@ -21,7 +21,7 @@ from ppl_cli.data.formats import FORMATS, SUFFIXES
 from ppl_cli.data.layouts import find_ultralytics
 from ppl_cli.data.listing import Listing, Part, list_files
 from ppl_cli.data.names import image_names
-from ppl_cli.data.paths import ImageFinder
+from ppl_cli.data.paths import ImageFinder, swap_folder
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited
 from ppl_cli.text import counted, on_screen
@@ -45,7 +45,7 @@ def ultralytics_poses(config: DataConfig, part: Part, seed: int, size: int) -> L
     classes = dict(enumerate(classes)) if isinstance(classes, list) else classes
     annotations, without = [], 0
     for image in images:
-        objects = read_labels(labels_beside(image), count, dimensions)
+        objects = read_labels(swap_folder(image, "images", "labels").with_suffix(".txt"), count, dimensions)
         without += not objects
         sides = displayed_size(image) if objects else (1, 1)
         for number, box, points in objects:
@@ -120,15 +120,6 @@ def displayed_size(image: Path) -> tuple[int, int]:
             return opened.size[::-1] if turned else opened.size
     except Exception:  # damaged files raise anything
         return 1, 1
-
-
-def labels_beside(image: Path) -> Path:
-    """images/train/a.jpg -> labels/train/a.txt: the last folder of this name, as Ultralytics does it."""
-    parts = list(image.parts)
-    at = next((at for at in range(len(parts) - 2, -1, -1) if parts[at] == "images"), None)
-    if at is not None:
-        parts[at] = "labels"
-    return Path(*parts).with_suffix(".txt")
 
 
 def read_labels(file: Path, count: int, dimensions: int) -> list[tuple[int, np.ndarray, np.ndarray]]:

@@ -95,8 +95,3 @@ def swap_coordinates(name: str, tensor: torch.Tensor) -> torch.Tensor:
         # Rows (row, column) x columns (row, column, 1), flat: 0 1 2 / 3 4 5 -> 4 3 5 / 1 0 2.
         return tensor[[4, 3, 5, 1, 0, 2]]
     return tensor
-
-
-def convert_state(theirs: dict[str, torch.Tensor], names: list[str]) -> dict[str, torch.Tensor]:
-    """The state of a `PosePriorLearner` whose tensors are `names`. KeyError names a tensor that is missing."""
-    return {name: swap_coordinates(name, theirs[original_name(name)]) for name in names}

@@ -27,7 +27,7 @@ def test_every_field_has_a_type_a_default_and_a_meaning(width):
 
 def test_types_units_and_defaults_of_each_recipe_are_in_words():
     text = describe_fields(200)
-    assert "model.image_size: whole number >= 32, <= 2048 [pixels]; default 128\n" in text
+    assert "model.image_size: whole number >= 32, <= 2048, a multiple of 16 [pixels]; default 128\n" in text
     assert "memory.revive: number >= 0, < 1; default 0.1 (paper, reference: 0)\n" in text
     assert "train.learning_rate: number > 0; default 0.0005 (paper: 0.001; reference: 0.0001)\n" in text
     assert "train.batch: whole number > 0 or auto [images]; default 64\n" in text

@@ -6,9 +6,10 @@ import torch
 from PIL import Image
 
 from ppl_cli.config.sections import DataConfig
-from ppl_cli.data.datasets import list_part, open_dataset
+from ppl_cli.data.datasets import list_part
 from ppl_cli.data.references import keep_mask
 from ppl_cli.errors import PPLError, UsageError
+from tests.training_images import open_dataset
 
 
 def open_folder(path, size=32, **settings):

@@ -11,11 +11,12 @@ import yaml
 from PIL import Image
 
 from ppl_cli.config.sections import DataConfig
-from ppl_cli.data.datasets import list_part, open_dataset
+from ppl_cli.data.datasets import list_part
 from ppl_cli.data.figures import figure
 from ppl_cli.data.layouts import detect_kind
 from ppl_cli.errors import UsageError
 from tests.data.layouts import picture
+from tests.training_images import open_dataset
 
 NODES = ["nose", "ear", "tail"]
 SIZE = 48

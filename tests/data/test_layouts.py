@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from ppl_cli.config.sections import DataConfig
-from ppl_cli.data.datasets import list_part, open_dataset
+from ppl_cli.data.datasets import list_part
 from ppl_cli.data.figures import figure
 from ppl_cli.errors import UsageError
 from tests.data import layouts
+from tests.training_images import open_dataset
 
 
 def parts(kind, path, *names, **settings):
@@ -169,7 +170,7 @@ def test_deeplabcut(tmp_path, columns, individuals):
     assert np.allclose(fit.keypoints, points[:, :3].reshape(-1, 3, 2), equal_nan=True)
     assert np.allclose(test.keypoints, points[:, 3:].reshape(-1, 3, 2), equal_nan=True)
     assert test.names[0] == "labeled-data/mouse1/img003.png"
-    assert any("1 image in" in note and "no row" in note for note in test.notes)
+    assert any("2 images beside the annotated ones without an annotation" in note for note in test.notes)
     fit, test = parts("deeplabcut", tmp_path, "fit", "test", test="mouse1")
     assert np.allclose(test.keypoints, points[0], equal_nan=True)
     assert np.allclose(fit.keypoints, points[1], equal_nan=True)

@@ -9,11 +9,12 @@ import pytest
 from PIL import Image, ImageSequence
 
 from ppl_cli.config.sections import DataConfig
-from ppl_cli.data.datasets import list_part, open_dataset
+from ppl_cli.data.datasets import list_part
 from ppl_cli.data.images import UnreadableImageError, decode
 from ppl_cli.data.names import list_names
 from ppl_cli.data.pages import count_pages
 from ppl_cli.inference.inputs import gather_inputs
+from tests.training_images import open_dataset
 
 COUNT = 5
 KINDS = {

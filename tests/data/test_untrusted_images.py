@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 
 from ppl_cli.config.sections import DataConfig
-from ppl_cli.data.datasets import open_dataset
 from ppl_cli.data.depth import own_range, to_8_bits
 from ppl_cli.data.frame import Frame
 from ppl_cli.data.images import UnreadableImageError, decode
 from tests.corpus import png, write_corpus
+from tests.training_images import open_dataset
 
 MALFORMED = 600
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")  # as ppl does, and pytest undoes

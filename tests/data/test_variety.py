@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from ppl_cli.config.sections import DataConfig
-from ppl_cli.data.datasets import open_dataset
 from ppl_cli.data.variety import note_variety
+from tests.training_images import open_dataset
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.config.sections import Config
 from ppl_cli.model.core import PosePriorLearner
-from ppl_cli.original.names import convert_state
+from ppl_cli.original.names import original_name, swap_coordinates
 
 SHARED = Path(__file__).parents[3] / "shared"
 FOLDER = SHARED / "parity"
@@ -52,5 +52,7 @@ def reference_state() -> dict[str, torch.Tensor]:
 
 def model() -> PosePriorLearner:
     model = build_model(Config(model={"thickness": 7.5e-5}))
-    model.load_state_dict(convert_state(reference_state(), list(model.state_dict())))
+    theirs = reference_state()
+    ours = {name: swap_coordinates(name, theirs[original_name(name)]) for name in model.state_dict()}
+    model.load_state_dict(ours)
     return model.eval()

@@ -1,7 +1,7 @@
 import torch
 
-from ppl_cli.data.datasets import open_dataset
 from ppl_cli.training.batches import batch_indices, generator, make_batch
+from tests.training_images import open_dataset
 
 
 def with_train(config, **settings):

@@ -9,12 +9,12 @@ from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.cli.train import parse_settings
 from ppl_cli.config.loading import load_config
 from ppl_cli.config.sections import Config
-from ppl_cli.data.datasets import open_dataset
 from ppl_cli.model.losses import MultiscaleLoss
 from ppl_cli.training.batches import Part, make_batch
 from ppl_cli.training.health import Watch, advice
 from tests.conftest import TINY, lively_model
 from tests.training.test_loop import run
+from tests.training_images import open_dataset
 
 HEALTHY = {"step": 500, "keypoint_spread": 0.35, "bank_perplexity": 12.0}
 
