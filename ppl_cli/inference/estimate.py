@@ -40,13 +40,19 @@ class Decoded:
     hidden: np.ndarray | None = None  # (S, S) bool; None: nothing is known of what is hidden
 
 
-def decode_square(open_image: Callable[[int], Image.Image], index: int, size: int, resize: Resize) -> Decoded:
+def decode_square(open_one: Callable[[T], Opened], one: T, size: int, resize: Resize) -> Decoded:
+    """The network's square of what `open_one` opens, with a problem where that cannot be used."""
     try:
-        image = open_image(index)
+        image, hidden = open_one(one)
+        frame = Frame(*image.size, size, resize)
+        if hidden is None:
+            return Decoded(frame.apply_image(image), frame, None)
+        pixels, covered = frame.apply_occluded(image, hidden)
+        if covered[frame.picture].all():
+            raise UnreadableImageError(f"nothing of it is visible at the network's {size} pixels")
+        return Decoded(pixels, frame, None, covered)
     except UnreadableImageError as error:
         return Decoded(None, None, str(error))
-    frame = Frame(*image.size, size, resize)
-    return Decoded(frame.apply_image(image), frame, None)
 
 
 def decode_ahead(
@@ -137,11 +143,6 @@ class Finder:
         self.estimator, self.resize, self.names = estimator, resize, names
         self.size = estimator.model.sizes.image_size
 
-    def to_square(self, image: Image.Image, hidden: np.ndarray | None = None) -> Decoded:
-        """`image` in RGB. What of it is hidden makes no difference here."""
-        frame = Frame(*image.size, self.size, self.resize)
-        return Decoded(frame.apply_image(image), frame, None)
-
     def find(self, held: list[Decoded], first: int = 0) -> list[Pose]:
         """Poses of a batch; `first` is the index of the first image."""
         keypoints, sure = self.estimator(stack_squares(held, self.size))
@@ -163,10 +164,7 @@ class Finder:
         return half_of_the_cores()
 
     def decode_one(self, open_one: Callable[[T], Opened], one: T) -> Decoded:
-        try:
-            return self.to_square(*open_one(one))
-        except UnreadableImageError as error:
-            return Decoded(None, None, str(error))
+        return decode_square(open_one, one, self.size, self.resize)
 
 
 def stream_poses(
