@@ -9,7 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -138,6 +138,7 @@ class Finder:
     its keypoints."""
 
     title = "finding poses"
+    shares_cores = True  # between the network and those who decode
 
     def __init__(self, estimator: Estimator, resize: Resize, names: Sequence[str] = ()):
         self.estimator, self.resize, self.names = estimator, resize, names
@@ -159,10 +160,6 @@ class Finder:
         nothing = np.full((self.estimator.model.sizes.keypoints, 2), np.nan)
         return Pose(index, None, None, nothing, nothing[:, 0], problem, names=self.names)
 
-    def share_cores(self) -> AbstractContextManager:
-        """Between the network and those who decode."""
-        return half_of_the_cores()
-
     def decode_one(self, open_one: Callable[[T], Opened], one: T) -> Decoded:
         return decode_square(open_one, one, self.size, self.resize)
 
@@ -175,7 +172,7 @@ def stream_poses(
     on_cpu = finder.estimator.compute.device.type == "cpu"
     threads = DECODERS if on_cpu else min(CORES, MOST_DECODERS)
     # A thread of its own for the network: while it computes a batch, the one before is drawn and written.
-    with finder.share_cores(), ThreadPoolExecutor(1) as network:
+    with half_of_the_cores() if finder.shares_cores else nullcontext(), ThreadPoolExecutor(1) as network:
         before: Future[list[Pose]] | None = None
         for held in decode_ahead(lambda one: finder.decode_one(open_one, one), wanted, batch, threads):
             running = network.submit(finder.find, held, first)

@@ -1,7 +1,6 @@
 """Poses of occluded images: what is hidden is brought to the network's square with the image, and poses are refined."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ class Refiner(Finder):
     """A `Finder` whose poses are refined: `pose.refined` has every iteration."""
 
     title = "refining poses"
+    shares_cores = False  # the network needs many times what decoding does
 
     def __init__(
         self,
@@ -31,9 +31,6 @@ class Refiner(Finder):
         `keep_columns` poses hold what pictures of the iterations need."""
         super().__init__(estimator, resize, names)
         self.options, self.typical, self.keep_columns = options, typical, keep_columns
-
-    def share_cores(self) -> AbstractContextManager:
-        return nullcontext()  # the network needs many times what decoding does
 
     def find(self, held: list[Decoded], first: int = 0) -> list[Pose]:
         images = self.estimator.to_images(stack_squares(held, self.size))
