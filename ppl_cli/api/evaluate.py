@@ -19,13 +19,12 @@ from ppl_cli.evaluation.annotated_data import AnnotatedData, choose_data
 from ppl_cli.evaluation.judge import HiddenPatches, Judge
 from ppl_cli.evaluation.protocol_options import ProtocolOptions, choose_protocols
 from ppl_cli.evaluation.protocols import Regression, Sample
-from ppl_cli.evaluation.report import Protocol, Report, Result, note_worse
+from ppl_cli.evaluation.report import FILES, Protocol, Report, Result, note_worse
 from ppl_cli.files import find_earlier, make_folder, replace_text
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.runtime import Output, Runtime
 
 T = TypeVar("T")
-FILES = ("eval.json", "distribution.png", "cases.png", "occlusion.png")
 CASES = 3  # images in each row of cases.png
 
 
