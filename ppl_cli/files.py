@@ -37,6 +37,12 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def replace_text(path: Path, text: str) -> None:
+    """The file with this text in UTF-8, as `replacing` writes it."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def folder_below(folder: Path, place: Path) -> None:
     """Create the folder of `place`. PPLError if it does not lie in `folder`: a link may lead elsewhere."""
     if not place.parent.resolve().is_relative_to(folder.resolve()):

@@ -17,7 +17,7 @@ from ppl_cli.distributed import ALONE
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.model.skeleton import SkeletonMap, link_index, skeleton_map
 from ppl_cli.training.averaging import Average
-from ppl_cli.training.batches import Batch, make_batch, parts_of
+from ppl_cli.training.batches import Batch, make_batch, split_batch
 from ppl_cli.training.prepare import make_optimiser, prepare_model, prepare_step
 from ppl_cli.training.reconstruction import reconstruction_loss
 from tests.conftest import TINY, lively_model
@@ -99,7 +99,7 @@ def gradients_of_a_step(device: torch.device, compiled: bool, precision: str = "
     loss = {"equivariance": 0.0, "separation": 0.3, "links": 1.0}
     config = config_of(model={"image_size": 64, "width": 8}, loss=loss, train={"batch": 16, "compile": compiled})
     images, model, learn = training(config, device, precision)
-    (part,) = parts_of(16, 1)
+    (part,) = split_batch(16, 1)
     batch = Batch(*(tensor.to(device) for tensor in make_batch(images, 0, config, CPU, part=part)))
     outcome = learn(batch, 0, part)
     torch.stack(list(outcome.losses.values())).sum().backward()
@@ -125,7 +125,7 @@ def test_steps_neither_wait_for_the_device_nor_compile_again():
     images, model, learn = training(config, GPU, "bf16")
     images.move_cache(GPU)
     optimiser, average = make_optimiser(model, config), Average(model, config.train.ema)
-    (part,) = parts_of(8, 1)
+    (part,) = split_batch(8, 1)
     counters.clear()
     graphs = []
     try:

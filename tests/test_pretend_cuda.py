@@ -11,7 +11,7 @@ from ppl_cli.distributed import ALONE
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.inference.refine import Options, refine
 from ppl_cli.training.averaging import Average
-from ppl_cli.training.batches import make_batch, parts_of
+from ppl_cli.training.batches import make_batch, split_batch
 from ppl_cli.training.prepare import make_optimiser, prepare_model, prepare_step
 from ppl_cli.training.reconstruction import reconstruction_loss
 from tests.conftest import lively_model
@@ -45,7 +45,7 @@ def train(config: Config, compute: Compute, steps: int, waits: list[str]):
     learn = prepare_step(model, reconstruction_loss(config.loss), config, compute, ALONE)
     model.train()
     for step in range(steps):
-        for part in parts_of(config.train.batch, config.train.accumulate):
+        for part in split_batch(config.train.batch, config.train.accumulate):
             outcome = learn(make_batch(images, step, config, compute.device, part=part), step, part)
             torch.stack(list(outcome.losses.values())).sum().backward()
         optimiser.step()

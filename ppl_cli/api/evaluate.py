@@ -19,13 +19,12 @@ from ppl_cli.evaluation.annotated_data import AnnotatedData, choose_data
 from ppl_cli.evaluation.judge import HiddenPatches, Judge
 from ppl_cli.evaluation.protocol_options import ProtocolOptions, choose_protocols
 from ppl_cli.evaluation.protocols import Regression, Sample
-from ppl_cli.evaluation.report import Protocol, Report, Result, note_worse
-from ppl_cli.files import find_earlier, make_folder, replacing
+from ppl_cli.evaluation.report import FILES, Protocol, Report, Result, note_worse
+from ppl_cli.files import find_earlier, make_folder, replace_text
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.runtime import Output, Runtime
 
 T = TypeVar("T")
-FILES = ("eval.json", "distribution.png", "cases.png", "occlusion.png")
 CASES = 3  # images in each row of cases.png
 
 
@@ -150,8 +149,7 @@ def write_report(report: Report, listing: Listing, sample: Sample) -> None:
     folder, first = report.folder, report.models[0]
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
-    with replacing(folder / "eval.json") as temporary:
-        temporary.write_text(json.dumps(report.to_dict(), indent=1), encoding="utf-8")
+    replace_text(folder / "eval.json", json.dumps(report.to_dict(), indent=1))
     errors = [model.results[0].score.errors for model in report.models]
     distributions = dict(zip(report.labels(), errors, strict=True))
     save_distribution(folder / "distribution.png", distributions, first.results[0].baseline.errors)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from ppl_cli.cli.options import Device, Precision, say
+from ppl_cli.runtime import Output, Runtime
 
 HOW, HIDE = "Protocol", "Occlusion"
 
@@ -119,7 +120,6 @@ def evaluate(
     from ppl_cli.evaluation.judge import HiddenPatches
     from ppl_cli.evaluation.protocol_options import ProtocolOptions
     from ppl_cli.evaluation.tables import print_tables
-    from ppl_cli.runtime import Output, Runtime
 
     report = evaluate.evaluate(
         models,

@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from ppl_cli.cli.options import Device, say
+from ppl_cli.cli.options import Device, Model, say, split_commas
+from ppl_cli.runtime import Runtime
 from ppl_cli.text import counted
 
 
 def export_prior(
-    model: Annotated[str, typer.Argument(help="A run folder of ppl train, a model.safetensors, or a .pth of the original.")],
+    model: Model,
     out: Annotated[Path, typer.Option(help="Folder for the prior.")],
     data: Annotated[
         Path | None,
@@ -37,10 +38,8 @@ def export_prior(
       ppl export-prior runs/mine --out prior --format coco,sleap,deeplabcut
     """
     from ppl_cli.api import export
-    from ppl_cli.runtime import Runtime
 
-    formats = tuple(dict.fromkeys(part.strip() for part in format_.split(",") if part.strip()))
-    machine = Runtime(device, "fp32", say)
+    formats, machine = split_commas(format_), Runtime(device, "fp32", say)
     done = export.export_prior(
         model, out, data=data, prototypes=prototypes, formats=formats, overwrite=overwrite, device=machine
     )

@@ -1,34 +1,21 @@
 """`ppl infer`: poses of images and folders, as files."""
 
-from ppl_cli.cli.options import (
-    Batch,
-    Device,
-    Formats,
-    Inputs,
-    Model,
-    Overlay,
-    Overwrite,
-    Precision,
-    Results,
-    Resume,
-    Strict,
-    parse_formats,
-    say,
-)
+from ppl_cli.cli import options
+from ppl_cli.runtime import Output, Runtime
 
 
 def infer(
-    model: Model,
-    inputs: Inputs,
-    out: Results,
-    format_: Formats = "csv,coco,npz",
-    overlay: Overlay = False,
-    batch: Batch = 32,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    strict: Strict = False,
-    device: Device = "auto",
-    precision: Precision = "fp32",
+    model: options.Model,
+    inputs: options.Inputs,
+    out: options.Results,
+    format_: options.Formats = "csv,coco,npz",
+    overlay: options.Overlay = False,
+    batch: options.Batch = 32,
+    overwrite: options.Overwrite = False,
+    resume: options.Resume = False,
+    strict: options.Strict = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "fp32",
 ) -> None:
     """Find the keypoints of every image.
 
@@ -45,11 +32,10 @@ def infer(
 
       ppl infer runs/mine/model.safetensors a.jpg b.png --out poses --format csv
     """
-    formats = parse_formats(format_)
+    formats = options.parse_formats(format_)
 
     from ppl_cli.api.predictor import Details, load
-    from ppl_cli.runtime import Output, Runtime
 
-    predictor = load(model, Runtime(device, precision, say))
+    predictor = load(model, Runtime(device, precision, options.say))
     details = Details(batch, strict, overlay)
     print(predictor.infer_files(inputs, Output(out, formats, overwrite, resume), details))

@@ -10,9 +10,10 @@ from ppl_cli.errors import UsageError
 from ppl_cli.text import on_screen
 
 MACHINE = "Machine"
-MODEL_HELP = "A run folder of ppl train, a model.safetensors, or a .pth of the original implementation."
 
-Model = Annotated[str, typer.Argument(help=MODEL_HELP)]
+Model = Annotated[
+    str, typer.Argument(help="A run folder of ppl train, a model.safetensors, or a .pth of the original implementation.")
+]
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, and folders (searched recursively).")]
 Results = Annotated[Path, typer.Option(help="Folder for the results.")]
 Formats = Annotated[str, typer.Option("--format", help="Any of csv,coco,npz, with commas between.")]
@@ -27,21 +28,17 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", ric
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"], typer.Option(help="Of the network; auto takes bf16 on a GPU.", rich_help_panel=MACHINE)
 ]
-Method = Annotated[
-    Literal["visible", "paper"] | None,
-    typer.Option(
-        help="visible: what is seen stays, only what is hidden is completed; paper: the whole reconstruction is looked at. By "
-        "default visible where it is known what is hidden, else paper.",
-        rich_help_panel="Refinement",
-    ),
-]
 
 
-def parse_formats(text: str, known: tuple[str, ...] = ("csv", "coco", "npz")) -> tuple[str, ...]:
-    """`csv,npz` -> ("csv", "npz")."""
-    formats = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not formats or set(formats) - set(known):
-        raise UsageError(f"--format {text}: write any of {','.join(known)}, with commas between")
+def split_commas(text: str) -> tuple[str, ...]:
+    """`csv,npz` -> ("csv", "npz"), each once."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    formats = split_commas(text)
+    if not formats or set(formats) - {"csv", "coco", "npz"}:
+        raise UsageError(f"--format {text}: write any of csv,coco,npz, with commas between")
     return formats
 
 

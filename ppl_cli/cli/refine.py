@@ -1,34 +1,20 @@
 """`ppl refine`: poses of occluded images, repaired with the prior, as files."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from ppl_cli.cli.options import (
-    Batch,
-    Device,
-    Formats,
-    Inputs,
-    Method,
-    Model,
-    Overlay,
-    Overwrite,
-    Precision,
-    Results,
-    Resume,
-    Strict,
-    parse_formats,
-    say,
-)
+from ppl_cli.cli import options
+from ppl_cli.runtime import Output, Runtime
 
 WHERE, HOW = "Where the occlusion is", "Refinement"
 
 
 def refine(
-    model: Model,
-    inputs: Inputs,
-    out: Results,
+    model: options.Model,
+    inputs: options.Inputs,
+    out: options.Results,
     masks: Annotated[
         Path | None,
         typer.Option(help="Folder of masks, white where hidden, by the names of the images.", rich_help_panel=WHERE),
@@ -37,23 +23,30 @@ def refine(
         str | None, typer.Option(help="Colour of what hides the object: #ff0000, red or 255,0,0.", rich_help_panel=WHERE)
     ] = None,
     iterations: Annotated[int, typer.Option(min=0, max=100, help="How often.", rich_help_panel=HOW)] = 4,
-    method: Method = None,
+    method: Annotated[
+        Literal["visible", "paper"] | None,
+        typer.Option(
+            help="visible: what is seen stays, only what is hidden is completed; paper: the whole reconstruction is looked "
+            "at. By default visible where it is known what is hidden, else paper.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
     until_converged: Annotated[
         float | None,
         typer.Option(metavar="PIXELS", help="Stop early once no keypoint moves further (network pixels).", rich_help_panel=HOW),
     ] = None,
-    format_: Formats = "csv,coco,npz",
+    format_: options.Formats = "csv,coco,npz",
     all_iterations: Annotated[
         bool, typer.Option("--all-iterations", help="Rows of every iteration in keypoints.csv, numbered.")
     ] = False,
-    overlay: Overlay = False,
+    overlay: options.Overlay = False,
     gif: Annotated[bool, typer.Option("--gif", help="Also an animation and a strip of the iterations of every image.")] = False,
-    batch: Batch = 32,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    strict: Strict = False,
-    device: Device = "auto",
-    precision: Precision = "fp32",
+    batch: options.Batch = 32,
+    overwrite: options.Overwrite = False,
+    resume: options.Resume = False,
+    strict: options.Strict = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "fp32",
 ) -> None:
     """Repair the poses of occluded images with the learned prior.
 
@@ -69,15 +62,14 @@ def refine(
 
       ppl refine runs/mine occluded --occluder-color red --out repaired
     """
-    formats = parse_formats(format_)
+    formats = options.parse_formats(format_)
 
     from ppl_cli.api.predictor import Details, load
     from ppl_cli.inference.occluder import Occluder, parse_colour
     from ppl_cli.inference.refine import Options
-    from ppl_cli.runtime import Output, Runtime
 
     occluder = Occluder(masks, None if occluder_color is None else parse_colour(occluder_color))
-    options = Options(iterations, method or ("visible" if occluder.known else "paper"), until_converged)
-    predictor = load(model, Runtime(device, precision, say))
+    how = Options(iterations, method or ("visible" if occluder.known else "paper"), until_converged)
+    predictor = load(model, Runtime(device, precision, options.say))
     details = Details(batch, strict, overlay, gif, all_iterations)
-    print(predictor.refine_files(inputs, Output(out, formats, overwrite, resume), occluder, options, details))
+    print(predictor.refine_files(inputs, Output(out, formats, overwrite, resume), occluder, how, details))

@@ -6,8 +6,11 @@ from typing import Annotated
 
 import typer
 
-from ppl_cli.cli.options import Device, Precision, say
+from ppl_cli.cli.options import Device, Precision, say, split_commas
 from ppl_cli.config.shipped import shipped_configs
+from ppl_cli.distributed import launched
+from ppl_cli.errors import UsageError
+from ppl_cli.runtime import Runtime
 from ppl_cli.text import counted
 
 PRIOR, SHOW = "Starting from a prior", "Configuration"
@@ -93,17 +96,17 @@ def train(
     if init is not None:
         settings["train.init"] = str(Path(init).absolute())
     if fields:
-        print_fields()
+        from ppl_cli.config.describe import describe_fields
+
+        print(describe_fields(min(shutil.get_terminal_size().columns, 120)))
         return
     if show:
         print_config(config, data, settings)
         return
     from ppl_cli.api.train import train as learn
-    from ppl_cli.distributed import launched
-    from ppl_cli.runtime import Runtime
 
-    runtime = Runtime(device, precision, say)
-    run = learn(config, data, out, resume=resume, overwrite=overwrite, strict=strict, device=runtime, **settings)
+    machine = Runtime(device, precision, say)
+    run = learn(config, data, out, resume=resume, overwrite=overwrite, strict=strict, device=machine, **settings)
     print(f"{counted(run.step, 'step')}, {run.seconds:.0f} s, peak memory {run.peak_memory_gib:.1f} GiB: {run.folder}")
     if run.config.data.kind == "figures" and launched()[0] == 0:
         from ppl_cli.api.evaluate import held_out
@@ -116,16 +119,9 @@ def train(
     print(f"look at {run.folder / 'samples'}; find poses with: ppl infer {run.folder} IMAGES --out poses --overlay")
 
 
-def print_fields() -> None:
-    from ppl_cli.config.describe import describe_fields
-
-    print(describe_fields(min(shutil.get_terminal_size().columns, 120)))
-
-
 def print_config(config: str | None, data: Path | None, settings: dict[str, object]) -> None:
     """What `config` comes to with these settings, ready to be saved and trained from."""
     from ppl_cli.config.loading import load_config, to_yaml
-    from ppl_cli.errors import UsageError
 
     if config is None:
         raise UsageError("--show: expected CONFIG, a YAML file or a shipped name such as quickstart")
@@ -137,7 +133,6 @@ def parse_settings(texts: list[str]) -> dict[str, object]:
     import yaml
 
     from ppl_cli.config.loading import PlainLoader
-    from ppl_cli.errors import UsageError
 
     settings = {}
     for text in texts:
@@ -153,9 +148,7 @@ def parse_settings(texts: list[str]) -> dict[str, object]:
 
 def starting_prior(file: Path | None, freeze: str | None) -> dict[str, object]:
     """--init-prior and --freeze as settings."""
-    from ppl_cli.errors import UsageError
-
-    parts = [part.strip() for part in (freeze or "").split(",") if part.strip()]
+    parts = list(split_commas(freeze or ""))
     if set(parts) - {"keypoints", "links"}:
         raise UsageError(f"--freeze {freeze}: write keypoints, links or keypoints,links")
     settings: dict[str, object] = {"prior.freeze": parts} if parts else {}

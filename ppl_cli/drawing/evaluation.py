@@ -7,8 +7,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ppl_cli.drawing.overlay import draw_smoothly
 from ppl_cli.drawing.save import save_png
+from ppl_cli.drawing.sheets import captioned, grid
 
-TILE, GAP, CAPTION = 320, 8, 22
+TILE, GAP, CAPTION, LETTERS = 320, 8, 22, 15
 TRUTH, MAPPED = (60, 220, 90), (255, 60, 170)
 COLOURS = ("#2a6f97", "#c1121f", "#588157", "#e09f3e", "#6a4c93", "#0096c7", "#9c6644", "#111111", "#f28482")
 
@@ -57,18 +58,18 @@ def save_sweep(path: Path, labels: list[str], values: np.ndarray, whole: float, 
 
 
 def save_cases(path: Path, rows: list[tuple[str, list[tuple[Image.Image, np.ndarray, np.ndarray, str]]]]) -> None:
-    """Rows (title, images); each image with its truth (K, 2) and mapped prediction (K, 2) in pixels, and a caption."""
-    columns = max(len(images) for _, images in rows)
-    sheet = Image.new("RGB", (columns * (TILE + GAP) + GAP, len(rows) * (TILE + CAPTION + GAP) + 34), "white")
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size=15)
+    """Rows (title, images) of one length; each image with its truth and mapped prediction (K, 2) in pixels, and a caption."""
+    tiles = [
+        captioned(case(image, truth, mapped), f"{title}: {caption}", CAPTION, (0, 0), LETTERS)
+        for title, images in rows
+        for image, truth, mapped, caption in images
+    ]
+    cases = grid(tiles, len(tiles) // len(rows), GAP)
+    sheet = Image.new("RGB", (cases.width + 2 * GAP, cases.height + 34 + GAP), "white")
+    sheet.paste(cases, (GAP, 34))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=LETTERS)
     draw.text((GAP, 7), "truth: ring", fill=(30, 140, 60), font=font)
     draw.text((GAP + 110, 7), "mapped prediction: dot", fill=(200, 30, 130), font=font)
-    for row, (title, images) in enumerate(rows):
-        for column, (image, truth, mapped, caption) in enumerate(images):
-            left, top = GAP + column * (TILE + GAP), 34 + row * (TILE + CAPTION + GAP)
-            draw.text((left, top), f"{title}: {caption}", fill=(20, 20, 20), font=font)
-            sheet.paste(case(image, truth, mapped), (left, top + CAPTION))
     save_png(path, sheet)
 
 

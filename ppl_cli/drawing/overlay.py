@@ -4,10 +4,13 @@ Everything is drawn at four times the size and reduced, which is what makes line
 """
 
 import colorsys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import combinations
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from ppl_cli.data.frame import Frame
 
 SMOOTH = 4
 SMALLEST, LARGEST = 320, 1024  # pixels of the longer side of an overlay picture
@@ -36,6 +39,12 @@ def overlay(image: Image.Image, keypoints_px: np.ndarray, links: np.ndarray, lab
     return picture
 
 
+def draw_pose(square: Image.Image, keypoints: np.ndarray, links: np.ndarray, labels: bool = False) -> Image.Image:
+    """The network's square, in any size, with a pose (N, 2), normalised, over it; of the same size."""
+    drawn = overlay(square, Frame(*square.size, square.width).to_pixels(keypoints), links, labels)
+    return drawn if drawn.size == square.size else drawn.resize(square.size, Image.Resampling.LANCZOS)
+
+
 def draw_smoothly(picture: Image.Image, paint: Callable[[ImageDraw.ImageDraw], None]) -> None:
     layer = Image.new("RGBA", [side * SMOOTH for side in picture.size], (0, 0, 0, 0))
     paint(ImageDraw.Draw(layer))
@@ -43,12 +52,15 @@ def draw_smoothly(picture: Image.Image, paint: Callable[[ImageDraw.ImageDraw], N
     picture.paste(layer, (0, 0), layer)
 
 
-def draw_links(draw: ImageDraw.ImageDraw, points: np.ndarray, links: np.ndarray, unit: float) -> None:
-    """Weakest first, so that strong ones lie above; `points` in pixels of the drawing."""
-    count = len(points)
+def sort_links(links: np.ndarray) -> Iterator[tuple[float, int, int]]:
+    """(share of the strongest, i, j) of links (N, N), the weakest first, so that strong ones lie above."""
     strongest = max(float(links.max(initial=0)), 1e-12)
-    pairs = [(links[i, j] / strongest, i, j) for i in range(count) for j in range(i + 1, count)]
-    for strength, i, j in sorted(pairs):
+    yield from sorted((links[i, j] / strongest, i, j) for i, j in combinations(range(len(links)), 2))
+
+
+def draw_links(draw: ImageDraw.ImageDraw, points: np.ndarray, links: np.ndarray, unit: float) -> None:
+    """`points` in pixels of the drawing."""
+    for strength, i, j in sort_links(links):
         if strength >= 0.15 and np.isfinite(points[[i, j]]).all():
             ends = [tuple(points[i]), tuple(points[j])]
             draw.line(ends, fill=(20, 20, 20, round(200 * strength)), width=max(1, round(unit * (0.4 + 1.0 * strength))))

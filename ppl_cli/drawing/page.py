@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from ppl_cli.drawing.overlay import keypoint_colours
-from ppl_cli.files import replacing
+from ppl_cli.files import replace_text
 from ppl_cli.prior.prior import Prior
 
 TEMPLATE = Path(__file__).with_name("prior_page.html")
@@ -24,8 +24,7 @@ def save_page(path: Path, prior: Prior, images: list[Image.Image | None]) -> Non
         prototype["picture"] = None if image is None else data_url(image)
     # Within a script element only "<" could end it: names come from files of anyone.
     text = json.dumps(content).replace("<", "\\u003c")
-    with replacing(path) as temporary:
-        temporary.write_text(TEMPLATE.read_text(encoding="utf-8").replace("__PRIOR__", text, 1), encoding="utf-8")
+    replace_text(path, TEMPLATE.read_text(encoding="utf-8").replace("__PRIOR__", text, 1))
 
 
 def data_url(image: Image.Image) -> str:

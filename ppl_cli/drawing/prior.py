@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ppl_cli.data.frame import Frame
-from ppl_cli.drawing.overlay import draw_smoothly, keypoint_colours, overlay
+from ppl_cli.drawing.overlay import draw_pose, draw_smoothly, keypoint_colours, sort_links
 from ppl_cli.drawing.save import save_animation, save_png
 from ppl_cli.drawing.sheets import captioned, grid
-from ppl_cli.files import replacing
+from ppl_cli.files import replace_text
 from ppl_cli.prior.prior import Prior
 
 SIDE, TILE, GAP, CAPTION = 640, 200, 6, 22
@@ -20,19 +19,15 @@ FAINTEST_LINK = 0.05  # of the strongest: weaker ones are not drawn
 
 def skeleton_picture(points: np.ndarray, weights: np.ndarray, side: int = SIDE, labels: bool = True) -> Image.Image:
     """points (N, 2) in [-1, 1] over a plain ground."""
-    ground = Image.new("RGB", (side, side), DARK)
-    picture = overlay(ground, Frame(side, side, side).to_pixels(points), weights, labels)
-    return picture if picture.width == side else picture.resize((side, side), Image.Resampling.LANCZOS)
+    return draw_pose(Image.new("RGB", (side, side), DARK), points, weights, labels)
 
 
 def save_svg(path: Path, prior: Prior) -> None:
     """Numbered keypoints, links by strength; names on hover."""
-    strongest = max(float(prior.weights.max()), 1e-12)
     places = (prior.points + 1) / 2 * SIDE
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIDE} {SIDE}" font-family="sans-serif">']
     parts.append(f'<rect width="{SIDE}" height="{SIDE}" fill="#262a30"/>')
-    pairs = [(prior.weights[i, j] / strongest, i, j) for i in range(len(places)) for j in range(i + 1, len(places))]
-    for strength, i, j in sorted(pairs):
+    for strength, i, j in sort_links(prior.weights):
         if strength >= FAINTEST_LINK:
             (x1, y1), (x2, y2) = places[i], places[j]
             title = f"{escape(prior.names[i])} - {escape(prior.names[j])}: {prior.weights[i, j]:.3g}"
@@ -44,19 +39,17 @@ def save_svg(path: Path, prior: Prior) -> None:
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="9" fill="rgb({r},{g},{b})" stroke="#14161a" stroke-width="2">')
         parts.append(f"<title>{escape(prior.names[number])}</title></circle>")
         parts.append(f'<text x="{x + 11:.1f}" y="{y - 8:.1f}" fill="white" font-size="18">{number}</text>')
-    with replacing(path) as temporary:
-        temporary.write_text("\n".join([*parts, "</svg>\n"]), encoding="utf-8")
+    replace_text(path, "\n".join([*parts, "</svg>\n"]))
 
 
 def save_links(path: Path, prior: Prior) -> None:
     """The connectivity matrix."""
     from matplotlib.figure import Figure
 
-    count = len(prior.names)
     figure = Figure(figsize=(5.2, 4.4), layout="constrained")
     axis = figure.subplots()
     shown = axis.imshow(prior.weights, cmap="viridis", vmin=0)
-    ticks = range(count)
+    ticks = range(len(prior.names))
     names = [name.replace("$", r"\$") for name in prior.names]
     axis.set_xticks(ticks, names, rotation=90, fontsize=8)
     axis.set_yticks(ticks, names, fontsize=8)
@@ -73,14 +66,12 @@ def prototype_sheet(prior: Prior, images: list[Image.Image | None]) -> Image.Ima
     """Each prototype, and beside it the square of the image nearest to it with the prototype over it."""
     tiles = []
     for number, (prototype, image) in enumerate(zip(prior.prototypes, images, strict=True)):
-        points = np.array(prototype.keypoints)
-        pose = skeleton_picture(points, prior.weights, TILE, labels=False)
+        pose = skeleton_picture(prototype.points, prior.weights, TILE, labels=False)
         pair = Image.new("RGB", (TILE * (1 if image is None else 2), TILE))
         pair.paste(pose, (0, 0))
         if image is not None:
             square = image.resize((TILE, TILE), Image.Resampling.BICUBIC)
-            drawn = overlay(square, Frame(TILE, TILE, TILE).to_pixels(points), prior.weights, labels=False)
-            pair.paste(drawn.resize((TILE, TILE), Image.Resampling.LANCZOS), (TILE, 0))
+            pair.paste(draw_pose(square, prototype.points, prior.weights), (TILE, 0))
         tiles.append(titled(pair, f"{number}: {100 * prototype.frequency:.0f} % of poses"))
     return grid(tiles, 3, GAP)
 

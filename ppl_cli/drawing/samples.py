@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ppl_cli.data.frame import Frame
-from ppl_cli.drawing.overlay import overlay
+from ppl_cli.drawing.overlay import draw_pose
 from ppl_cli.drawing.sheets import grid
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.evaluating import evaluating
@@ -30,9 +29,7 @@ def map_image(skeleton_map: torch.Tensor, brightest: torch.Tensor) -> Image.Imag
 
 def posed(image: Image.Image, keypoints: torch.Tensor, links: np.ndarray) -> Image.Image:
     """Tile with a pose (N, 2), normalised, over it."""
-    frame = Frame(*image.size, image.width, "squash")
-    drawn = overlay(image, frame.to_pixels(keypoints.float().cpu().numpy()), links, labels=False)
-    return drawn.resize((TILE, TILE), Image.Resampling.LANCZOS)
+    return draw_pose(image, keypoints.float().cpu().numpy(), links)
 
 
 def sample_sheet(model: PosePriorLearner, images: torch.Tensor, references: torch.Tensor) -> Image.Image:

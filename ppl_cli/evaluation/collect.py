@@ -60,7 +60,7 @@ class Reader:
             raise PPLError(f"none of the {images} can be read; the first: {self.unreadable[0]}")
 
     def decode_one(self, index: int) -> Decoded:
-        return decode_square(self.listing.open_image, index, self.size, self.resize)
+        return decode_square(lambda at: (self.listing.open_image(at), None), index, self.size, self.resize)
 
     def readable(self, held: list[Decoded], first: int) -> Annotated:
         rows, frames, truth = [], [], []
@@ -139,12 +139,8 @@ def gather(reader: Reader, find: Callable[[Annotated], list[np.ndarray]]) -> lis
         Sample(list(chain.from_iterable(names)), np.concatenate(arrays), *everything) for arrays in zip(*found, strict=True)
     ]
     for sample in samples:
-        check_found(sample)
+        wrong = np.flatnonzero(~np.isfinite(sample.found).all((1, 2)))
+        if len(wrong):
+            images = counted(len(wrong), "image")
+            raise PPLError(f"the model finds no finite keypoints on {images}, among them {sample.names[wrong[0]]}")
     return samples
-
-
-def check_found(sample: Sample) -> None:
-    wrong = np.flatnonzero(~np.isfinite(sample.found).all((1, 2)))
-    if len(wrong):
-        images = counted(len(wrong), "image")
-        raise PPLError(f"the model finds no finite keypoints on {images}, among them {sample.names[wrong[0]]}")

@@ -119,9 +119,9 @@ def check_splits(fit: Listing, test: Listing, where: str) -> list[str]:
 
 def check_annotated(fit: Sample, test: Sample, where: str) -> None:
     """UsageError unless some keypoint is annotated on both."""
-    for sample, name in ((fit, "fit"), (test, "test")):
-        if not np.isfinite(sample.truth).all(-1).any():
-            raise UsageError(f"{where}: no keypoint of the {name} images is annotated")
     fitted, measured = (np.isfinite(sample.truth).all(-1).any(0) for sample in (fit, test))
+    for annotated, name in ((fitted, "fit"), (measured, "test")):
+        if not annotated.any():
+            raise UsageError(f"{where}: no keypoint of the {name} images is annotated")
     if not (fitted & measured).any():
         raise UsageError(f"{where}: no keypoint is annotated both on fit and on test images")

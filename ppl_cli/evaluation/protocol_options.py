@@ -87,12 +87,8 @@ def parse_thresholds(text: str, shared: dict) -> list[Protocol]:
     """`0.05` is a share of the image side, `6px` pixels of the image."""
     chosen: list[Protocol] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
-        match = re.fullmatch(r"([0-9.]+)\s*(px)?", part)
-        try:
-            value = float(match[1]) if match else 0.0
-        except ValueError:
-            value = 0.0
-        if not value:
+        match = re.fullmatch(r"([0-9]+\.?[0-9]*|\.[0-9]+)\s*(px)?", part)
+        if not match or not (value := float(match[1])):
             raise UsageError(f"--threshold {text}: {THRESHOLDS}")
         chosen.append(Pck(name=f"pck@{match[1]}{match[2] or ''}", threshold=value, pixels=bool(match[2]), **shared))
     if not chosen:

@@ -13,6 +13,7 @@ from ppl_cli.evaluation.protocols import Fitted, Regression, Score, mean
 from ppl_cli.text import in_utf8
 
 FORMAT_VERSION = 1
+FILES = ("eval.json", "distribution.png", "cases.png", "occlusion.png")  # of a report with pictures
 ALIKE = 1e-3  # relative difference from the mean pose that counts for nothing
 Protocol = Regression | Matching
 

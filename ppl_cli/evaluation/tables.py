@@ -27,33 +27,28 @@ def protocol_table(report: Report) -> Table:
         table.add_column("model")
     for heading in ("protocol", "error", "mean pose", "unit", "on fit images"):
         table.add_column(heading, justify="left" if heading in ("protocol", "unit") else "right")
+
+    def add_row(model: str, protocol: str, error: str, result: Result, on_fit: str = "") -> None:
+        cells = [protocol, error, shown(result.baseline.value), result.protocol.unit, on_fit]
+        table.add_row(*([model] if several else []), *cells)
+
     for label, model in zip(report.labels(), report.models, strict=True):
         for result in model.results:
-            cells = [described(result), shown(result.score.value), shown(result.baseline.value), result.protocol.unit]
-            table.add_row(*([shown_name(label)] if several else []), *cells, shown(result.on_fit))
+            add_row(shown_name(label), described(result), shown(result.score.value), result, shown(result.on_fit))
         table.add_section()
     if several:
         for result, (middle, spread) in zip(report.models[0].results, over_models(report), strict=True):
-            cells = [
-                result.protocol.name,
-                f"{middle:.2f} ± {spread:.2f}",
-                shown(result.baseline.value),
-                result.protocol.unit,
-                "",
-            ]
-            table.add_row("mean ± std", *cells)
+            add_row("mean ± std", result.protocol.name, f"{middle:.2f} ± {spread:.2f}", result)
     return table
 
 
 def described(result: Result) -> str:
     """The protocol's name, with what it chose or left out."""
-    details = result.fitted.details
+    name, details, annotated = result.protocol.name, result.fitted.details, result.score.errors.shape[1]
     if "penalty" in details:
-        return f"{result.protocol.name} (penalty {details['penalty']:.1g})"
-    compared, known = details.get("keypoints_compared"), int(np.isfinite(result.score.errors).any(0).size)
-    return (
-        f"{result.protocol.name} ({compared} of {known})" if compared is not None and compared < known else result.protocol.name
-    )
+        return f"{name} (penalty {details['penalty']:.1g})"
+    compared = details.get("keypoints_compared", annotated)
+    return f"{name} ({compared} of {annotated})" if compared < annotated else name
 
 
 def keypoint_table(report: Report, result: Result) -> Table:

@@ -9,7 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -40,13 +40,19 @@ class Decoded:
     hidden: np.ndarray | None = None  # (S, S) bool; None: nothing is known of what is hidden
 
 
-def decode_square(open_image: Callable[[int], Image.Image], index: int, size: int, resize: Resize) -> Decoded:
+def decode_square(open_one: Callable[[T], Opened], one: T, size: int, resize: Resize) -> Decoded:
+    """The network's square of what `open_one` opens, with a problem where that cannot be used."""
     try:
-        image = open_image(index)
+        image, hidden = open_one(one)
+        frame = Frame(*image.size, size, resize)
+        if hidden is None:
+            return Decoded(frame.apply_image(image), frame, None)
+        pixels, covered = frame.apply_occluded(image, hidden)
+        if covered[frame.picture].all():
+            raise UnreadableImageError(f"nothing of it is visible at the network's {size} pixels")
+        return Decoded(pixels, frame, None, covered)
     except UnreadableImageError as error:
         return Decoded(None, None, str(error))
-    frame = Frame(*image.size, size, resize)
-    return Decoded(frame.apply_image(image), frame, None)
 
 
 def decode_ahead(
@@ -132,15 +138,11 @@ class Finder:
     its keypoints."""
 
     title = "finding poses"
+    shares_cores = True  # between the network and those who decode
 
     def __init__(self, estimator: Estimator, resize: Resize, names: Sequence[str] = ()):
         self.estimator, self.resize, self.names = estimator, resize, names
         self.size = estimator.model.sizes.image_size
-
-    def to_square(self, image: Image.Image, hidden: np.ndarray | None = None) -> Decoded:
-        """`image` in RGB. What of it is hidden makes no difference here."""
-        frame = Frame(*image.size, self.size, self.resize)
-        return Decoded(frame.apply_image(image), frame, None)
 
     def find(self, held: list[Decoded], first: int = 0) -> list[Pose]:
         """Poses of a batch; `first` is the index of the first image."""
@@ -158,15 +160,8 @@ class Finder:
         nothing = np.full((self.estimator.model.sizes.keypoints, 2), np.nan)
         return Pose(index, None, None, nothing, nothing[:, 0], problem, names=self.names)
 
-    def share_cores(self) -> AbstractContextManager:
-        """Between the network and those who decode."""
-        return half_of_the_cores()
-
     def decode_one(self, open_one: Callable[[T], Opened], one: T) -> Decoded:
-        try:
-            return self.to_square(*open_one(one))
-        except UnreadableImageError as error:
-            return Decoded(None, None, str(error))
+        return decode_square(open_one, one, self.size, self.resize)
 
 
 def stream_poses(
@@ -177,7 +172,7 @@ def stream_poses(
     on_cpu = finder.estimator.compute.device.type == "cpu"
     threads = DECODERS if on_cpu else min(CORES, MOST_DECODERS)
     # A thread of its own for the network: while it computes a batch, the one before is drawn and written.
-    with finder.share_cores(), ThreadPoolExecutor(1) as network:
+    with half_of_the_cores() if finder.shares_cores else nullcontext(), ThreadPoolExecutor(1) as network:
         before: Future[list[Pose]] | None = None
         for held in decode_ahead(lambda one: finder.decode_one(open_one, one), wanted, batch, threads):
             running = network.submit(finder.find, held, first)

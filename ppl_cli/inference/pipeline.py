@@ -86,7 +86,7 @@ def run(task: Task, output: Output, identity: dict[str, object], runtime: Runtim
             for line in (*notes, *(f"note: {note}" for note in note_others(task.inputs.others))):
                 say(line)
             task.inputs.choose_range(task.value_range, say)
-            writing = task.results if world.leader else nullcontext()
+            writing = task.results.open() if world.leader else nullcontext()
             with batch_that_fits(task.batch), writing, closing(all_poses(task, kept, world)) as batches:
                 for pose in chain.from_iterable(batches):
                     task.results.add(task.inputs.name(pose.index), pose)

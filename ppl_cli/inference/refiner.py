@@ -1,14 +1,11 @@
 """Poses of occluded images: what is hidden is brought to the network's square with the image, and poses are refined."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
-from PIL import Image
 
 from ppl_cli.data.frame import Frame, Resize
-from ppl_cli.data.images import UnreadableImageError
 from ppl_cli.drawing.strips import Column
 from ppl_cli.inference.estimate import Decoded, Estimator, Finder, stack_squares
 from ppl_cli.inference.refine import Options, Refinement, Step, refine, seen
@@ -19,6 +16,7 @@ class Refiner(Finder):
     """A `Finder` whose poses are refined: `pose.refined` has every iteration."""
 
     title = "refining poses"
+    shares_cores = False  # the network needs many times what decoding does
 
     def __init__(
         self,
@@ -33,19 +31,6 @@ class Refiner(Finder):
         `keep_columns` poses hold what pictures of the iterations need."""
         super().__init__(estimator, resize, names)
         self.options, self.typical, self.keep_columns = options, typical, keep_columns
-
-    def share_cores(self) -> AbstractContextManager:
-        return nullcontext()  # the network needs many times what decoding does
-
-    def to_square(self, image: Image.Image, hidden: np.ndarray | None = None) -> Decoded:
-        """UnreadableImageError if too little of the image is visible."""
-        if hidden is None:
-            return super().to_square(image)
-        frame = Frame(*image.size, self.size, self.resize)
-        pixels, covered = frame.apply_occluded(image, hidden)
-        if covered[frame.picture].all():
-            raise UnreadableImageError(f"nothing of it is visible at the network's {self.size} pixels")
-        return Decoded(pixels, frame, None, covered)
 
     def find(self, held: list[Decoded], first: int = 0) -> list[Pose]:
         images = self.estimator.to_images(stack_squares(held, self.size))

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ppl_cli.errors import PPLError, UsageError
-from ppl_cli.files import read_limited, replacing
+from ppl_cli.files import read_limited, replace_text, replacing
 from ppl_cli.text import FORMULA, in_one_line, printable
 
 FORMAT_VERSION = 1
@@ -157,8 +157,7 @@ class Prior(Part):
 
 
 def save_prior(path: Path, prior: Prior) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(to_text(prior.model_dump()), encoding="utf-8")
+    replace_text(path, to_text(prior.model_dump()))
 
 
 def to_text(content: dict) -> str:

@@ -6,17 +6,20 @@ from pathlib import Path
 
 import yaml
 
-from ppl_cli.files import replacing
+from ppl_cli.files import replace_text
 from ppl_cli.prior.prior import Prior
 
 FILES = {"coco": "categories.json", "sleap": "skeleton.sleap.json", "deeplabcut": "skeleton.deeplabcut.yaml"}
 
 
-def coco_categories(prior: Prior) -> str:
-    """COCO's `categories`; its skeleton counts keypoints from 1."""
+def coco_category(prior: Prior) -> dict[str, object]:
+    """Its skeleton counts keypoints from 1."""
     skeleton = [[i + 1, j + 1] for i, j in prior.strong_links()]
-    category = {"id": 1, "name": "object", "supercategory": "object", "keypoints": prior.names, "skeleton": skeleton}
-    return json.dumps({"categories": [category]}, indent=1, ensure_ascii=False)
+    return {"id": 1, "name": "object", "supercategory": "object", "keypoints": prior.names, "skeleton": skeleton}
+
+
+def coco_categories(prior: Prior) -> str:
+    return json.dumps({"categories": [coco_category(prior)]}, indent=1, ensure_ascii=False)
 
 
 def sleap_skeleton(prior: Prior) -> str:
@@ -55,5 +58,4 @@ WRITERS = {"coco": coco_categories, "sleap": sleap_skeleton, "deeplabcut": deepl
 
 def save_skeletons(folder: Path, prior: Prior, formats: Iterable[str]) -> None:
     for form in formats:
-        with replacing(folder / FILES[form]) as temporary:
-            temporary.write_text(WRITERS[form](prior), encoding="utf-8")
+        replace_text(folder / FILES[form], WRITERS[form](prior))

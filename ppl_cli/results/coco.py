@@ -1,6 +1,7 @@
 """`keypoints.coco.json`: COCO keypoint annotations, one for every image that could be read; skeleton = the strong links."""
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from ppl_cli.data.frame import Frame
 from ppl_cli.prior.prior import Prior
+from ppl_cli.prior.skeletons import coco_category
 from ppl_cli.results.pose import Pose
 
 
@@ -17,9 +19,7 @@ class KeypointsCoco:
     def __init__(self, path: Path, prior: Prior):
         self.file = path.open("w", encoding="utf-8")
         self.annotations = tempfile.TemporaryFile("w+", dir=path.parent, encoding="utf-8")  # noqa: SIM115
-        skeleton = [[i + 1, j + 1] for i, j in prior.strong_links()]
-        category = {"id": 1, "name": "object", "supercategory": "object", "keypoints": prior.names, "skeleton": skeleton}
-        self.file.write(f'{{"categories": [{json.dumps(category)}],\n"images": [')
+        self.file.write(f'{{"categories": [{json.dumps(coco_category(prior))}],\n"images": [')
         self.count = 0
 
     def add(self, name: str, pose: Pose) -> None:
@@ -55,8 +55,7 @@ class KeypointsCoco:
     def finish(self) -> None:
         self.file.write('\n],\n"annotations": [')
         self.annotations.seek(0)
-        while block := self.annotations.read(1 << 20):
-            self.file.write(block)
+        shutil.copyfileobj(self.annotations, self.file)
         self.file.write("\n]}\n")
         self.annotations.close()
         self.file.close()

@@ -5,7 +5,8 @@ temporary name and takes its own when all images are done. A name that is not va
 \\xNN.
 """
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ppl_cli.errors import PPLError
@@ -22,7 +23,7 @@ ITERATIONS_FILE, SKIPPED_FILE = "keypoints_iterations.npz", "skipped.csv"
 
 
 class Results:
-    """Writes the chosen formats (of `FILES`) into `folder`: a context manager that takes one pose after another.
+    """Writes the chosen formats (of `FILES`) into `folder`: while it is `open` it takes one pose after another.
 
     `iterations` of refinement, None for plain poses; with `every`, the table has rows for each of them.
     """
@@ -33,7 +34,8 @@ class Results:
         self.folder, self.formats, self.prior = folder, formats, prior
         self.iterations, self.every = iterations, every
 
-    def __enter__(self) -> "Results":
+    @contextmanager
+    def open(self) -> Iterator[None]:
         with ExitStack() as stack:
 
             def place(name: str) -> Path:
@@ -43,8 +45,10 @@ class Results:
             self.writers += [self.writer(form, place(FILES[form])) for form in self.formats]
             if self.iterations is not None:
                 self.writers.append(IterationsNpz(place(ITERATIONS_FILE), self.prior, self.iterations))
-            self.stack = stack.pop_all()
-        return self
+            yield
+            with self.explaining():
+                for writer in self.writers:
+                    writer.finish()
 
     def writer(self, form: str, path: Path) -> KeypointsCsv | KeypointsCoco | KeypointsNpz:
         if form == "csv":
@@ -52,19 +56,13 @@ class Results:
         return {"coco": KeypointsCoco, "npz": KeypointsNpz}[form](path, self.prior)
 
     def add(self, name: str, pose: Pose) -> None:
-        try:
+        with self.explaining():
             for writer in self.writers:
                 writer.add(in_utf8(name), pose)
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise PPLError(f"cannot write to {self.folder}: {error.strerror}") from error
-
-    def __exit__(self, kind, error, trace) -> None:
-        if kind is None:
-            try:
-                for writer in self.writers:
-                    writer.finish()
-            except OSError as problem:
-                error = PPLError(f"cannot write to {self.folder}: {problem.strerror}")
-                self.stack.__exit__(type(error), error, None)
-                raise error from problem
-        self.stack.__exit__(kind, error, trace)

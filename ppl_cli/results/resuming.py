@@ -14,7 +14,7 @@ from pathlib import Path
 from ppl_cli.device import Compute
 from ppl_cli.distributed import ALONE, World
 from ppl_cli.errors import UsageError
-from ppl_cli.files import find_earlier, make_folder, remove_leftovers, replacing
+from ppl_cli.files import find_earlier, make_folder, remove_leftovers, replace_text
 from ppl_cli.lock import locked
 from ppl_cli.results.files import FILES, ITERATIONS_FILE, SKIPPED_FILE
 from ppl_cli.results.journal import FORMAT_VERSION
@@ -63,8 +63,7 @@ def hold_folder(output: Output, identity: dict[str, object], say: Callable[[str]
             if resume:
                 say(f"nothing to resume in {out}: starting with the first image")
             kept.mkdir()
-            with replacing(kept / RUN) as temporary:
-                temporary.write_text(json.dumps(identity, indent=1), encoding="utf-8")
+            replace_text(kept / RUN, json.dumps(identity, indent=1))
         try:
             yield kept
         except BaseException:

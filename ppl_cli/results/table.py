@@ -16,29 +16,32 @@ COLUMNS = ("image", "status", "keypoint", "x", "y", "confidence")
 UNEXPLAINED = "ok, but no prototype explains this pose"
 
 
-class SkippedCsv:
-    def __init__(self, path: Path):
+class Table:
+    def __init__(self, path: Path, *columns: str):
         self.file = path.open("w", newline="", encoding="utf-8")
         self.rows = csv.writer(self.file)
-        self.rows.writerow(("image", "reason"))
-
-    def add(self, name: str, pose: Pose) -> None:
-        if pose.problem is not None:
-            self.rows.writerow((in_csv(name), pose.problem))
+        self.rows.writerow(columns)
 
     def finish(self) -> None:
         self.file.close()
 
 
-class KeypointsCsv:
+class SkippedCsv(Table):
+    def __init__(self, path: Path):
+        super().__init__(path, "image", "reason")
+
+    def add(self, name: str, pose: Pose) -> None:
+        if pose.problem is not None:
+            self.rows.writerow((in_csv(name), pose.problem))
+
+
+class KeypointsCsv(Table):
     """One row per image and keypoint. `refined` and `every` choose the columns that refinement adds."""
 
     def __init__(self, path: Path, names: list[str], refined: bool, every: bool):
-        self.file = path.open("w", newline="", encoding="utf-8")
-        self.rows = csv.writer(self.file)
         self.names, self.refined, self.every = names, refined, every
         more = ("visible", "moved", "explained") if refined else ()
-        self.rows.writerow((*COLUMNS, *more, *(("iteration",) if every else ())))
+        super().__init__(path, *COLUMNS, *more, *(("iteration",) if every else ()))
 
     def add(self, name: str, pose: Pose) -> None:
         refined = pose.refined
@@ -64,9 +67,6 @@ class KeypointsCsv:
         self.rows.writerows(
             (shown, status, keypoint, number(x), number(y), number(sure), *rest) for keypoint, (x, y), sure, rest in rows
         )
-
-    def finish(self) -> None:
-        self.file.close()
 
 
 def number(value: float) -> str:

@@ -40,7 +40,7 @@ class Part:
         return slice(self.first, self.first + self.count)
 
 
-def parts_of(batch: int, pieces: int, rank: int = 0, processes: int = 1) -> list[Part]:
+def split_batch(batch: int, pieces: int, rank: int = 0, processes: int = 1) -> list[Part]:
     """The parts of process `rank`, each of which holds `batch` rows in `pieces` pieces."""
     size = batch // pieces
     return [Part(rank * batch + piece * size, size, batch * processes) for piece in range(pieces)]

@@ -72,7 +72,8 @@ def advice(config: Config) -> dict[str, str]:
     leading = loss.equivariance > 0 and loss.separation > 0
     lead = f"--set loss.equivariance=5 --set loss.separation=0.3 --set loss.ease_to={max(300, train.steps // 10)}"
     stronger = f"--set loss.separation={2 * loss.separation:g} --set loss.eased={min(5 * loss.eased, 1):g}"
-    hide = "--set reference.kind=mask" if reference.kind == "video" else f"--set reference.missing={hidden_more(reference)}"
+    hidden = round((1 + reference.missing) / 2, 3)
+    hide = "--set reference.kind=mask" if reference.kind == "video" else f"--set reference.missing={hidden}"
     revive = "--set memory.revive=0.1" if not config.memory.revive else f"--set train.learning_rate={train.learning_rate / 2:g}"
     links = [] if config.model.links_start >= 0 else ["--set model.links_start=0"]
     links.append(f"--set train.link_rate={train.link_rate / 10:g}")
@@ -84,7 +85,3 @@ def advice(config: Config) -> dict[str, str]:
     }
     faithful = config.recipe in ("paper", "reference")
     return {state: f"--set recipe=ppl, or {what}" if faithful else what for state, what in tried.items()}
-
-
-def hidden_more(reference) -> float:
-    return round((1 + reference.missing) / 2, 3)

@@ -25,7 +25,7 @@ from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.runtime import silent
 from ppl_cli.training.averaging import Average
-from ppl_cli.training.batches import Part, make_batch, parts_of
+from ppl_cli.training.batches import Part, make_batch, split_batch
 from ppl_cli.training.health import Watch
 from ppl_cli.training.metrics import MetricsFile, read_metrics
 from ppl_cli.training.prepare import make_optimiser, prepare_model, prepare_step
@@ -94,7 +94,7 @@ def train(
             raise UsageError(f"--resume: the run is at step {step} already; ask for more with --set train.steps=...")
     images.move_cache(device)
     learn = prepare_step(model, reconstruction_loss, config, compute, world)
-    parts = parts_of(config.train.batch, config.train.accumulate, world.rank, world.size)
+    parts = split_batch(config.train.batch, config.train.accumulate, world.rank, world.size)
     progress = Progress(config, step, window, device, machine.say, world.size)
     watch = Watch(config, progress.note)
     shown = make_batch(images, 0, config, device, part=Part(0, SAMPLES, SAMPLES))

@@ -2,11 +2,10 @@
 
 import csv
 import importlib.util
-import io
 from pathlib import Path
 
 from ppl_cli.errors import PPLError, UsageError
-from ppl_cli.files import read_limited, replacing
+from ppl_cli.files import read_limited, replace_text
 
 LARGEST_FILE = 1 << 30  # bytes
 LOSSES = ("total", "reconstruction", "boundary", "configuration", "links", "separation", "equivariance")
@@ -23,15 +22,13 @@ class MetricsFile:
         self.board = open_tensorboard(path.parent / "tensorboard", from_step) if tensorboard else None
         # The last row of a finished run may lie between two multiples of `every`; a longer run has no such row.
         kept = [line for step, line in complete_lines(path) if step <= from_step and step % every == 0]
-        with replacing(path) as temporary:
-            temporary.write_text("\n".join([",".join(COLUMNS), *kept, ""]), encoding="utf-8")
+        replace_text(path, "\n".join([",".join(COLUMNS), *kept, ""]))
 
     def append(self, row: dict[str, float]) -> None:
-        line = io.StringIO()
-        csv.DictWriter(line, COLUMNS, lineterminator="\n").writerow({key: format_number(value) for key, value in row.items()})
+        shown = {key: value if isinstance(value, int) else f"{value:.6g}" for key, value in row.items()}
         try:
             with self.path.open("a", newline="", encoding="utf-8") as file:
-                file.write(line.getvalue())
+                csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(shown)
         except OSError as error:
             raise PPLError(f"cannot write {self.path}: {error.strerror}") from error
         if self.board:
@@ -50,10 +47,6 @@ def open_tensorboard(folder: Path, from_step: int):
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(folder), purge_step=from_step + 1)
-
-
-def format_number(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
 def complete_lines(path: Path) -> list[tuple[int, str]]:

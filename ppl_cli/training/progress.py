@@ -3,7 +3,6 @@
 Losses of the steps since the last row stay on the device; `row` fetches their means at once and stops at NaN.
 """
 
-import math
 import time
 from collections.abc import Callable
 
@@ -90,7 +89,7 @@ class Progress:
             left = (now - self.begun) / max(row["step"] - self.start, 1) * (self.config.train.steps - row["step"])
             self.say(
                 f"step {row['step']}/{self.config.train.steps}  {text}  {row['images_per_second']:.0f} images/s  "
-                f"{minutes(left)} left"
+                f"{tqdm.format_interval(left)} left"
             )
             self.last_line = now
 
@@ -106,14 +105,6 @@ class Progress:
     @property
     def seconds(self) -> float:
         return time.perf_counter() - self.begun
-
-
-def minutes(seconds: float) -> str:
-    if not math.isfinite(seconds):
-        return "?"
-    whole = int(seconds)
-    hours = f"{whole // 3600}:{whole // 60 % 60:02d}" if whole >= 3600 else f"{whole // 60}"
-    return f"{hours}:{whole % 60:02d}"
 
 
 def peak_memory_gib(device: torch.device) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ppl_cli.config.loading import load_config
 from ppl_cli.config.sections import Config
 from ppl_cli.errors import UsageError
+from ppl_cli.evaluation.report import FILES as EVALUATION
 from ppl_cli.files import is_leftover, make_folder, remove_leftovers, replacing
 from ppl_cli.lock import FILE as LOCK
 from ppl_cli.lock import locked
@@ -19,7 +20,6 @@ Settings = Mapping[str, object]  # dotted keys and their values
 FILES = ("config.yaml", "model.safetensors", "training.pt", "metrics.csv", "prior.json", "curves.png", "skipped.csv")
 
 BEGINNING = {"config.yaml", "metrics.csv", "samples", "tensorboard"}  # what is there before the first checkpoint
-EVALUATION = ("eval.json", "distribution.png", "cases.png", "occlusion.png")  # what ppl eval writes into eval-1, ...
 
 # What may differ when a run goes on; everything else would make it another run.
 FREE_TO_CHANGE = ("train.steps", "train.log_every", "train.save_every", "train.sample_every", "train.tensorboard")
@@ -178,7 +178,7 @@ def clear_run(folder: Path) -> None:
         file.unlink(missing_ok=True)
     shutil.rmtree(folder / "tensorboard", ignore_errors=True)
     for report in [path for path in folder.glob("eval-*") if re.fullmatch(r"eval-\d+", path.name) and path.is_dir()]:
-        for name in EVALUATION:
+        for name in EVALUATION:  # what ppl eval writes into eval-1, ...
             (report / name).unlink(missing_ok=True)
         with suppress(OSError):  # there is something else in it
             report.rmdir()

@@ -15,7 +15,7 @@ from ppl_cli.device import Compute
 from ppl_cli.drawing.samples import sample_sheet
 from ppl_cli.drawing.save import save_png
 from ppl_cli.errors import PPLError
-from ppl_cli.files import replacing
+from ppl_cli.files import replace_text
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.evaluating import evaluating
 from ppl_cli.prior.prior import save_prior
@@ -81,5 +81,4 @@ def write_config(path: Path, config: Config, compute: Compute) -> None:
         "device": str(compute.device),
         "precision": compute.precision,
     }
-    with replacing(path) as temporary:
-        temporary.write_text(to_yaml(config, written_by), encoding="utf-8")
+    replace_text(path, to_yaml(config, written_by))

@@ -15,7 +15,15 @@ from ppl_cli.device import Compute
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.losses import boundary_loss, configuration_loss, equivariance_loss, link_loss, separation_loss
 from ppl_cli.training.batches import Batch, Part, draw_jitter, generator
-from ppl_cli.training.schedule import eased
+
+
+def eased(config: Config, step: int) -> float:
+    """Factor of the two losses that only lead the way: 1, then falling in a line to `loss.eased`."""
+    loss = config.loss
+    if not loss.ease_to:
+        return 1.0
+    done = min(max((step - loss.ease_from) / max(loss.ease_to - loss.ease_from, 1), 0.0), 1.0)
+    return 1.0 + (loss.eased - 1.0) * done
 
 
 class Outcome(NamedTuple):

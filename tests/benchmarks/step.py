@@ -46,7 +46,7 @@ def make_step(
         images.move_cache(compute.device)
     else:
         images.pool.map = lambda function, indices: map(function, indices)
-    (part,) = batches.parts_of(batch, 1)
+    (part,) = batches.split_batch(batch, 1)
     number = 0
 
     def step() -> None:

@@ -9,7 +9,7 @@ from ppl_cli.config.sections import Config
 from ppl_cli.data.datasets import list_part, open_listing
 from ppl_cli.device import choose_compute
 from ppl_cli.distributed import World, processes
-from ppl_cli.training.batches import Batch, make_batch, parts_of
+from ppl_cli.training.batches import Batch, make_batch, split_batch
 from ppl_cli.training.prepare import prepare_model, prepare_step
 
 
@@ -19,7 +19,7 @@ def one_step(config: Config, world: World) -> dict[str, dict[str, torch.Tensor]]
     images = open_listing(listing, config.data, config.model.image_size)
     model = prepare_model(config, compute, world, None).double()
     learn = prepare_step(model, torch.nn.MSELoss(), config, compute, world)
-    parts = parts_of(config.train.batch, config.train.accumulate, world.rank, world.size)
+    parts = split_batch(config.train.batch, config.train.accumulate, world.rank, world.size)
     outcomes = []
     for part in parts:
         batch = Batch(*(tensor.double() for tensor in make_batch(images, 0, config, compute.device, part=part)))

@@ -8,7 +8,7 @@ from ppl_cli.config.sections import Config
 from ppl_cli.device import choose_compute
 from ppl_cli.distributed import ALONE
 from ppl_cli.training.averaging import Average
-from ppl_cli.training.batches import Batch, parts_of
+from ppl_cli.training.batches import Batch, split_batch
 from ppl_cli.training.health import Watch
 from ppl_cli.training.prepare import prepare_model, prepare_step
 from ppl_cli.training.reconstruction import reconstruction_loss
@@ -32,7 +32,7 @@ def take_steps(config: Config, count: int):
     model = prepare_model(config, compute, ALONE).train()
     average = Average(model, config.train.ema)
     learn = prepare_step(model, loss, config, compute, ALONE)
-    (part,) = parts_of(config.train.batch, 1)
+    (part,) = split_batch(config.train.batch, 1)
     random = torch.Generator().manual_seed(0)
     for step in range(count):
         model.zero_grad()

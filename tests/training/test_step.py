@@ -1,4 +1,4 @@
-from ppl_cli.training.schedule import eased
+from ppl_cli.training.step import eased
 
 
 def test_leading_losses_fall_to_their_rest(tiny):
