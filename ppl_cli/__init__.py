@@ -18,19 +18,25 @@ if TYPE_CHECKING:
     from ppl_cli.api.predictor import Predictor, load
     from ppl_cli.api.train import train
     from ppl_cli.errors import DiskFullError, InterruptedRunError, PPLError, UsageError
+    from ppl_cli.evaluation.annotated_data import AnnotatedData
+    from ppl_cli.evaluation.judge import HiddenPatches
+    from ppl_cli.evaluation.protocol_options import ProtocolOptions
     from ppl_cli.prior.prior import Prior
     from ppl_cli.results.pose import Pose
     from ppl_cli.runtime import Output, Runtime
 
 __version__ = "0.2.0"
 __all__ = [
+    "AnnotatedData",
     "DiskFullError",
+    "HiddenPatches",
     "InterruptedRunError",
     "Output",
     "PPLError",
     "Pose",
     "Predictor",
     "Prior",
+    "ProtocolOptions",
     "Runtime",
     "UsageError",
     "evaluate",
@@ -41,6 +47,9 @@ __all__ = [
 
 HOMES = {
     "api.evaluate": ("evaluate",),
+    "evaluation.annotated_data": ("AnnotatedData",),
+    "evaluation.judge": ("HiddenPatches",),
+    "evaluation.protocol_options": ("ProtocolOptions",),
     "api.export": ("export_prior",),
     "api.predictor": ("Predictor", "load"),
     "api.train": ("train",),

@@ -3,6 +3,7 @@ reading files whole, up to a size."""
 
 import errno
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -106,3 +107,23 @@ def make_folder(path: Path) -> None:
         raise UsageError(f"{path} is a file; --out must be a folder") from None
     except OSError as error:
         raise UsageError(f"cannot write to {path}: {error.strerror}; choose another folder with --out") from error
+
+
+def latest_folder(place: Path, name: str) -> Path | None:
+    """That of PLACE/NAME-1, -2, ... with the largest number; None where there is none."""
+    matches = [re.fullmatch(rf"{re.escape(name)}-(\d+)", folder.name) for folder in place.glob(f"{name}-*")]
+    number = max((int(match[1]) for match in matches if match), default=0)
+    return place / f"{name}-{number}" if number else None
+
+
+def next_free_folder(place: Path, name: str) -> Path:
+    """The first of PLACE/NAME-1, -2, ... behind the latest: it is made at once, so that nobody else can take it."""
+    make_folder(place)
+    latest = latest_folder(place, name)
+    number = int(latest.name.rpartition("-")[2]) if latest else 0
+    while True:
+        number += 1
+        folder = place / f"{name}-{number}"
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder

@@ -28,12 +28,16 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Output:
-    folder: Path | None = None  # None: a name of its own, where the command has one
+    folder: str | Path | None = None  # a Path once made; None: a name of its own, where the command has one
     formats: tuple[str, ...] = ()
     overwrite: bool = False  # replace what an earlier command left in the folder
     resume: bool = False  # go on with what was stopped there
 
+    def __post_init__(self) -> None:
+        if self.folder is not None:
+            object.__setattr__(self, "folder", Path(self.folder).expanduser())
+
 
 def as_runtime(device: str | Runtime, precision: str = "auto") -> Runtime:
     """What a function is told as `device`: the name of one, with `precision`, or a Runtime as it is."""
-    return device if isinstance(device, Runtime) else Runtime(device, precision)
+    return device if isinstance(device, Runtime) else Runtime(str(device), precision)

@@ -20,7 +20,7 @@ from ppl_cli.evaluation.judge import HiddenPatches, Judge
 from ppl_cli.evaluation.protocol_options import ProtocolOptions, choose_protocols
 from ppl_cli.evaluation.protocols import Regression, Sample
 from ppl_cli.evaluation.report import FILES, Protocol, Report, Result, note_worse
-from ppl_cli.files import find_earlier, make_folder, replace_text
+from ppl_cli.files import find_earlier, make_folder, next_free_folder, replace_text
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.runtime import Output, Runtime
 
@@ -54,6 +54,7 @@ def evaluate(
         raise UsageError("which model? give a run folder of ppl train")
     wanted = data if isinstance(data, AnnotatedData) else AnnotatedData(data)
     options = protocol if isinstance(protocol, ProtocolOptions) else ProtocolOptions(protocol)
+    output = output if output is None or isinstance(output, Output) else Output(output)
     hidden = occlusion if isinstance(occlusion, HiddenPatches) else HiddenPatches(several(occlusion or []))
     runtime, compute = choose_place(models, device)
     checkpoints = [open_checkpoint(model) for model in models]
@@ -61,15 +62,21 @@ def evaluate(
     protocols = choose_protocols(chosen.kind, options)
     names = [name_model(model) for model in models]
     with processes(compute) as world:
-        folder = world.from_leader(choose_folder(output, names) if world.leader and output is not None else None)
-        runtime.say(f"{compute.reason}; data {chosen.kind}" + (f" in {chosen.path}" if chosen.path else ""))
+        if world.leader:
+            check_folder(output)
+            runtime.say(f"{compute.reason}; data {chosen.kind}" + (f" in {chosen.path}" if chosen.path else ""))
         seed = checkpoints[0].config.seed
         judges = [Judge(one, chosen, compute, wanted.batch, wanted.strict, seed, world) for one in checkpoints]
         for each in protocols:
             each.check(judges[0].test)
-        if folder is not None:
-            make_folder(folder)  # what can fail cheaply comes before the network runs
-        report, sample = ask_judges(judges, names, protocols, hidden)
+        # What can fail cheaply comes before the network runs.
+        folder = world.from_leader(choose_folder(output, names) if world.leader and output is not None else None)
+        try:
+            report, sample = ask_judges(judges, names, protocols, hidden)
+        except BaseException:
+            if output is not None and output.folder is None and world.leader:
+                folder.rmdir()
+            raise
         report.folder = folder
         if world.leader:
             for note in report.notes:
@@ -129,18 +136,20 @@ def differing_units(checkpoints: list[Checkpoint]) -> list[str]:
     ]
 
 
-def choose_folder(output: str | Path | Output, names: list[str]) -> Path:
-    """The one given, else eval-1, eval-2, ... in the run folder, or in runs/ for several models or a bare file."""
-    output = output if isinstance(output, Output) else Output(Path(output))
+def check_folder(output: Output | None) -> None:
+    """UsageError if it must not be written to."""
+    if output is not None and output.folder is not None:
+        find_earlier(output.folder, FILES, output.overwrite)
+        if output.folder.exists() and not output.folder.is_dir():
+            raise UsageError(f"{output.folder} is a file; --out must be a folder")
+
+
+def choose_folder(output: Output, names: list[str]) -> Path:
+    """The one given, else the next of eval-1, eval-2, ... in the run folder, or in runs/ for several models or a bare file."""
     if output.folder is None:
-        place = Path(names[0]) if len(names) == 1 and Path(names[0]).is_dir() else Path("runs")
-        number = 1
-        while (place / f"eval-{number}").exists():
-            number += 1
-        return place / f"eval-{number}"
-    find_earlier(output.folder, FILES, output.overwrite)
-    if output.folder.exists() and not output.folder.is_dir():
-        raise UsageError(f"{output.folder} is a file; --out must be a folder")
+        alone = len(names) == 1 and Path(names[0]).is_dir()
+        return next_free_folder(Path(names[0]) if alone else Path("runs"), "eval")
+    make_folder(output.folder)
     return output.folder
 
 

@@ -83,12 +83,12 @@ def export_prior(
     estimator = Estimator(checkpoint.model, compute)
     pictures = find_pictures(data, out, checkpoint)
     make_folder(out)
-    for name in earlier:
-        (out / name).unlink()
     runtime.say(compute.reason)
 
     recalled = recall_pictures(estimator, pictures, runtime) if pictures else remembered(checkpoint, runtime)
     prior = build_prior(estimator.model, recalled, prototypes, checkpoint.config.prior.names)
+    for name in earlier:  # not before all that can fail
+        (out / name).unlink()
     save_prior(out / "prior.json", prior)
     save_npz(out / "prior.npz", prior)
     save_skeletons(out, prior, formats)

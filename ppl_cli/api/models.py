@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Union
 
 from ppl_cli.checkpoints.model_file import Checkpoint, load_model
 from ppl_cli.device import Compute
+from ppl_cli.errors import UsageError
 from ppl_cli.runtime import Runtime, as_runtime
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ def open_checkpoint(model: Model) -> Checkpoint:
 def choose_place(models: list[Model], device: str | Runtime) -> tuple[Runtime, Compute]:
     """Where to compute, in fp32 unless a Runtime says otherwise. A Predictor stays on the device where it is."""
     runtime = as_runtime(device, "fp32")
-    for model in models:
-        if hasattr(model, "estimator"):
-            runtime = replace(runtime, device=str(model.estimator.compute.device))
+    devices = {str(model.estimator.compute.device) for model in models if hasattr(model, "estimator")}
+    if len(devices) > 1:
+        raise UsageError(f"the models are on different devices ({', '.join(sorted(devices))}): load them on the same one")
+    if devices:
+        runtime = replace(runtime, device=devices.pop())
     return runtime, runtime.compute()

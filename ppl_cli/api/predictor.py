@@ -7,13 +7,14 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from ppl_cli.checkpoints.model_file import Checkpoint, load_model
 from ppl_cli.config.sections import Config
 from ppl_cli.device import Compute, batch_that_fits
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.inference.estimate import Estimator, Finder, Opened, stream_poses
-from ppl_cli.inference.given import HiddenLike, ImageLike, check_hidden, check_image, open_given
+from ppl_cli.inference.given import HiddenLike, ImageLike, check_hidden, check_image, open_given, take
 from ppl_cli.inference.inputs import gather_inputs
 from ppl_cli.inference.occluder import Occluder
 from ppl_cli.inference.pictures import Pictures
@@ -110,9 +111,9 @@ class Predictor:
         An image that cannot be read gives a pose with a `problem`, the reason, and NaN as keypoints. What is no image at all
         is a UsageError.
         """
-        if isinstance(images, str | Path):
+        if isinstance(images, str | Path | Image.Image):
             raise UsageError(f"stream: expected several images, got {images}; give a list, such as Path(folder).glob('*.jpg')")
-        pairs = ((check_image(image, f"image {number}"), None) for number, image in enumerate(images))
+        pairs = ((take(check_image(image, f"image {number}")), None) for number, image in enumerate(images))
         return self._stream(self.finder, pairs, batch)
 
     def refine(
@@ -136,7 +137,7 @@ class Predictor:
         if several and hidden is not None and not (isinstance(hidden, list | tuple) and len(hidden) == len(image)):
             raise UsageError(f"hidden: expected a list of {len(image)}, one for each image (None where nothing is known)")
         pairs = list(zip(image, [None] * len(image) if hidden is None else hidden, strict=True)) if several else []
-        for number, (one, its_hidden) in enumerate(pairs or [(image, hidden)]):
+        for number, (one, its_hidden) in enumerate(pairs if several else [(image, hidden)]):
             check_image(one, f"image {number}" if several else "the image")
             check_hidden(its_hidden, f"hidden {number}" if several else "hidden")
         method = method or ("paper" if hidden is None else "visible")

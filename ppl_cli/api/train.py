@@ -48,9 +48,9 @@ def train(
     Returns the Run: its folder, model file, configuration, step and seconds. Raises UsageError for what is wrong with the
     arguments or the data, InterruptedRunError after SIGINT or SIGTERM (everything is saved), else PPLError.
     """
-    runtime, out = as_runtime(device), None if out is None else Path(out)
+    runtime, out = as_runtime(device), None if out is None else Path(out).expanduser()
     if data is not None:
-        settings["data.path"] = str(Path(data).absolute())
+        settings["data.path"] = str(Path(data).expanduser().absolute())
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other")
     if resume and settings.get("train.init"):
@@ -87,8 +87,6 @@ def train(
                 machine.say(f"note: {note}")
             machine.say(f"{describe_images(images)}; run folder {run.path}")
             chosen = fit_batch(chosen, loss, machine)
-            if world.leader:
-                run.begin()
             return loop.train(chosen, images, loss, run, machine, start, strict)
 
 

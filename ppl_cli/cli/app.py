@@ -103,7 +103,8 @@ def spread(arguments: list[str]) -> list[str]:
     option, values = None, 0
     for word in arguments:
         if word.startswith("-"):
-            option, values = (word if word == "--occlusion" else None), 0
+            name, equals, _ = word.partition("=")
+            option, values = (name if name == "--occlusion" else None), int(bool(equals))
         elif option and word.partition("=")[0] in OCCLUSIONS:
             result += [option] if values else []
             values += 1

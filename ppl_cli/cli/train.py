@@ -59,7 +59,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out, with its own configuration, as if never stopped.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in --out, or without --out the latest of runs/NAME-1, -2, ...")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
     fields: Annotated[
         bool,

@@ -52,7 +52,7 @@ def read_yaml(source: str) -> tuple[str, dict]:
         values = yaml.load(read_limited(file, LARGEST_YAML).decode("utf-8-sig"), PlainLoader)
     except UsageError:
         raise
-    except Exception as error:  # damaged YAML raises anything: nests too deep, dates and numbers that are none
+    except Exception as error:  # damaged YAML raises anything: nested too deeply, invalid dates and numbers
         raise UsageError(f"{file} is not valid YAML: {in_one_line(error, 300)}") from error
     if values is None:
         values = {}

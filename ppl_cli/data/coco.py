@@ -66,7 +66,7 @@ def coco_images(config: DataConfig, part: Part, seed: int, size: int) -> Listing
     check_images(choice.file, listing, part, [root / name for name in listing.names])
     if part != "train":
         listing.notes += note_unannotated(listing.names, root)
-    return take_share(listing, choice, part, seed)
+    return take_share(listing, choice, part)
 
 
 def read_coco(file: Path, root: Path, images: str | None = None, category: str | None = None) -> Listing:

@@ -1,7 +1,6 @@
 """Unlabelled images in folders: `folder`, and `video_frames`, where every folder is a video."""
 
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +22,12 @@ def image_folder(config: DataConfig, part: Part, seed: int, size: int) -> Listin
             "--fit FILE --test FILE, or another --kind"
         )
     root, others = Path(config.path), Others()
-    names = split_images(root, config.split, seed, others)
+    names, split = split_images(root, config.split, seed, others)
+    notes = []
+    if config.split == "auto" and split != "all":
+        notes.append(f"{root} holds several parts: training on {split}")
     list_images = list_videos if config.kind == "video_frames" else list_files
-    return list_images(root, names, notes=note_others(others))
+    return list_images(root, names, notes=[*notes, *note_others(others)])
 
 
 def list_videos(root: Path, names: list[str], **more) -> Listing:
@@ -42,20 +44,21 @@ def number_folders(paths: list[Path] | list[str]) -> list[int]:
     return [number[os.path.dirname(path)] for path in paths]
 
 
-def split_images(root: Path, split: str | float, seed: int, others: Others) -> list[str]:
-    """Names of the files to train on, relative to `root`; see `DataConfig.split`. `others`: as in `image_names`."""
+def split_images(root: Path, split: str | float, seed: int, others: Others) -> tuple[list[str], str | float]:
+    """Names of the files to train on, relative to `root`, and which part they are; see `DataConfig.split`.
+
+    `others`: as in `image_names`.
+    """
     if isinstance(split, float):
         names = list_names(root, others)
         order = np.random.Generator(np.random.PCG64(seed)).permutation(len(names))
-        return [names[i] for i in sorted(order[: max(1, round(split * len(names)))])]
+        return [names[i] for i in sorted(order[: max(1, round(split * len(names)))])], split
     folders = {entry.name for entry in os.scandir(root) if entry.is_dir()} if root.is_dir() else set()
     if split == "auto":
         parts = folders & set(SPLIT_FOLDERS)
         split = training_folder(root) or ("train" if "train" in parts and len(parts) > 1 else "all")
-        if split != "all":
-            print(f"{root} holds several parts: training on {split}", file=sys.stderr)
     elif split != "all" and split not in folders:
         raise UsageError(f"data.split: {root} has no sub-folder {split!r} (write auto, all, a sub-folder or a share)")
     if split == "all":
-        return list_names(root, others)
-    return [f"{split}/{name}" for name in list_names(root / split, others)]
+        return list_names(root, others), split
+    return [f"{split}/{name}" for name in list_names(root / split, others)], split

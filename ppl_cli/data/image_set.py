@@ -67,7 +67,7 @@ class ImageSet:
                 pixels[len(kept)] = torch.from_numpy(picture).permute(2, 0, 1)
                 kept.append(index)
         if not kept:
-            raise PPLError(f"none of the {len(self)} images can be read; the first: {': '.join(self.skipped[0])}")
+            raise PPLError(f"no image can be read ({len(self)} tried); the first: {': '.join(self.skipped[0])}")
         self.names = [self.names[i] for i in kept]
         self.groups = None if self.groups is None else self.groups[kept]
         self.cache = pixels[: len(kept)]
@@ -86,9 +86,10 @@ class ImageSet:
             tries = 0
             while isinstance(picture, str):
                 self._skip(index, picture, strict)
-                index, tries = (index + 1) % len(self), tries + 1
+                tries += 1
                 if tries == len(self):
-                    raise PPLError(f"none of the {len(self)} images can be read; the last: {self.names[index]}: {picture}")
+                    raise PPLError(f"no image can be read ({len(self)} tried); the last: {self.names[index]}: {picture}")
+                index = (index + 1) % len(self)
                 picture = self._try_load(index)
             pictures.append(torch.from_numpy(picture).permute(2, 0, 1))
         return self._pin(torch.stack(pictures))

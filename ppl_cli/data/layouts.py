@@ -27,6 +27,7 @@ WORDS = {
     "fit": ("fit", "train", "training"),
     "test": ("test", "testing", "val", "valid", "validation"),
 }  # in the names of files and folders; the first word that is there counts
+SPLIT_SEED = 0  # the same for every model, or their errors could not be compared
 SHARE = 0.3  # of the images of a single file, to measure on
 HEAD = 4096  # bytes of a file that are looked at
 
@@ -168,7 +169,7 @@ def pick_one(files: list[Path], part: Part) -> Path | None:
     return named[0] if named else None
 
 
-def take_share(listing: Listing, choice: Choice, part: Part, seed: int) -> Listing:
+def take_share(listing: Listing, choice: Choice, part: Part) -> Listing:
     """Of a file for all parts: the images that are drawn to measure on, or the rest. Otherwise all."""
     if choice.test_share is None:
         return listing
@@ -176,11 +177,12 @@ def take_share(listing: Listing, choice: Choice, part: Part, seed: int) -> Listi
     if count < 2:
         raise UsageError(f"{choice.file} annotates 1 image; at least 2 are needed to fit on one and measure on another")
     held = min(count - 1, max(1, round(choice.test_share * count)))
-    order = np.random.Generator(np.random.PCG64(seed)).permutation(count)
+    order = np.random.Generator(np.random.PCG64(SPLIT_SEED)).permutation(count)
     listing = listing.take(sorted(order[:held] if part == "test" else order[held:]))
     listing.notes.append(
         f"{choice.file.name} is for all parts: {held} of its {counted(count, 'image')} ({choice.test_share:.0%}, drawn with "
-        f"seed {seed}) to measure on, the rest to learn from and fit on; another share: --test 0.2"
+        f"seed {SPLIT_SEED}) to measure on, the rest to learn from and fit on; another share: "
+        f"{'--set data.test=0.2' if part == 'train' else '--test 0.2'}"
     )
     return listing
 

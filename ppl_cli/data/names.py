@@ -10,6 +10,7 @@ from pathlib import Path
 from ppl_cli.data.formats import HEIF, INSTALL_HEIF, KINDS, SUFFIXES, VIDEOS
 from ppl_cli.data.pages import page_names
 from ppl_cli.errors import UsageError
+from ppl_cli.text import counted
 
 DROPPINGS = ("__macosx", "@eadir", ".ipynb_checkpoints", ".thumbnails")  # folders of other programs, in small letters
 LABELLED = "_labeled"  # ends the name of DeepLabCut's copy of a folder
@@ -133,7 +134,7 @@ def note_others(others: Others) -> list[str]:
     """Lines for the user on what is left out."""
     notes = []
     if types := describe_types(others):
-        notes.append(f"files that are no images to ppl are left out: {types} (it reads {KINDS}){how_to_read(others)}")
+        notes.append(f"files that are not images are left out: {types} (it reads {KINDS}){how_to_read(others)}")
     return notes + note_copies(others)
 
 
@@ -171,7 +172,7 @@ def list_names(folder: Path, others: Others | None = None) -> list[str]:
     others = Others() if others is None else others
     names = list(image_names(folder, others=others))
     if not names:
-        copies = (f"{n} images in {name}" for name, n in others.copies.items() if n)
+        copies = (f"{counted(n, 'image')} in {name}" for name, n in others.copies.items() if n)
         held = ", ".join(filter(None, [describe_types(others), *copies]))
         there = f"it holds {held}" if held else "it is empty"
         raise UsageError(f"no images in {folder}: {there}; ppl reads {KINDS}, also in sub-folders{how_to_read(others)}")

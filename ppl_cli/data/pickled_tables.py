@@ -23,7 +23,7 @@ MOST_COLUMNS, MOST_CELLS = 1000, 2_000_000  # parts of a pickle may be one objec
 
 
 def read_table(path: Path) -> dict[str, list]:
-    """A pickled pandas DataFrame as column name -> values. UsageError if it is none."""
+    """A pickled pandas DataFrame as column name -> values. UsageError if the file holds anything else."""
     content = read_pickle(path, TABLES)
     try:
         return as_columns(content)

@@ -46,7 +46,7 @@ def sleap_project(config: DataConfig, part: Part, seed: int, size: int) -> Listi
         return decode(finder.root / listing.names[index], opened.range) if frame is None else read_frame(*frame)
 
     opened = replace(listing, open_image=open_image, root=None if frames else listing.root)
-    return take_share(opened, choice, part, seed)
+    return take_share(opened, choice, part)
 
 
 def load_labels(file: Path):

@@ -21,6 +21,7 @@ from ppl_cli.data.formats import FORMATS, SUFFIXES
 from ppl_cli.data.layouts import find_ultralytics
 from ppl_cli.data.listing import Listing, Part, list_files
 from ppl_cli.data.names import image_names
+from ppl_cli.data.pages import split_page
 from ppl_cli.data.paths import ImageFinder, swap_folder
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited
@@ -107,6 +108,8 @@ def list_split(described: dict, split: str, root: Path, file: Path) -> list[Path
         else:
             lines = read_limited(place, LARGEST_LABELS).decode("utf-8", "replace").splitlines()
             images += ImageFinder(place, root).find([line.strip() for line in lines if line.strip().lower().endswith(SUFFIXES)])
+    if paged := next((image for image in images if split_page(image)[1] is not None), None):
+        raise UsageError(f"{paged}: a label file is for one image, and this file has several pages; save each as a file")
     if not images:
         raise UsageError(f"{file}: its part {split} has no images ({', '.join(map(str, entries))})")
     return images

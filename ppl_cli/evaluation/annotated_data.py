@@ -59,6 +59,6 @@ def choose_data(config: Config, wanted: AnnotatedData) -> DataConfig:
         raise UsageError(f"--images {wanted.images}: data.kind {kind} has its images where its files say; leave --images out")
     changes = {name: getattr(wanted, name) for name in ("fit", "test", "category", "images")}
     if kind == own.kind and not wanted.folder:
-        changes |= {"category": wanted.category or own.category, "images": wanted.images or own.images}
+        changes = {name: value or getattr(own, name) for name, value in changes.items()}
     changes["annotations"] = own.annotations if kind == own.kind else None
     return own.model_copy(update={"kind": kind, "path": path, **changes})

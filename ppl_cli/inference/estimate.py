@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from threading import Lock
 from typing import TypeVar
 
 import numpy as np
@@ -21,14 +22,17 @@ from ppl_cli.data.frame import Frame, Resize
 from ppl_cli.data.images import UnreadableImageError
 from ppl_cli.data.units import to_unit
 from ppl_cli.device import Compute
+from ppl_cli.errors import UsageError
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.encoder import Estimate
 from ppl_cli.results.pose import Pose
 
 T = TypeVar("T")
+NOT_FINITE = "the model finds no finite keypoints"
 Opened = tuple[Image.Image, np.ndarray | None]  # an RGB image, and (H, W) bool: what of it is hidden, where that is known
 CORES = os.cpu_count() or 1
 DECODERS = max(1, min(8, CORES - CORES // 2))  # beside a network that computes on the CPU
+SHARING, SHARED = Lock(), []  # the numbers of threads that streams have found, the first of them before any was halved
 MOST_DECODERS = 32  # beside one that computes elsewhere
 
 
@@ -59,6 +63,8 @@ def decode_ahead(
     decode_one: Callable[[T], Decoded], wanted: Iterable[T], batch: int, threads: int = DECODERS
 ) -> Iterator[list[Decoded]]:
     """What is `wanted`, decoded, in order and in batches; at most three batches wait."""
+    if batch < 1:
+        raise UsageError(f"batch: expected 1 image or more, got {batch}")
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Decoded]] = deque()
         try:
@@ -78,12 +84,17 @@ def half_of_the_cores() -> Iterator[None]:
 
     Measured on 2 cores: 1,061 images a second; 807 where both take both (docs/performance.md).
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before // 2))
+    with SHARING:
+        SHARED.append(torch.get_num_threads())
+        torch.set_num_threads(max(1, SHARED[0] // 2))
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with SHARING:  # the last of several streams gives all cores back
+            threads = SHARED[0]
+            SHARED.pop()
+            if not SHARED:
+                torch.set_num_threads(threads)
 
 
 def stack_squares(held: list[Decoded], size: int) -> np.ndarray:
@@ -151,6 +162,8 @@ class Finder:
         for row, decoded in enumerate(held):
             if (frame := decoded.frame) is None:
                 poses.append(self.no_pose(first + row, decoded.problem))
+            elif not np.isfinite(keypoints[row]).all():
+                poses.append(self.no_pose(first + row, NOT_FINITE))
             else:
                 found, certain = frame.to_pixels(keypoints[row]), sure[row].astype(np.float64)
                 poses.append(Pose(first + row, frame.width, frame.height, found, certain, names=self.names))

@@ -1,6 +1,7 @@
 """What a caller of the Python API may give as an image, and as what of it is hidden."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -46,13 +47,26 @@ def open_image(image: ImageLike, value_range: Range | None = None) -> Image.Imag
     if isinstance(image, np.ndarray):
         return Image.fromarray(image)
     if not isinstance(image, Image.Image):
-        return decode(Path(image), value_range)
+        return decode(Path(image).expanduser(), value_range)
+    if 0 in image.size:
+        raise UnreadableImageError("it has no pixels")
     try:
         image = image.copy()
         turn_as_displayed(image)
         return to_rgb(image, value_range)
     except Exception as error:  # Pillow reads a file when its pixels are asked for, and damaged ones raise anything
-        raise UnreadableImageError(" ".join(f"damaged: {error}".split())) from error
+        reason = str(error) or type(error).__name__
+        raise UnreadableImageError(" ".join(f"damaged: {reason}".split())) from error
+
+
+def take(image: ImageLike) -> ImageLike:
+    """`image` as it is now: decoding comes later, when its owner may have closed it or put other pixels in its place."""
+    if isinstance(image, np.ndarray):
+        return image.copy()
+    if isinstance(image, Image.Image):
+        with suppress(Exception):  # a damaged one is named when it is decoded
+            image.load()
+    return image
 
 
 def open_given(given: tuple[ImageLike, HiddenLike | None], value_range: Range | None = None) -> Opened:

@@ -79,7 +79,7 @@ def gather_inputs(given: list[Path], out: Path, masks: Path | None = None) -> In
     """
     inputs = Inputs()
     without = {os.path.abspath(folder) for folder in (out, masks) if folder is not None}
-    for path in (path.expanduser() for path in given):
+    for path in (Path(path).expanduser() for path in given):
         if path.is_dir():
             if masks is not None and os.path.abspath(masks) == os.path.abspath(path):
                 raise UsageError(f"--masks {masks} is the folder of the images too: put the masks into one of their own")

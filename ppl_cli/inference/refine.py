@@ -13,7 +13,7 @@ the camera saw stays as sharp as it was, and that, as measured, is what repairs 
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,10 @@ class Options:
     until_px: float | None = None  # an image is done once no keypoint moves further, in pixels of the network's square
 
     def __post_init__(self) -> None:
+        if type(self.iterations) is not int or self.iterations < 0:
+            raise UsageError(f"iterations: expected a whole number of 0 or more, got {self.iterations!r}")
+        if self.method not in get_args(Method):
+            raise UsageError(f"method: expected {' or '.join(get_args(Method))}, got {self.method!r}")
         if self.until_px is not None and not self.until_px > 0:
             raise UsageError(f"--until-converged (until_px) is {self.until_px:g}: give a number of pixels above 0")
 

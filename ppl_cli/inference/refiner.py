@@ -7,7 +7,7 @@ import torch
 
 from ppl_cli.data.frame import Frame, Resize
 from ppl_cli.drawing.strips import Column
-from ppl_cli.inference.estimate import Decoded, Estimator, Finder, stack_squares
+from ppl_cli.inference.estimate import NOT_FINITE, Decoded, Estimator, Finder, stack_squares
 from ppl_cli.inference.refine import Options, Refinement, Step, refine, seen
 from ppl_cli.results.pose import Pose, Refined
 
@@ -59,7 +59,7 @@ class Refiner(Finder):
         """`visible` (T + 1, N): whether the pixel under a keypoint is."""
         failed, used = int(refinement.failed[row]), int(refinement.used[row])
         if failed == 0:
-            return self.no_pose(index, "the model finds no finite keypoints")
+            return self.no_pose(index, NOT_FINITE)
         points = frame.to_pixels(refinement.keypoints[:, row].numpy())
         sure = refinement.confidence[:, row].numpy().astype(np.float64)
         explained = None if self.typical is None else float(refinement.recall_distance[row]) <= self.typical

@@ -119,7 +119,7 @@ def check_same(file: Path, identity: dict[str, object]) -> None:
 
 
 def identify(command: str, model: Path, images: str, compute: Compute, **options: object) -> dict[str, object]:
-    """`images` is their fingerprint. The batch size is none of it: a smaller one may be needed to go on."""
+    """`images` is their fingerprint. The batch size is left out: a smaller one may be needed to go on."""
     with model.open("rb") as file:
         content = hashlib.file_digest(file, "blake2b").hexdigest()[:16]
     identity: dict[str, object] = {"format_version": FORMAT_VERSION, "command": command, "model": content, "images": images}

@@ -44,6 +44,6 @@ class Tally:
         if self.unexplained:
             are = "pose is" if self.unexplained == 1 else "poses are"
             yield (
-                f"{self.unexplained} {are} further from every prototype than 99 % of the training poses "
+                f"{self.unexplained} {are} further from what the memory recalls for them than 99 % of the training poses "
                 "(the column `explained` says no)"
             )

@@ -24,6 +24,7 @@ from ppl_cli.drawing.curves import save_curves
 from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.runtime import silent
+from ppl_cli.text import counted
 from ppl_cli.training.averaging import Average
 from ppl_cli.training.batches import Part, make_batch, split_batch
 from ppl_cli.training.health import Watch
@@ -99,6 +100,7 @@ def train(
     watch = Watch(config, progress.note)
     shown = make_batch(images, 0, config, device, part=Part(0, SAMPLES, SAMPLES))
     if world.leader:
+        run.begin()  # not before all that can fail: it removes the run that is replaced
         write_config(folder / "config.yaml", config, compute)
         metrics = MetricsFile(folder / "metrics.csv", step, config.train.log_every, config.train.tensorboard)
         draw_samples(folder, average.model, config, shown, step)
@@ -169,8 +171,9 @@ def advice_on_memory(config: Config, device: torch.device) -> Iterator[None]:
         batch, pieces = config.train.batch, config.train.accumulate
         smaller = next((n for n in range(pieces + 1, batch + 1) if batch % n == 0), None)
         advice = f"--set train.accumulate={smaller} (the same batch in smaller pieces), " if smaller else ""
+        images = counted(batch // pieces, "image")
         raise PPLError(
-            f"out of memory on {device} with {batch // pieces} images at a time (peak {peak_memory_gib(device):.1f} GiB): "
+            f"out of memory on {device} with {images} at a time (peak {peak_memory_gib(device):.1f} GiB): "
             f"{advice}--set train.batch={max(batch // 2 // pieces, 1) * pieces} or --set train.batch=auto"
         ) from error
 

@@ -21,7 +21,8 @@ class MetricsFile:
         self.path = path
         self.board = open_tensorboard(path.parent / "tensorboard", from_step) if tensorboard else None
         # The last row of a finished run may lie between two multiples of `every`; a longer run has no such row.
-        kept = [line for step, line in complete_lines(path) if step <= from_step and step % every == 0]
+        last = from_step if from_step % every == 0 else from_step - 1
+        kept = [line for step, line in complete_lines(path) if step <= last]
         replace_text(path, "\n".join([",".join(COLUMNS), *kept, ""]))
 
     def append(self, row: dict[str, float]) -> None:

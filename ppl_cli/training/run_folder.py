@@ -11,11 +11,12 @@ from ppl_cli.config.loading import load_config
 from ppl_cli.config.sections import Config
 from ppl_cli.errors import UsageError
 from ppl_cli.evaluation.report import FILES as EVALUATION
-from ppl_cli.files import is_leftover, make_folder, remove_leftovers, replacing
+from ppl_cli.files import is_leftover, latest_folder, make_folder, next_free_folder, remove_leftovers, replacing
 from ppl_cli.lock import FILE as LOCK
 from ppl_cli.lock import locked
 from ppl_cli.text import in_csv
 
+RUNS = Path("runs")
 Settings = Mapping[str, object]  # dotted keys and their values
 FILES = ("config.yaml", "model.safetensors", "training.pt", "metrics.csv", "prior.json", "curves.png", "skipped.csv")
 
@@ -33,8 +34,9 @@ class RunFolder:
     own; a run that fails before its first checkpoint is abandoned and leaves nothing behind.
     """
 
-    def __init__(self, path: Path, resuming: bool = False):
+    def __init__(self, path: Path, resuming: bool = False, made: bool = False):
         self.path = path
+        self.made = made  # by this call: one that was there stays, even where it is empty
         self.resuming = resuming  # from a checkpoint
         self.begun = False  # what lies in it was written by this run alone
 
@@ -42,28 +44,29 @@ class RunFolder:
     def create(cls, name: str, out: Path | None = None) -> "RunFolder":
         """`out`, or the next free one of runs/NAME-1, -2, ...: it is made at once, so that no other run can take it."""
         if out is None:
-            return cls(next_free_folder(name))
+            return cls(next_free_folder(RUNS, name), made=True)
         if out.is_dir() and entries(out):
             raise UsageError(f"{out} is not empty: add --resume to go on with that run or --overwrite to replace it")
+        made = not out.exists()
         make_folder(out)
-        return cls(out)
+        return cls(out, made=made)
 
     @classmethod
     def replace(cls, name: str, out: Path | None = None) -> "RunFolder":
         """`out`, or the latest of runs/NAME-1, -2, ...: it may hold a run, which `begin` removes."""
-        out = out or latest_folder(name)
+        out = out or latest_folder(RUNS, name)
         if out is None:
             return cls.create(name)
-        is_run = any((out / file).is_file() for file in ("training.pt", "model.safetensors")) or never_began(out)
-        if out.is_dir() and entries(out) and not is_run:
+        if out.is_dir() and entries(out) and not is_run(out):
             raise UsageError(f"{out} is not a run of ppl train and is not replaced: choose another --out")
+        made = not out.exists()
         make_folder(out)
-        return cls(out)
+        return cls(out, made=made)
 
     @classmethod
     def resume(cls, name: str | None, out: Path | None = None) -> "RunFolder":
         """`out`, or the latest of runs/NAME-1, -2, ...: it must hold a run. One that was stopped early begins anew."""
-        out = out or latest_folder(name)
+        out = out or latest_folder(RUNS, name)
         if out is None:
             raise UsageError(f"nothing to resume: there is no runs/{name}-1; name the run folder with --out")
         begins = never_began(out)
@@ -107,10 +110,11 @@ class RunFolder:
                     if self.begun and not (self.path / "training.pt").is_file():
                         self.abandon()
         except BaseException:
-            with suppress(OSError):  # where it is empty
-                self.path.rmdir()
-                if self.path.parent.name == "runs":
-                    self.path.parent.rmdir()
+            if self.made:
+                with suppress(OSError):  # where it is empty
+                    self.path.rmdir()
+                    if self.path.parent == RUNS:
+                        self.path.parent.rmdir()
             raise
 
     def begin(self) -> None:
@@ -138,30 +142,17 @@ def never_began(folder: Path) -> bool:
     """Whether this is the folder of a run that was stopped before its first checkpoint, which can only begin anew."""
     names = entries(folder) if folder.is_dir() else {None}
     if "config.yaml" in names:
-        return names <= BEGINNING and "\nwritten_by:" in (folder / "config.yaml").read_text(encoding="utf-8", errors="replace")
+        return names <= BEGINNING and was_written(folder / "config.yaml")
     return not names or (names == {"samples"} and not entries(folder / "samples"))
 
 
-def latest_number(name: str) -> int:
-    """0 if no run of that name is there."""
-    numbers = [re.fullmatch(rf"{re.escape(name)}-(\d+)", folder.name) for folder in Path("runs").glob(f"{name}-*")]
-    return max((int(match[1]) for match in numbers if match), default=0)
+def is_run(folder: Path) -> bool:
+    return was_written(folder / "config.yaml") or never_began(folder)
 
 
-def latest_folder(name: str) -> Path | None:
-    number = latest_number(name)
-    return Path("runs") / f"{name}-{number}" if number else None
-
-
-def next_free_folder(name: str) -> Path:
-    make_folder(Path("runs"))
-    number = latest_number(name)
-    while True:
-        number += 1
-        folder = Path("runs") / f"{name}-{number}"
-        with suppress(FileExistsError):
-            folder.mkdir()
-            return folder
+def was_written(config: Path) -> bool:
+    """Whether it is the config.yaml of a run, not one that a user wrote."""
+    return config.is_file() and "\nwritten_by:" in config.read_text(encoding="utf-8", errors="replace")
 
 
 def flatten(values: dict, prefix: str = "") -> dict[str, object]:

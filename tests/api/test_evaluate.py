@@ -17,6 +17,7 @@ from ppl_cli.config.sections import Config
 from ppl_cli.data.figures import figure
 from ppl_cli.device import choose_compute
 from ppl_cli.inference.estimate import Estimator
+from ppl_cli.runtime import Output
 from tests.conftest import TINY, ppl
 from tests.data import layouts
 
@@ -169,6 +170,8 @@ def test_several_models_give_mean_and_standard_deviation(tmp_path, data, capsys)
 def test_options_that_take_several_words():
     words = ["eval", "--occlusion", "random=0.1", "center=4", "run"]
     assert spread(words) == ["eval", "--occlusion", "random=0.1", "--occlusion", "center=4", "run"]
+    words = ["--occlusion=random=0.1", "center=4"]
+    assert spread(words) == ["--occlusion=random=0.1", "--occlusion", "center=4"]
     assert spread(["--out", "a", "b"]) == ["--out", "a", "b"]
 
 
@@ -357,3 +360,13 @@ def test_no_model_and_a_report_that_is_there_already(model_file, data, tmp_path,
     code, line = said(capsys, model_file, "--data", data, "--out", tmp_path / "out")
     assert code == 2
     assert "already holds eval.json" in line
+
+
+def test_each_report_gets_a_folder_of_its_own_and_a_failed_one_none(trained_run, few_figures, tmp_path, monkeypatch):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    found = [evaluate(run, output=Output(), device="cpu").folder.name for _ in range(2)]
+    assert found == ["eval-1", "eval-2"]
+    monkeypatch.setattr("ppl_cli.api.evaluate.ask_judges", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        evaluate(run, output=Output(), device="cpu")
+    assert not (run / "eval-3").exists()

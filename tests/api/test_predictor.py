@@ -235,3 +235,67 @@ def test_wrong_models_and_devices_are_usage_errors(tmp_path):
         ppl_cli.load(tmp_path / "none", device="cpu")
     with pytest.raises(ppl_cli.UsageError, match="write auto, cpu"):
         ppl_cli.load(tmp_path / "none", device="gpu")
+
+
+def test_a_stream_keeps_what_it_was_given(model, pictures):
+    """Its images are decoded later, when their owner has gone on to the next."""
+    expected = [model(pictures / f"{i}.jpg").keypoints for i in range(3)]
+    frame = np.empty((64, 64, 3), np.uint8)
+
+    def reused():
+        for number in range(3):
+            frame[:] = figure(number, 64)[0]
+            yield frame
+
+    def closed():
+        for number in range(3):
+            with Image.open(pictures / f"{number}.jpg") as image:
+                yield image
+
+    arrays = [pose.keypoints for pose in model.stream(reused(), batch=1)]
+    assert not np.allclose(arrays[0], arrays[1])
+    for pose, keypoints in zip(model.stream(closed()), expected, strict=True):
+        np.testing.assert_allclose(pose.keypoints, keypoints, atol=1e-4)
+
+
+def test_streams_beside_each_other_give_all_cores_back(model, pictures):
+    paths, before = paths_of(pictures), torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        for one, other in zip(model.stream(paths[:3], batch=1), model.stream(paths[3:6], batch=1), strict=True):
+            assert torch.get_num_threads() == 2
+            assert one.problem is other.problem is None
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda model: model.refine(Image.new("RGB", (9, 9)), method="Visible"), "expected visible or paper, got 'Visible'"),
+        (lambda model: model.refine(Image.new("RGB", (9, 9)), iterations=-1), "whole number of 0 or more, got -1"),
+        (lambda model: model.refine(Image.new("RGB", (9, 9)), iterations=2.5), "whole number of 0 or more, got 2.5"),
+        (lambda model: list(model.stream([Image.new("RGB", (9, 9))], batch=0)), "expected 1 image or more, got 0"),
+        (lambda model: model.stream(Image.new("RGB", (9, 9))), "expected several images"),
+        (lambda model: model(Image.new("RGB", (0, 5))), "it has no pixels"),
+        (lambda model: model("~/there is no such image.jpg"), "no such file"),
+    ],
+)
+def test_what_cannot_be_meant_is_said(model, call, words):
+    with pytest.raises(ppl_cli.PPLError, match=words):
+        call(model)
+
+
+def test_no_images_are_no_poses(model):
+    assert model([]) == model.refine([]) == []
+
+
+def test_a_device_of_torch_and_paths_as_text(model_file, pictures, tmp_path):
+    model = ppl_cli.load(model_file, device=torch.device("cpu"))
+    model.infer_files([str(pictures)], ppl_cli.Output(str(tmp_path / "poses"), ("csv",)))
+    assert (tmp_path / "poses" / "keypoints.csv").is_file()
+
+
+def test_every_public_name_is_there():
+    assert all(getattr(ppl_cli, name) is not None for name in ppl_cli.__all__)

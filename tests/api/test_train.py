@@ -113,3 +113,27 @@ def test_the_shell_is_offered_the_names_of_configurations():
         "assert not {'torch', 'pydantic', 'numpy', 'yaml'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_is_not_replaced_before_the_new_one_can_begin(tiny_yaml, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    train(tiny_yaml, out=out, device="cpu")
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+
+    def broken(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr("ppl_cli.training.loop.prepare_model", broken)
+    with pytest.raises(MemoryError):
+        train(tiny_yaml, out=out, overwrite=True, device="cpu")
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_rows_of_another_rhythm_stay(tiny_yaml, tmp_path):
+    out = tmp_path / "run"
+    train(tiny_yaml, out=out, device="cpu")  # rows of steps 2, 4 and 6
+    train(out=out, resume=True, device="cpu", **{"train.steps": 9, "train.log_every": 3})
+    steps = [int(line.split(",")[0]) for line in (out / "metrics.csv").read_text().splitlines()[1:]]
+    assert steps == [2, 4, 6, 9]

@@ -91,3 +91,15 @@ def test_a_resumed_run_has_its_own_configuration_with_what_may_change_on_top(tmp
         folder.config({}, "other")
     with pytest.raises(UsageError, match="seed was 0 in this run and cannot become 1"):
         folder.config({"seed": 1})
+
+
+def test_a_folder_that_was_there_stays_and_a_model_alone_is_no_run(tmp_path, tiny):
+    (tmp_path / "mine").mkdir()
+    for out, stays in (("mine", True), ("new", False)):
+        folder = RunFolder.create("tiny", tmp_path / out)
+        with pytest.raises(ZeroDivisionError), folder.writing():
+            raise ZeroDivisionError
+        assert (tmp_path / out).exists() == stays
+    (tmp_path / "mine" / "model.safetensors").touch()
+    with pytest.raises(UsageError, match="is not a run"):
+        RunFolder.replace("tiny", tmp_path / "mine")
