@@ -12,6 +12,7 @@ from ppl_cli.checkpoints.model_file import save_model
 from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.config.sections import Config
 from ppl_cli.data.figures import figure
+from tests.forks import Forks
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -94,6 +95,12 @@ def trained_run(tmp_path_factory) -> Path:
     (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
     assert ppl("train", folder / "tiny.yaml", "--out", folder / "run", "--device", "cpu") == 0
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory) -> Forks:
+    """Starts programs in processes of their own, without the seconds that importing torch takes."""
+    return Forks(tmp_path_factory.mktemp("forks"))
 
 
 def ppl(*arguments) -> int:

@@ -1,0 +1,13 @@
+"""What tests/forks.py imports before it forks: all that a command needs."""
+
+import gc
+import importlib
+
+import torch
+
+COMMANDS = [f"ppl_cli.{name}" for name in ("cli.app", "api.evaluate", "api.export", "api.predictor", "api.train")]
+for module in ("matplotlib.figure", "torch.distributed", *COMMANDS):
+    importlib.import_module(module)
+torch.set_num_threads(1)
+torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # imports much at its first use
+gc.freeze()  # or every fork copies what the collector touches
