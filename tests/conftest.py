@@ -32,6 +32,14 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def few_figures():
+    """Models of drawn figures are measured on 40 of them, not on 500."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ppl_cli.data.figures.TEST", 40)
+        yield
+
+
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Trainings write empty files instead of pictures, which take most of the time of a tiny run and decide nothing."""
@@ -110,12 +118,6 @@ def ppl(*arguments) -> int:
     with pytest.raises(SystemExit) as stopped:
         main([str(argument) for argument in arguments])
     return stopped.value.code
-
-
-@pytest.fixture
-def few_figures(monkeypatch) -> None:
-    """Models of drawn figures are measured on 40 of them, not on 500."""
-    monkeypatch.setattr("ppl_cli.data.figures.TEST", 40)
 
 
 @pytest.fixture

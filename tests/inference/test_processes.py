@@ -57,12 +57,10 @@ def test_two_killed_processes_go_on(forks, model_file, pictures, tmp_path, capsy
     assert files_of(tmp_path / "whole") == files_of(tmp_path / "killed")
 
 
-@pytest.mark.usefixtures("few_figures")
 def test_two_processes_measure_what_one_measures(forks, model_file, tmp_path, capsys):
     arguments = ["eval", model_file, "--device", "cpu", "--occlusion", "random=0.2", "--iterations", "1", "--out"]
     assert ppl(*arguments, tmp_path / "one") == 0
-    few = "import ppl_cli.data.figures as figures; figures.TEST = 40"  # as the fixture few_figures does in this process
-    two = forks.run_two(*arguments, tmp_path / "two", prepare=few)
+    two = forks.run_two(*arguments, tmp_path / "two")
     assert two.wait() == [0, 0], two.error
     numbers = [json.loads((tmp_path / name / "eval.json").read_text()) for name in ("one", "two")]
     assert numbers[0]["models"] == numbers[1]["models"]

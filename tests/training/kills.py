@@ -11,12 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppl_cli.files import is_leftover
-from tests.forks import Fork, Forks
+from tests.forks import NO_PICTURES, Fork, Forks
 
-# Pictures take most of the time, and decide nothing.
 NOTE_STEPS = """
 import os
-from ppl_cli.training import loop
 
 notes, make_batch = os.open({file!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND), loop.make_batch
 
@@ -26,7 +24,6 @@ def noted(images, step, *arguments, **settings):
     return make_batch(images, step, *arguments, **settings)
 
 loop.make_batch = noted
-loop.draw_samples = loop.save_curves = lambda *arguments: None
 """
 
 
@@ -37,7 +34,8 @@ class Trainings:
         self.forks, self.notes = forks, notes
 
     def start(self, *arguments: object) -> Fork:
-        return self.forks.start("train", *arguments, "--device", "cpu", prepare=NOTE_STEPS.format(file=str(self.notes)))
+        code = NO_PICTURES + NOTE_STEPS.format(file=str(self.notes))
+        return self.forks.start("train", *arguments, "--device", "cpu", prepare=code)
 
     def begun(self) -> int:
         """How many steps were begun since the last call of `steps`."""

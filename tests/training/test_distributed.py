@@ -1,6 +1,7 @@
 """Several processes against one: gloo on this machine's CPU, started as torchrun starts them."""
 
 import csv
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from ppl_cli.config.loading import to_yaml
 from ppl_cli.config.sections import Config
 from ppl_cli.distributed import ALONE, World, launched
 from tests.conftest import ppl
-from tests.forks import Forks, torchrun
+from tests.forks import NO_PICTURES, Forks, torchrun
 from tests.training.one_step import one_step
 
 
@@ -40,7 +41,10 @@ def test_two_processes_step_as_one_with_twice_the_batch(forks, tiny, tmp_path):
     assert all(torch.equal(ours[0]["buffers"][name], ours[1]["buffers"][name]) for name in memory)
 
 
-@pytest.mark.parametrize("launch", [Forks.run_two, pytest.param(torchrun, marks=pytest.mark.slow)])
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize(
+    "launch", [partial(Forks.run_two, prepare=NO_PICTURES), pytest.param(torchrun, marks=pytest.mark.slow)]
+)
 def test_two_processes_train_with_one_writer(forks, tiny, tmp_path, monkeypatch, capsys, launch):
     # Adam moves what has no gradient but rounding (biases before batch norm) by the whole rate, in either direction: with the
     # usual rate losses part by 1e-3 in a few steps, depending on the versions of the libraries; with this one by 1e-6.
@@ -59,7 +63,7 @@ def test_two_processes_train_with_one_writer(forks, tiny, tmp_path, monkeypatch,
     more = ["--out", "two", "--resume", "--set", "train.steps=8"]
     assert ppl(*train, *more) != 0
     assert "the run was one of 2 processes, now there are 1" in capsys.readouterr().err
-    resumed = forks.run_two(*train, *more)
+    resumed = forks.run_two(*train, *more, prepare=NO_PICTURES)
     assert resumed.wait() == [0, 0], resumed.error
     assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "two" / "model.safetensors").values())
 
