@@ -12,6 +12,7 @@ from ppl_cli.checkpoints.model_file import save_model
 from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.config.sections import Config
 from ppl_cli.data.figures import figure
+from tests.forks import Forks
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -29,6 +30,14 @@ TINY = {
 @pytest.fixture(autouse=True)
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def few_figures():
+    """Models of drawn figures are measured on 40 of them, not on 500."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ppl_cli.data.figures.TEST", 40)
+        yield
 
 
 @pytest.fixture
@@ -96,6 +105,12 @@ def trained_run(tmp_path_factory) -> Path:
     return folder / "run"
 
 
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory) -> Forks:
+    """Starts programs in processes of their own, without the seconds that importing torch takes."""
+    return Forks(tmp_path_factory.mktemp("forks"))
+
+
 def ppl(*arguments) -> int:
     """`ppl` in this process; its exit code."""
     from ppl_cli.cli.app import main
@@ -103,12 +118,6 @@ def ppl(*arguments) -> int:
     with pytest.raises(SystemExit) as stopped:
         main([str(argument) for argument in arguments])
     return stopped.value.code
-
-
-@pytest.fixture
-def few_figures(monkeypatch) -> None:
-    """Models of drawn figures are measured on 40 of them, not on 500."""
-    monkeypatch.setattr("ppl_cli.data.figures.TEST", 40)
 
 
 @pytest.fixture

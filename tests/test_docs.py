@@ -102,7 +102,7 @@ def workshop(tmp_path_factory) -> Workshop:
 
 
 @pytest.fixture
-def inside(workshop, monkeypatch) -> Workshop:
+def inside(workshop, monkeypatch, no_pictures) -> Workshop:
     monkeypatch.chdir(workshop.folder)
     return workshop
 

@@ -193,7 +193,7 @@ def test_every_data_set_is_recognised_and_measured_by_its_protocol(make, kind, p
     assert protocol in content["models"][0]["protocols"]
 
 
-def test_without_data_the_figures_of_training(model_file, few_figures, tmp_path, monkeypatch):
+def test_without_data_the_figures_of_training(model_file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(model_file) == 0
     content = json.loads((tmp_path / "runs/eval-1/eval.json").read_text())

@@ -17,8 +17,6 @@ from ppl_cli.prior.prior import load_prior, save_prior
 from tests import conftest
 from tests.conftest import lively_model
 
-pytestmark = pytest.mark.usefixtures("few_figures")
-
 
 def ppl(*arguments) -> int:
     return conftest.ppl(*arguments, "--device", "cpu")

@@ -3,8 +3,6 @@
 import csv
 import os
 import struct
-import subprocess
-import sys
 import tracemalloc
 from pathlib import Path
 
@@ -36,11 +34,10 @@ def corpus(tmp_path_factory) -> Path:
     return folder
 
 
-def test_600_malformed_images_are_poses_or_rows_of_skipped(corpus, model_file, tmp_path):
-    command = [sys.executable, "-m", "ppl_cli", "infer", str(model_file), str(corpus), "--out", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
-    assert len(done.stderr.splitlines()) <= 2, done.stderr  # which device is used, and what is black and white
+def test_600_malformed_images_are_poses_or_rows_of_skipped(corpus, forks, model_file, tmp_path):
+    done = forks.run("infer", model_file, corpus, "--out", tmp_path / "out")
+    assert done.wait() == 0, done.error
+    assert len(done.error.splitlines()) <= 2, done.error  # which device is used, and what is black and white
     skipped = {row["image"]: row["reason"] for row in table(tmp_path / "out" / "skipped.csv")}
     rows = table(tmp_path / "out" / "keypoints.csv")
     posed = {row["image"] for row in rows if row["status"] == "ok"}
@@ -130,15 +127,14 @@ def test_float_pixels_that_are_no_numbers():
     assert to_8_bits(nothing, own_range(nothing, "F")).tolist() == [[0, 0], [0, 0]]
 
 
-def test_what_is_no_file_does_not_hang(model_file, pictures, tmp_path):
+def test_what_is_no_file_does_not_hang(forks, model_file, pictures, tmp_path):
     os.mkfifo(pictures / "pipe.png")
     for name, target in {"zero": "/dev/zero", "terminal": "/dev/tty", "loop": "loop.png", "broken": "nowhere"}.items():
         (pictures / f"{name}.png").symlink_to(target)
     (pictures / "circle").symlink_to(pictures)
     (pictures / "folder.png").mkdir()
-    command = [sys.executable, "-m", "ppl_cli", "infer", str(model_file), str(pictures), "--out", str(tmp_path / "out")]
-    done = subprocess.run([*command, "--overlay"], capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
+    done = forks.run("infer", model_file, pictures, "--out", tmp_path / "out", "--overlay")
+    assert done.wait() == 0, done.error
     skipped = {row["image"] for row in table(tmp_path / "out" / "skipped.csv")}
     assert skipped == {"pipe.png", "zero.png", "terminal.png", "loop.png", "broken.png"}
     assert len({row["image"] for row in table(tmp_path / "out" / "keypoints.csv")}) == 8 + 5

@@ -1,9 +1,10 @@
 """`--resume` of infer and refine: killed anywhere, they go on and leave the same files as an uninterrupted run."""
 
 import os
+import random
 import shutil
-import subprocess
-import sys
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -98,53 +99,27 @@ def test_stopped_anywhere_the_same_files_come_out(model_file, images, tmp_path, 
 
 
 @pytest.mark.parametrize("name", ["infer", "refine"])
-def test_killed_by_the_system_the_same_files_come_out(model_file, images, tmp_path, name):
-    """Forked children are killed with SIGKILL at random moments, again and again, until one comes to the end."""
-    code = f"""
-import os, random, signal, sys, time
-import torch
-torch.set_num_threads(1)
-from ppl_cli.cli.app import main
-import ppl_cli.api.predictor
-rng = random.Random(1)
-whole, parts = {[command(name, model_file, images, tmp_path / out) for out in ("whole", "parts")]!r}
-def start(arguments):
-    child = os.fork()
-    if child == 0:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        os.dup2(1, 2)
-        main(arguments)
-    return child
-begun = time.monotonic()
-assert os.waitpid(start(whole), 0)[1] == 0
-lasting, kills = time.monotonic() - begun, 0
-for more in range(40):
-    child = start([*parts, "--resume"])
-    wait = rng.uniform(0, lasting) * (1 + more / 10)
-    deadline = time.monotonic() + wait
-    done = 0
-    while time.monotonic() < deadline and not done:
-        time.sleep(0.002)
-        done, status = os.waitpid(child, os.WNOHANG)
-    if done:
-        assert status == 0, status
-        break
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    kills += 1
-    done = os.path.exists(parts[4] + "/keypoints.csv") and not os.path.exists(parts[4] + "/.unfinished/run.json")
-    if done:
-        break
-assert done
-print(kills)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 1
-    parts = files(tmp_path / "parts")
+def test_killed_by_the_system_the_same_files_come_out(forks, model_file, images, tmp_path, name):
+    """Processes are killed with SIGKILL at random moments, again and again, until one comes to the end."""
+    rng, kills, begun = random.Random(1), 0, time.monotonic()
+    whole = forks.run(*command(name, model_file, images, tmp_path / "whole"))
+    lasting = time.monotonic() - begun
+    assert whole.wait() == 0, whole.error
+    for more in range(40):
+        parts = forks.start(*command(name, model_file, images, tmp_path / "parts"), "--resume")
+        parts.process.join(rng.uniform(0, lasting) * (1 + more / 10))
+        if parts.process.exitcode is not None:
+            break
+        parts.send(signal.SIGKILL)
+        kills += parts.wait() == -signal.SIGKILL
+        if (tmp_path / "parts/keypoints.csv").exists() and not (tmp_path / "parts/.unfinished/run.json").exists():
+            break
+    assert parts.wait() in (0, -signal.SIGKILL), parts.error
+    assert kills >= 1
+    left = files(tmp_path / "parts")
     for name in (".lock", ".unfinished/poses.journal"):  # what a kill after everything was done may leave
-        parts.pop(name, None)
-    assert parts == files(tmp_path / "whole")
+        left.pop(name, None)
+    assert left == files(tmp_path / "whole")
 
 
 def leave_unfinished(name, model_file, images, out, monkeypatch, batches: int = 2):

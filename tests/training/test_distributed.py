@@ -1,32 +1,22 @@
 """Several processes against one: gloo on this machine's CPU, started as torchrun starts them."""
 
 import csv
-import os
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from ppl_cli.cli.app import main
 from ppl_cli.config.loading import to_yaml
 from ppl_cli.config.sections import Config
 from ppl_cli.distributed import ALONE, World, launched
+from tests.conftest import ppl
+from tests.forks import NO_PICTURES, Forks, torchrun
 from tests.training.one_step import one_step
-
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 
 
 def with_batch(config: Config, batch: int, **settings) -> Config:
     return config.model_copy(update={"train": config.train.model_copy(update={"batch": batch, **settings})})
-
-
-def launch(arguments: list[str], count: int, cwd) -> subprocess.CompletedProcess:
-    command = [*TORCHRUN, str(count), *arguments]
-    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False)
 
 
 def largest_difference(first: dict, second: dict) -> float:
@@ -35,11 +25,11 @@ def largest_difference(first: dict, second: dict) -> float:
     return max(float((first[name].double() - second[name].double()).abs().max()) for name in first) / largest
 
 
-def test_two_processes_step_as_one_with_twice_the_batch(tiny, tmp_path):
+def test_two_processes_step_as_one_with_twice_the_batch(forks, tiny, tmp_path):
     """In float64: batch normalisation over a few pixels makes 1e-4 of what float32 rounds."""
     (tmp_path / "tiny.yaml").write_text(to_yaml(tiny, {}))
-    done = launch(["-m", "tests.training.one_step", "tiny.yaml", "state"], 2, tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = forks.run_two(tmp_path / "tiny.yaml", tmp_path / "state", module="tests.training.one_step")
+    assert done.wait() == [0, 0], done.error
     ours = [torch.load(tmp_path / f"state.{rank}") for rank in (0, 1)]
     whole, half = one_step(with_batch(tiny, 8), ALONE), one_step(tiny, ALONE)
     for kind in ("gradients", "buffers"):
@@ -51,46 +41,44 @@ def test_two_processes_step_as_one_with_twice_the_batch(tiny, tmp_path):
     assert all(torch.equal(ours[0]["buffers"][name], ours[1]["buffers"][name]) for name in memory)
 
 
-def exit_code(arguments: list[str]) -> int:
-    """Of the program, run in this process: no second start of Python."""
-    with pytest.raises(SystemExit) as end:
-        main(arguments)
-    return end.value.code or 0
-
-
-def test_torchrun_trains_with_one_writer(tiny, tmp_path, monkeypatch, capsys):
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize(
+    "launch", [partial(Forks.run_two, prepare=NO_PICTURES), pytest.param(torchrun, marks=pytest.mark.slow)]
+)
+def test_two_processes_train_with_one_writer(forks, tiny, tmp_path, monkeypatch, capsys, launch):
     # Adam moves what has no gradient but rounding (biases before batch norm) by the whole rate, in either direction: with the
     # usual rate losses part by 1e-3 in a few steps, depending on the versions of the libraries; with this one by 1e-6.
     (tmp_path / "tiny.yaml").write_text(to_yaml(with_batch(tiny, 4, learning_rate=1e-5), {}))
-    train = ["-m", "ppl_cli", "train", "tiny.yaml", "--device", "cpu"]
-    done = launch([*train, "--out", "two"], 2, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("6 steps") == 1
     monkeypatch.chdir(tmp_path)
-    assert exit_code([*train[2:], "--out", "one", "--set", "train.batch=8"]) == 0
+    train = ["train", "tiny.yaml", "--device", "cpu"]
+    done = launch(forks, *train, "--out", "two")
+    assert done.wait() in (0, [0, 0]), done.error
+    assert done.out.count("6 steps") == 1
+    assert ppl(*train, "--out", "one", "--set", "train.batch=8") == 0
     assert {file.name for file in (tmp_path / "two").iterdir()} == {file.name for file in (tmp_path / "one").iterdir()}
     rows = [list(csv.DictReader((tmp_path / name / "metrics.csv").open())) for name in ("one", "two")]
     assert [row["step"] for row in rows[1]] == ["2", "4", "6"]
     for one, two in zip(*rows, strict=True):
         assert float(one["total"]) == pytest.approx(float(two["total"]), rel=3e-5)
     more = ["--out", "two", "--resume", "--set", "train.steps=8"]
-    assert exit_code([*train[2:], *more]) != 0
+    assert ppl(*train, *more) != 0
     assert "the run was one of 2 processes, now there are 1" in capsys.readouterr().err
-    resumed = launch([*train, *more], 2, tmp_path)
-    assert resumed.returncode == 0, resumed.stderr
+    resumed = forks.run_two(*train, *more, prepare=NO_PICTURES)
+    assert resumed.wait() == [0, 0], resumed.error
     assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "two" / "model.safetensors").values())
 
 
-def test_what_is_wrong_everywhere_is_said_once_and_what_is_wrong_in_one_process_too(tiny, tmp_path):
-    done = launch(["-m", "ppl_cli", "train", "nowhere.yaml", "--device", "cpu"], 2, tmp_path)
-    assert done.returncode != 0
-    assert done.stderr.count("no configuration 'nowhere.yaml'") == 1
+def test_what_is_wrong_everywhere_is_said_once_and_what_is_wrong_in_one_process_too(forks, tiny, tmp_path):
+    done = forks.run_two("train", "nowhere.yaml", "--device", "cpu")
+    assert done.wait() == [2, 2]
+    assert done.error.count("no configuration 'nowhere.yaml'") == 1
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine.txt").touch()
     (tmp_path / "tiny.yaml").write_text(to_yaml(tiny, {}))
-    done = launch(["-m", "ppl_cli", "train", "tiny.yaml", "--device", "cpu", "--out", "taken"], 2, tmp_path)
-    assert done.stderr.count("taken is not empty") == 1
-    assert "internal error" not in done.stderr
+    done = forks.run_two("train", tmp_path / "tiny.yaml", "--device", "cpu", "--out", tmp_path / "taken")
+    assert 0 not in done.wait()
+    assert done.error.count("taken is not empty") == 1
+    assert "internal error" not in done.error
 
 
 def test_pieces_of_a_batch_are_the_same_step_but_for_batch_statistics(tiny, monkeypatch):

@@ -19,14 +19,14 @@ def table(folder) -> list[dict[str, str]]:
         return [{key: value for key, value in row.items() if key not in TIMING} for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("kills", [6, pytest.param(KILLS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "steps"), [(6, 30), pytest.param(KILLS, 50, marks=pytest.mark.slow)])
 @pytest.mark.timeout(120 + 30 * KILLS)
-def test_a_training_survives_every_kill(tiny, pictures, tmp_path, kills):
-    settings = {"steps": 50, "batch": 2, "log_every": 7, "save_every": SAVE_EVERY}
+def test_a_training_survives_every_kill(forks, tiny, pictures, tmp_path, kills, steps):
+    settings = {"steps": steps, "batch": 2, "log_every": 7, "save_every": SAVE_EVERY}
     data = tiny.data.model_copy(update={"kind": "folder", "path": str(pictures)})
     config = tiny.model_copy(update={"train": tiny.train.model_copy(update=settings), "data": data})
     (tmp_path / "tiny.yaml").write_text(to_yaml(config, {}))
-    outcome = kill_trainings(tmp_path / "tiny.yaml", tmp_path, kills, SAVE_EVERY)
+    outcome = kill_trainings(forks, tmp_path / "tiny.yaml", tmp_path, kills, SAVE_EVERY)
     print(f"{outcome.kills} kills, {outcome.inside_a_save} inside a save, {outcome.before_the_first} before the first")
     assert outcome.kills == kills
     assert outcome.inside_a_save >= kills // 6

@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -23,6 +21,7 @@ from ppl_cli.training import loop
 from ppl_cli.training import save as writer
 from ppl_cli.training.averaging import Average
 from ppl_cli.training.step import TrainingStep
+from tests.forks import NO_PICTURES
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -256,21 +255,21 @@ def test_streaming_trains_to_the_same_weights_as_the_cache(tiny, tmp_path, pictu
     assert same(weights(tmp_path / "cached"), weights(tmp_path / "streamed"))
 
 
-def test_a_full_disk_leaves_the_old_checkpoint(tiny, tmp_path):
+def test_a_full_disk_leaves_the_old_checkpoint(forks, tiny, tmp_path):
     """The file size limit of the process stands in for the disk: the write fails midway, as on a full disk."""
     run(with_train(tiny, steps=3), tmp_path / "run")
     before = weights(tmp_path / "run")
     (tmp_path / "c.yaml").write_text(to_yaml(tiny, {}))
     limit = (tmp_path / "run" / "model.safetensors").stat().st_size // 2
-    code = (
-        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}));"
-        "from ppl_cli.cli.app import main; main(sys.argv[1:])"
-    )
-    arguments = ["train", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "run"), "--resume", "--device", "cpu"]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=240)
-    assert done.returncode == 1, done.stderr
-    line = done.stderr.strip().splitlines()[-1]
+    code = f"""
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+"""
+    arguments = ("train", tmp_path / "c.yaml", "--out", tmp_path / "run", "--resume", "--device", "cpu")
+    done = forks.run(*arguments, prepare=NO_PICTURES + code)
+    assert done.wait() == 1, done.error
+    line = done.error.strip().splitlines()[-1]
     assert line.startswith("ppl: cannot write")
     assert "intact" in line
     assert same(before, weights(tmp_path / "run"))
