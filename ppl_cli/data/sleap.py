@@ -55,7 +55,7 @@ def load_labels(file: Path):
         import sleap_io
     except ImportError as error:
         raise PPLError('reading .slp files needs sleap-io: pip install "ppl-cli[formats]"') from error
-    with refusing(f"{file} is not a readable SLEAP project"):
+    with refusing(file, "is not a readable SLEAP project"):
         return sleap_io.load_slp(str(file))
 
 

@@ -12,6 +12,7 @@ import torch
 from ppl_cli.config.loading import parse_config
 from ppl_cli.config.sections import Config
 from ppl_cli.errors import UsageError
+from ppl_cli.files import refusing
 from ppl_cli.model.core import LINK_SCALE
 from ppl_cli.original.names import original_name, swap_coordinates
 from ppl_cli.pickles.machine import Node, UnreadablePickleError
@@ -53,12 +54,10 @@ class OriginalCheckpoint:
                 f"{path} holds {found}, not a whole model of the original implementation ({TOP[1]}); for a run of "
                 "ppl train give its folder or its model.safetensors"
             )
-        try:
+        with refusing(path, "is damaged"):
             self.tensors = collect_tensors(top)
             self.scale = number(top.state, "sklr", LINK_SCALE)
             self.config = self.configuration(top.state)
-        except UnreadablePickleError as error:
-            raise UsageError(f"{path} is refused: {error}") from error
 
     def configuration(self, attributes: dict) -> Config:
         keypoints, _ = self.shape("skeleton_scalar", 2)

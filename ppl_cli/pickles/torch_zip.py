@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from ppl_cli.errors import UsageError
+from ppl_cli.files import refusing
 from ppl_cli.pickles.machine import Machine, Node, UnreadablePickleError
 from ppl_cli.text import printable
 
@@ -122,10 +123,8 @@ class TorchZip:
             raise self.refuse(f"it lacks {printable(name)}")
         if member.file_size > most:
             raise self.refuse(f"its {printable(name)} has {member.file_size} bytes, more than {most}")
-        try:
+        with refusing(self.path, f"is damaged: its {printable(name)} cannot be read"):
             return self.archive.read(member)
-        except Exception as error:  # a damaged zip raises anything
-            raise UsageError(f"{self.path} is damaged: its {printable(name)} cannot be read") from error
 
     def tree(self, allowed: Collection[tuple[str, str]]) -> object:
         """The pickle as plain containers and `Node`s, in which storages are `Storage`s."""
@@ -137,12 +136,8 @@ class TorchZip:
         if self.root + "byteorder" in self.members and self.read_member("byteorder", 64) != b"little":
             raise self.refuse("its bytes are in another order (big endian)")
         content = self.read_member("data.pkl", MOST_PICKLE)
-        try:
+        with refusing(self.path, "is damaged: its data.pkl cannot be read"):
             return Machine(allowed, storage).run(content)
-        except UnreadablePickleError as error:
-            raise self.refuse(str(error)) from error
-        except Exception as error:  # a damaged pickle raises anything
-            raise UsageError(f"{self.path} is damaged: its data.pkl cannot be read ({type(error).__name__})") from error
 
     def read(self, view: View) -> torch.Tensor:
         """On the CPU, wherever it was. It must not be written to: others may share its storage."""
