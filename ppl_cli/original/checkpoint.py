@@ -16,7 +16,7 @@ from ppl_cli.files import refusing
 from ppl_cli.model.core import LINK_SCALE
 from ppl_cli.original.names import original_name, swap_coordinates
 from ppl_cli.pickles.machine import Node, UnreadablePickleError
-from ppl_cli.pickles.torch_zip import REBUILT, TorchZip, View, is_tensor, make_view
+from ppl_cli.pickles.torch_zip import REBUILT, TorchZip, View, make_view
 from ppl_cli.text import printable
 
 _LAYERS = (
@@ -128,7 +128,7 @@ def collect_tensors(top: Node) -> dict[str, View]:
                 if value is None:
                     continue  # a layer without bias
                 try:
-                    tensors[prefix + name] = make_view(value) if is_tensor(value) else make_view(Node("", ""))
+                    tensors[prefix + name] = make_view(value)
                 except UnreadablePickleError as error:
                     raise UnreadablePickleError(f"its tensor {prefix}{name} {error}") from error
         for name, value in members(state, "_modules", where):

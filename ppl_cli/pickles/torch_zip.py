@@ -167,17 +167,16 @@ def storage(key: object) -> Storage:
     return Storage(kind.name, number, count)
 
 
-def is_tensor(node: object) -> bool:
-    return isinstance(node, Node) and node.args is not None and node.name in ("_rebuild_tensor_v2", "_rebuild_parameter")
-
-
-def make_view(node: Node) -> View:
+def make_view(node: object) -> View:
     """A tensor or parameter that lies within its storage, without overlap. UnreadablePickleError says what is wrong."""
-    if node.name == "_rebuild_parameter":
-        node = node.args[0] if node.args else None
-    if not is_tensor(node) or node.name == "_rebuild_parameter" or len(node.args) < 4:
-        raise UnreadablePickleError("is not a tensor")
-    stored, offset, shape, stride = node.args[:4]
+    match node:
+        case Node(name="_rebuild_parameter", args=(Node() as tensor, *_)):
+            node = tensor
+    match node:
+        case Node(name="_rebuild_tensor_v2", args=(stored, offset, shape, stride, *_)):
+            pass
+        case _:
+            raise UnreadablePickleError("is not a tensor")
     if not isinstance(stored, Storage):
         raise UnreadablePickleError("has no storage")
     if type(shape) is not tuple or type(stride) is not tuple or len(shape) != len(stride) or len(shape) > MOST_DIMENSIONS:
