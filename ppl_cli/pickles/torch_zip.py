@@ -11,6 +11,7 @@ import io
 import os
 import zipfile
 from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,22 +76,18 @@ class TorchZip:
             self.file = BoundedFile(path)
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
-        try:
-            self.archive = zipfile.ZipFile(self.file)
+        with refusing(path, "is damaged, or not a zip file of torch.save"), ExitStack() as stack:
+            stack.callback(self.file.close)
+            self.archive = stack.enter_context(zipfile.ZipFile(self.file))
             self.members = {member.filename: member for member in self.archive.infolist()}
             self.root = self.check_members()
-        except BaseException as error:
-            self.file.close()
-            if isinstance(error, UsageError | KeyboardInterrupt):
-                raise
-            raise UsageError(f"{path} is damaged, or not a zip file of torch.save ({type(error).__name__})") from error
+            self.opened = stack.pop_all()
 
     def __enter__(self) -> "TorchZip":
         return self
 
     def __exit__(self, *_) -> None:
-        self.archive.close()
-        self.file.close()
+        self.opened.close()
 
     def refuse(self, why: str) -> UsageError:
         return UsageError(f"{self.path} is refused: {why}")
