@@ -78,15 +78,21 @@ def read_limited(path: Path, most: int) -> bytes:
         raise UsageError(f"cannot read {str(path)!r}: {error}") from error
 
 
+class RefusedError(Exception):
+    """A file holds what is not read for safety; the message says what, without the file's name."""
+
+
 @contextmanager
-def refusing(message: str) -> Iterator[None]:
-    """Whatever a damaged file raises in the block becomes a UsageError with `message`; our own errors stay."""
+def refusing(path: Path, otherwise: str) -> Iterator[None]:
+    """What is refused in the block becomes a UsageError that names the file; so does whatever a damaged file raises."""
     try:
         yield
     except PPLError:
         raise
+    except RefusedError as error:
+        raise UsageError(f"{path} is refused: {error}") from error
     except Exception as error:
-        raise UsageError(message) from error
+        raise UsageError(f"{path} {otherwise} ({type(error).__name__})") from error
 
 
 def find_earlier(folder: Path, names: Iterable[str], overwrite: bool) -> list[str]:

@@ -44,14 +44,13 @@ def load_config(source: str | Path, settings: Mapping[str, object] | None = None
 def read_yaml(source: str) -> tuple[str, dict]:
     """(a name for error messages, the mapping in the file)."""
     shipped = shipped_configs()
-    file = shipped[source] if source in shipped else Path(source)
-    if source not in shipped and not file.is_file():
+    file = shipped.get(source, Path(source))
+    if not file.is_file():
         near = nearest(source, shipped)
         raise UsageError(f"no configuration {source!r}{near}: give a YAML file or one of {', '.join(shipped)}")
+    content = read_limited(file, LARGEST_YAML)
     try:
-        values = yaml.load(read_limited(file, LARGEST_YAML).decode("utf-8-sig"), PlainLoader)
-    except UsageError:
-        raise
+        values = yaml.load(content.decode("utf-8-sig"), PlainLoader)
     except Exception as error:  # damaged YAML raises anything: nested too deeply, invalid dates and numbers
         raise UsageError(f"{file} is not valid YAML: {in_one_line(error, 300)}") from error
     if values is None:

@@ -28,7 +28,7 @@ def cub_birds(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
     prefix = f"test{(config.test or '').removeprefix('test')}" if part == "test" else "train"
     file = open_h5(path)
     keypoints = None
-    with refusing(f"{path} is damaged: {prefix}_img, {prefix}_kp or {prefix}_vis cannot be read"):
+    with refusing(path, f"is damaged: {prefix}_img, {prefix}_kp or {prefix}_vis cannot be read"):
         images = find_array(file, path, f"{prefix}_img", ("M", 3, "H", "W"))
         if part != "train":
             points = find_array(file, path, f"{prefix}_kp", (len(images), "K", 2))
@@ -60,7 +60,7 @@ def open_h5(path: Path):
         import h5py
     except ImportError as error:
         raise PPLError("reading .h5 files needs h5py: pip install h5py") from error
-    with refusing(f"{path} is not a readable HDF5 file"):
+    with refusing(path, "is not a readable HDF5 file"):
         return h5py.File(path, "r")
 
 

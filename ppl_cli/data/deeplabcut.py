@@ -15,7 +15,7 @@ video's annotated frames is fitted on and the second half measured on.
 import csv
 import io
 import re
-from collections import Counter
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -46,11 +46,11 @@ def deeplabcut_project(config: DataConfig, part: Part, seed: int, size: int) -> 
     finder = ImageFinder(root / FOLDER, root, config.images)
     if part != "train":
         notes += note_unannotated([finder.name(frame.image) for frame in frames], root)
-        chosen = choose_videos(frames, config, part)
-        if chosen is None:
-            frames = [frame for frame, place in zip(frames, halve_videos(frames), strict=True) if place == part]
+        if config.fit is None and config.test is None:
+            frames = halve_videos(frames, part)
             notes.append("the first half of each video is fitted on and the second measured on; whole videos: --fit, --test")
         else:
+            chosen = choose_videos(frames, config, part)
             frames = [frame for frame in frames if frame.image.parent.name in chosen]
     paths = [frame.image for frame in frames]
     listing = list_files(
@@ -104,20 +104,18 @@ def find_table(folder: Path) -> Path | None:
     return tables[0] if tables else None
 
 
-def halve_videos(frames: list[Annotation]) -> list[Part]:
-    """For each frame its part: `fit` in the first half of its video, `test` in the second."""
-    lengths, seen, parts = Counter(frame.image.parent for frame in frames), Counter(), []
-    for frame in frames:
-        folder = frame.image.parent
-        seen[folder] += 1
-        parts.append("fit" if seen[folder] <= (lengths[folder] + 1) // 2 else "test")
-    return parts
+def halve_videos(frames: list[Annotation], part: Part) -> list[Annotation]:
+    """The first half of each video for the part `fit`, the second for `test`. Frames of one video follow each other."""
+    halves = []
+    for _, video in groupby(frames, key=lambda frame: frame.image.parent):
+        video = list(video)
+        middle = (len(video) + 1) // 2
+        halves += video[:middle] if part == "fit" else video[middle:]
+    return halves
 
 
-def choose_videos(frames: list[Annotation], config: DataConfig, part: Part) -> set[str] | None:
-    """The videos of `part` as the user names them; None if none are named. UsageError if they are not there."""
-    if config.fit is None and config.test is None:
-        return None
+def choose_videos(frames: list[Annotation], config: DataConfig, part: Part) -> set[str]:
+    """The videos of `part` as the user names them. UsageError if they are not there."""
     videos = dict.fromkeys(frame.image.parent.name for frame in frames)
     given = {name: set(filter(None, (value or "").split(","))) for name, value in (("fit", config.fit), ("test", config.test))}
     other = given["test" if part == "fit" else "fit"]

@@ -88,7 +88,7 @@ def read_landmarks(file: Path) -> np.ndarray:
     except ImportError as error:
         raise PPLError("reading .mat files needs scipy: pip install scipy") from error
     content = read_limited(file, LARGEST_FILE)
-    with refusing(f"{file} is not a .mat file with keypoints_2d"):
+    with refusing(file, "is not a .mat file with keypoints_2d"):
         # Its table of contents first: a compressed array may be a thousand times as large as the file.
         shape = next(shape for name, shape, kind in whosmat(io.BytesIO(content)) if name == "keypoints_2d")
         if shape != (JOINTS, 2):

@@ -96,16 +96,17 @@ class Choice:
 
 def choose_file(config: DataConfig, part: Part, suffix: str) -> Choice:
     """The file that the user names, or that the layout gives. UsageError if there is none, or there are several."""
-    root = Path(config.path)
+    root, share = Path(config.path), parse_share(config.test)
     if root.is_file():
-        return Choice(root, parse_share(config.test) or SHARE)
-    share = parse_share(config.test)
-    asked = {"train": config.annotations, "fit": config.fit or config.annotations, "test": config.test}[part]
-    if share is not None:
-        whole = config.fit or config.annotations
-        return Choice(named_file(root, whole, part) if whole else only_file(root, suffix, part), share)
-    if asked is not None:
-        return Choice(named_file(root, asked, part))
+        return Choice(root, share or SHARE)
+    whole = config.fit or config.annotations
+    asked = whole if share else {"train": config.annotations, "fit": whole, "test": config.test}[part]
+    if asked:
+        return Choice(named_file(root, asked, part), share)
+    if share:
+        if file := pick_one(list(find_files(root, suffix)), part):
+            return Choice(file, share)
+        raise missing_file(part, [root / f"FILE{suffix}"])
     own = {"train": ["train"], "fit": ["fit", "train"], "test": ["test"]}[part]
     for name in own:
         if (file := root / f"{name}{suffix}").is_file():
@@ -138,13 +139,6 @@ def named_file(root: Path, name: str, part: Part) -> Path:
         if file.is_file():
             return file
     raise missing_file(part, [root / name])
-
-
-def only_file(root: Path, suffix: str, part: Part) -> Path:
-    files = list(find_files(root, suffix))
-    if file := pick_one(files, part):
-        return file
-    raise missing_file(part, [root / f"FILE{suffix}"])
 
 
 def missing_file(part: Part, candidates: list[Path]) -> UsageError:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppl_cli.errors import UsageError
+from ppl_cli.files import refusing
 from ppl_cli.pickles.machine import Node, UnreadablePickleError, read_pickle
 
 # (first part of the module, name): packages move their modules about between versions, and nothing here is imported.
@@ -25,12 +25,8 @@ MOST_COLUMNS, MOST_CELLS = 1000, 2_000_000  # parts of a pickle may be one objec
 def read_table(path: Path) -> dict[str, list]:
     """A pickled pandas DataFrame as column name -> values. UsageError if the file holds anything else."""
     content = read_pickle(path, TABLES)
-    try:
+    with refusing(path, "is not a pickled table (pandas DataFrame) in a form that ppl knows"):
         return as_columns(content)
-    except UnreadablePickleError as error:
-        raise UsageError(f"{path} is not a table that ppl can read: {error}") from error
-    except Exception as error:  # what has another structure raises anything
-        raise UsageError(f"{path} is not a pickled table (pandas DataFrame) in a form that ppl knows") from error
 
 
 def as_array(node: Node, nested: bool = False) -> np.ndarray:

@@ -27,17 +27,16 @@ def sleap_project(config: DataConfig, part: Part, seed: int, size: int) -> Listi
     file, root = choice.file, Path(config.path)
     finder = ImageFinder(file, root.parent if root.is_file() else root, config.images)
     labels = load_labels(file)
-    annotations, frames = [], {}
+    annotations, frames, alone = [], {}, len(labels.skeletons) == 1
     for number, labelled in enumerate(labels.labeled_frames, 1):
         image, frame = locate_frame(labelled, finder)
         if frame is not None:
             frames[finder.name(image)] = frame
         for animal in labelled.user_instances:
             points = np.asarray(animal.numpy()[:, :2], np.float64)
-            category = animal.skeleton.name or "" if len(labels.skeletons) > 1 else ""
+            category = "" if alone else animal.skeleton.name or ""
             annotations.append(Annotation(image, f"labelled frame {number}", points, measure_extent(points), category))
-    names = {skeleton.name or "": list(skeleton.node_names) for skeleton in labels.skeletons}
-    names |= {"": list(labels.skeletons[0].node_names)} if len(labels.skeletons) == 1 else {}
+    names = {"" if alone else skeleton.name or "": list(skeleton.node_names) for skeleton in labels.skeletons}
     listing = list_annotations(annotations, finder, names, config.category)
     check_images(file, listing, part, [finder.root / name for name in listing.names if name not in frames])
 
@@ -55,7 +54,7 @@ def load_labels(file: Path):
         import sleap_io
     except ImportError as error:
         raise PPLError('reading .slp files needs sleap-io: pip install "ppl-cli[formats]"') from error
-    with refusing(f"{file} is not a readable SLEAP project"):
+    with refusing(file, "is not a readable SLEAP project"):
         return sleap_io.load_slp(str(file))
 
 

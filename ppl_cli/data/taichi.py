@@ -36,27 +36,23 @@ def taichi_videos(config: DataConfig, part: Part, seed: int, size: int) -> Listi
     for column in ("file_name", "value"):
         if column not in table:
             raise UsageError(f"{file}: no column {column}; it has {', '.join(table)}")
-    if not table["file_name"]:
+    names = table["file_name"]
+    if not names:
         raise UsageError(f"{file} has no rows")
-    if not all(isinstance(name, str) for name in table["file_name"]):
+    if not all(isinstance(name, str) for name in names):
         raise UsageError(f"{file}: a `file_name` is no text")
-    numbers = [check_number(number, file) for number in table.get("frame_number", [None] * len(table["file_name"]))]
+    numbers = [check_number(number, file) for number in table.get("frame_number", [None] * len(names))]
     values = [check_value(value, file) for value in table["value"]]
     if len({len(value) for value in values}) > 1:
         raise UsageError(f"{file}: its rows have different numbers of keypoints")
-    found = [image_of(root, split, str(name), number) for name, number in zip(table["file_name"], numbers, strict=True)]
-    kept = [index for index, path in enumerate(found) if path is not None]
-    notes = []
-    if len(kept) < len(found):
-        first = table["file_name"][next(index for index, path in enumerate(found) if path is None)]
-        notes.append(f"{file}: {len(found) - len(kept)} annotated frames have no image (the first: {first})")
-    if not kept:
-        raise UsageError(
-            f"{file}: none of its images is there; expected {root / 'eval_images' / split / str(table['file_name'][0])}"
-        )
-    keypoints = np.stack([values[index] for index in kept])
-    images = [found[index].relative_to(root).as_posix() for index in kept]
+    paths = [find_image(root, split, name, number) for name, number in zip(names, numbers, strict=True)]
+    lost = [name for name, path in zip(names, paths, strict=True) if path is None]
+    if len(lost) == len(names):
+        raise UsageError(f"{file}: none of its images is there; expected {root / 'eval_images' / split / names[0]}")
+    notes = [f"{file}: {len(lost)} annotated frames have no image (the first: {lost[0]})"] if lost else []
+    keypoints = np.stack([value for value, path in zip(values, paths, strict=True) if path])
     keypoints = np.where((keypoints == MISSING).any(-1, keepdims=True), np.nan, keypoints)
+    images = [path.relative_to(root).as_posix() for path in paths if path]
     return list_files(root, images, keypoints=keypoints, notes=notes)
 
 
@@ -88,7 +84,7 @@ def check_number(number: object, file: Path) -> int | None:
         raise UsageError(f"{file}: frame_number {shown} is not a number") from None
 
 
-def image_of(root: Path, split: str, name: str, number: int | None) -> Path | None:
+def find_image(root: Path, split: str, name: str, number: int | None) -> Path | None:
     """The file of a row; None if it is not there, or not below `root`."""
     deeper = sorted((root / "eval_images").glob(f"*/{split}"))
     for folder in (root / "eval_images" / split, *deeper, root / split, root):

@@ -12,10 +12,11 @@ import torch
 from ppl_cli.config.loading import parse_config
 from ppl_cli.config.sections import Config
 from ppl_cli.errors import UsageError
+from ppl_cli.files import refusing
 from ppl_cli.model.core import LINK_SCALE
 from ppl_cli.original.names import original_name, swap_coordinates
 from ppl_cli.pickles.machine import Node, UnreadablePickleError
-from ppl_cli.pickles.torch_zip import REBUILT, TorchZip, View, is_tensor, make_view
+from ppl_cli.pickles.torch_zip import REBUILT, TorchZip, View, make_view
 from ppl_cli.text import printable
 
 _LAYERS = (
@@ -53,12 +54,10 @@ class OriginalCheckpoint:
                 f"{path} holds {found}, not a whole model of the original implementation ({TOP[1]}); for a run of "
                 "ppl train give its folder or its model.safetensors"
             )
-        try:
+        with refusing(path, "is damaged"):
             self.tensors = collect_tensors(top)
             self.scale = number(top.state, "sklr", LINK_SCALE)
             self.config = self.configuration(top.state)
-        except UnreadablePickleError as error:
-            raise UsageError(f"{path} is refused: {error}") from error
 
     def configuration(self, attributes: dict) -> Config:
         keypoints, _ = self.shape("skeleton_scalar", 2)
@@ -129,7 +128,7 @@ def collect_tensors(top: Node) -> dict[str, View]:
                 if value is None:
                     continue  # a layer without bias
                 try:
-                    tensors[prefix + name] = make_view(value) if is_tensor(value) else make_view(Node("", ""))
+                    tensors[prefix + name] = make_view(value)
                 except UnreadablePickleError as error:
                     raise UnreadablePickleError(f"its tensor {prefix}{name} {error}") from error
         for name, value in members(state, "_modules", where):

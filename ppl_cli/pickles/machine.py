@@ -11,8 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppl_cli.errors import UsageError
-from ppl_cli.files import read_limited
+from ppl_cli.files import RefusedError, read_limited, refusing
 from ppl_cli.text import printable
 
 MOST_BYTES = 256 << 20
@@ -30,7 +29,7 @@ CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 FIXED_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-class UnreadablePickleError(Exception):
+class UnreadablePickleError(RefusedError):
     """Damaged, or naming what it must not; the message says which."""
 
 
@@ -47,12 +46,8 @@ class Node:
 def read_pickle(path: Path, allowed: Collection[tuple[str, str]]) -> object:
     """The pickle as plain containers and `Node`s. UsageError names the file and why it is refused."""
     content = read_limited(path, MOST_BYTES)
-    try:
+    with refusing(path, "is not a readable pickle"):
         return Machine(allowed).run(content)
-    except UnreadablePickleError as error:
-        raise UsageError(f"{path} is refused: {error}") from error
-    except Exception as error:  # a damaged pickle raises anything
-        raise UsageError(f"{path} is not a readable pickle ({type(error).__name__})") from error
 
 
 def refuse_outside(key: object) -> object:

@@ -11,12 +11,14 @@ import io
 import os
 import zipfile
 from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from ppl_cli.errors import UsageError
+from ppl_cli.files import refusing
 from ppl_cli.pickles.machine import Machine, Node, UnreadablePickleError
 from ppl_cli.text import printable
 
@@ -74,22 +76,18 @@ class TorchZip:
             self.file = BoundedFile(path)
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
-        try:
-            self.archive = zipfile.ZipFile(self.file)
+        with refusing(path, "is damaged, or not a zip file of torch.save"), ExitStack() as stack:
+            stack.callback(self.file.close)
+            self.archive = stack.enter_context(zipfile.ZipFile(self.file))
             self.members = {member.filename: member for member in self.archive.infolist()}
             self.root = self.check_members()
-        except BaseException as error:
-            self.file.close()
-            if isinstance(error, UsageError | KeyboardInterrupt):
-                raise
-            raise UsageError(f"{path} is damaged, or not a zip file of torch.save ({type(error).__name__})") from error
+            self.opened = stack.pop_all()
 
     def __enter__(self) -> "TorchZip":
         return self
 
     def __exit__(self, *_) -> None:
-        self.archive.close()
-        self.file.close()
+        self.opened.close()
 
     def refuse(self, why: str) -> UsageError:
         return UsageError(f"{self.path} is refused: {why}")
@@ -122,10 +120,8 @@ class TorchZip:
             raise self.refuse(f"it lacks {printable(name)}")
         if member.file_size > most:
             raise self.refuse(f"its {printable(name)} has {member.file_size} bytes, more than {most}")
-        try:
+        with refusing(self.path, f"is damaged: its {printable(name)} cannot be read"):
             return self.archive.read(member)
-        except Exception as error:  # a damaged zip raises anything
-            raise UsageError(f"{self.path} is damaged: its {printable(name)} cannot be read") from error
 
     def tree(self, allowed: Collection[tuple[str, str]]) -> object:
         """The pickle as plain containers and `Node`s, in which storages are `Storage`s."""
@@ -137,12 +133,8 @@ class TorchZip:
         if self.root + "byteorder" in self.members and self.read_member("byteorder", 64) != b"little":
             raise self.refuse("its bytes are in another order (big endian)")
         content = self.read_member("data.pkl", MOST_PICKLE)
-        try:
+        with refusing(self.path, "is damaged: its data.pkl cannot be read"):
             return Machine(allowed, storage).run(content)
-        except UnreadablePickleError as error:
-            raise self.refuse(str(error)) from error
-        except Exception as error:  # a damaged pickle raises anything
-            raise UsageError(f"{self.path} is damaged: its data.pkl cannot be read ({type(error).__name__})") from error
 
     def read(self, view: View) -> torch.Tensor:
         """On the CPU, wherever it was. It must not be written to: others may share its storage."""
@@ -172,17 +164,16 @@ def storage(key: object) -> Storage:
     return Storage(kind.name, number, count)
 
 
-def is_tensor(node: object) -> bool:
-    return isinstance(node, Node) and node.args is not None and node.name in ("_rebuild_tensor_v2", "_rebuild_parameter")
-
-
-def make_view(node: Node) -> View:
+def make_view(node: object) -> View:
     """A tensor or parameter that lies within its storage, without overlap. UnreadablePickleError says what is wrong."""
-    if node.name == "_rebuild_parameter":
-        node = node.args[0] if node.args else None
-    if not is_tensor(node) or node.name == "_rebuild_parameter" or len(node.args) < 4:
-        raise UnreadablePickleError("is not a tensor")
-    stored, offset, shape, stride = node.args[:4]
+    match node:
+        case Node(name="_rebuild_parameter", args=(Node() as tensor, *_)):
+            node = tensor
+    match node:
+        case Node(name="_rebuild_tensor_v2", args=(stored, offset, shape, stride, *_)):
+            pass
+        case _:
+            raise UnreadablePickleError("is not a tensor")
     if not isinstance(stored, Storage):
         raise UnreadablePickleError("has no storage")
     if type(shape) is not tuple or type(stride) is not tuple or len(shape) != len(stride) or len(shape) > MOST_DIMENSIONS:
