@@ -139,8 +139,6 @@ def choose_folder(output: str | Path | Output, names: list[str]) -> Path:
             number += 1
         return place / f"eval-{number}"
     find_earlier(output.folder, FILES, output.overwrite)
-    if output.folder.exists() and not output.folder.is_dir():
-        raise UsageError(f"{output.folder} is a file; --out must be a folder")
     return output.folder
 
 
