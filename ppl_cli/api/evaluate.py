@@ -140,8 +140,6 @@ def check_folder(output: Output | None) -> None:
     """UsageError if it must not be written to."""
     if output is not None and output.folder is not None:
         find_earlier(output.folder, FILES, output.overwrite)
-        if output.folder.exists() and not output.folder.is_dir():
-            raise UsageError(f"{output.folder} is a file; --out must be a folder")
 
 
 def choose_folder(output: Output, names: list[str]) -> Path:

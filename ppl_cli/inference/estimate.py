@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from threading import Lock
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -144,16 +144,21 @@ class Estimator:
         return estimate.keypoints.cpu().numpy(), confidence(estimate.attention).cpu().numpy()
 
 
+@dataclass
 class Finder:
-    """Finds poses with one look of the network: image -> square -> pose. `resize` as the model was trained with; `names` of
-    its keypoints."""
+    """Finds poses with one look of the network: image -> square -> pose."""
 
-    title = "finding poses"
-    shares_cores = True  # between the network and those who decode
+    title: ClassVar[str] = "finding poses"
+    shares_cores: ClassVar[bool] = True  # between the network and those who decode
 
-    def __init__(self, estimator: Estimator, resize: Resize, names: Sequence[str] = ()):
-        self.estimator, self.resize, self.names = estimator, resize, names
-        self.size = estimator.model.sizes.image_size
+    estimator: Estimator
+    resize: Resize  # as the model was trained with
+    names: Sequence[str]  # of its keypoints
+
+    @property
+    def size(self) -> int:
+        """Side of the network's square."""
+        return self.estimator.model.sizes.image_size
 
     def find(self, held: list[Decoded], first: int = 0) -> list[Pose]:
         """Poses of a batch; `first` is the index of the first image."""

@@ -1,36 +1,28 @@
 """Poses of occluded images: what is hidden is brought to the network's square with the image, and poses are refined."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 
-from ppl_cli.data.frame import Frame, Resize
+from ppl_cli.data.frame import Frame
 from ppl_cli.drawing.strips import Column
-from ppl_cli.inference.estimate import NOT_FINITE, Decoded, Estimator, Finder, stack_squares
+from ppl_cli.inference.estimate import NOT_FINITE, Decoded, Finder, stack_squares
 from ppl_cli.inference.refine import Options, Refinement, Step, refine, seen
 from ppl_cli.results.pose import Pose, Refined
 
 
+@dataclass
 class Refiner(Finder):
     """A `Finder` whose poses are refined: `pose.refined` has every iteration."""
 
-    title = "refining poses"
-    shares_cores = False  # the network needs many times what decoding does
+    title: ClassVar[str] = "refining poses"
+    shares_cores: ClassVar[bool] = False  # the network needs many times what decoding does
 
-    def __init__(
-        self,
-        estimator: Estimator,
-        resize: Resize,
-        names: Sequence[str],
-        options: Options,
-        typical: float | None,
-        keep_columns: bool = False,
-    ):
-        """`typical`: poses further from the one recalled for them are not explained by the memory; None: nobody knows. With
-        `keep_columns` poses hold what pictures of the iterations need."""
-        super().__init__(estimator, resize, names)
-        self.options, self.typical, self.keep_columns = options, typical, keep_columns
+    options: Options
+    typical: float | None  # poses further from the one recalled for them are not explained by the memory; None: nobody knows
+    keep_columns: bool = False  # poses hold what pictures of the iterations need
 
     def find(self, held: list[Decoded], first: int = 0) -> list[Pose]:
         images = self.estimator.to_images(stack_squares(held, self.size))

@@ -7,6 +7,7 @@ temporary name and takes its own when all images are done. A name that is not va
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from ppl_cli.errors import PPLError
@@ -22,17 +23,15 @@ FILES = {"csv": "keypoints.csv", "coco": "keypoints.coco.json", "npz": "keypoint
 ITERATIONS_FILE, SKIPPED_FILE = "keypoints_iterations.npz", "skipped.csv"
 
 
+@dataclass
 class Results:
-    """Writes the chosen formats (of `FILES`) into `folder`: while it is `open` it takes one pose after another.
+    """Writes the chosen formats into `folder`: while it is `open` it takes one pose after another."""
 
-    `iterations` of refinement, None for plain poses; with `every`, the table has rows for each of them.
-    """
-
-    def __init__(
-        self, folder: Path, formats: tuple[str, ...], prior: Prior, iterations: int | None = None, every: bool = False
-    ):
-        self.folder, self.formats, self.prior = folder, formats, prior
-        self.iterations, self.every = iterations, every
+    folder: Path
+    formats: tuple[str, ...]  # of `FILES`
+    prior: Prior
+    iterations: int | None = None  # of refinement; None for plain poses
+    every: bool = False  # the table has rows for each of them
 
     @contextmanager
     def open(self) -> Iterator[None]:

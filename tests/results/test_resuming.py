@@ -144,7 +144,7 @@ def test_what_is_done_is_neither_decoded_nor_drawn_again(model_file, images, tmp
     drawn = {path.name: path.stat().st_mtime_ns for path in (out / "overlay").iterdir() if path.is_file()}
     assert len(drawn) == 3
     decode, decoded = inputs.decode, []
-    monkeypatch.setattr(inputs, "decode", lambda path, given: decoded.append(path.name) or decode(path, given))
+    monkeypatch.setattr(inputs, "decode", lambda path, *range_: decoded.append(path.name) or decode(path, *range_))
     assert ppl(*command("infer", model_file, images, out, "--resume")) == 0
     assert set(decoded) == {"4.png", "5.png", "6.png"}
     assert all((out / "overlay" / name).stat().st_mtime_ns == time_ns for name, time_ns in drawn.items())
