@@ -69,5 +69,5 @@ def prepare_step(
 
 
 def compiles(config: Config, compute: Compute) -> bool:
-    """On GPUs. On CPUs convolutions are most of a step, and it got no faster when it was measured (README)."""
+    """On GPUs. On CPUs convolutions are most of a step, and it got no faster when it was measured (docs/performance.md)."""
     return compute.device.type == "cuda" if config.train.compile == "auto" else config.train.compile
