@@ -2,7 +2,7 @@
 
 Nothing here waits for the device in ordinary steps: rows of metrics.csv are looked at when they are written, and the decoder
 is asked with a few images when a checkpoint is saved. A state is reported once, and once more if the run ends in it.
-The limits lie between runs that failed and runs that are good (docs/choosing.md).
+The limits lie between runs that failed and runs that are good (README, "What makes it learn").
 """
 
 from collections.abc import Callable
