@@ -20,7 +20,7 @@ from ppl_cli.inference.estimate import Estimator, decode_square
 from ppl_cli.inference.inputs import gather_inputs
 from ppl_cli.inference.recall import recall_images
 from ppl_cli.prior.prior import Prior, load_prior, save_npz, save_prior
-from ppl_cli.prior.prototypes import Recalled, build_prior, decode_tokens, swap_vectors
+from ppl_cli.prior.prototypes import Recalled, build_prior, decode_tokens, vary_banks
 from ppl_cli.prior.skeletons import FILES as SKELETONS
 from ppl_cli.prior.skeletons import save_skeletons
 from ppl_cli.runtime import Runtime, silent
@@ -154,9 +154,7 @@ def draw(out: Path, prior: Prior, squares: list[Image.Image | None], checkpoint:
     if prior.prototypes:
         save_png(out / "prototypes.png", prototype_sheet(prior, squares))
         usual = np.array([int(np.argmax(bank.use)) for bank in prior.banks])
-        vectors = checkpoint.model.sizes.vectors
-        variants = [decode_tokens(checkpoint.model, swap_vectors(usual, bank, vectors)) for bank in range(len(prior.banks))]
-        save_png(out / "banks.png", bank_sheet(prior, variants))
+        save_png(out / "banks.png", bank_sheet(prior, vary_banks(checkpoint.model, usual)))
 
 
 def read_history(run: Path, runtime: Runtime) -> list[tuple[int, Prior]]:

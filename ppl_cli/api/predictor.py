@@ -13,7 +13,7 @@ from ppl_cli.checkpoints.model_file import Checkpoint, load_model
 from ppl_cli.config.sections import Config
 from ppl_cli.device import Compute, batch_that_fits
 from ppl_cli.errors import PPLError, UsageError
-from ppl_cli.inference.estimate import Estimator, Finder, Opened, stream_poses
+from ppl_cli.inference.estimate import Estimator, Finder, Opened, decode_square, stream_poses
 from ppl_cli.inference.given import HiddenLike, ImageLike, check_hidden, check_image, open_given, take
 from ppl_cli.inference.inputs import gather_inputs
 from ppl_cli.inference.occluder import Occluder
@@ -190,7 +190,7 @@ class Predictor:
 
     def _find_one(self, finder: Finder, image: ImageLike, hidden: HiddenLike | None = None) -> Pose:
         """PPLError if the image or what is hidden of it cannot be used."""
-        pose = finder.find([finder.decode_one(self._open, (image, hidden))])[0]
+        pose = finder.find([decode_square(self._open, (image, hidden), finder.size, finder.resize)])[0]
         if np.isnan(pose.keypoints).all():
             where = image if isinstance(image, str | Path) else "the image"
             raise PPLError(f"{where}: {pose.problem}")

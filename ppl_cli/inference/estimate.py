@@ -178,9 +178,6 @@ class Finder:
         nothing = np.full((self.estimator.model.sizes.keypoints, 2), np.nan)
         return Pose(index, None, None, nothing, nothing[:, 0], problem, names=self.names)
 
-    def decode_one(self, open_one: Callable[[T], Opened], one: T) -> Decoded:
-        return decode_square(open_one, one, self.size, self.resize)
-
 
 def stream_poses(
     finder: Finder, open_one: Callable[[T], Opened], wanted: Iterable[T], batch: int, first: int = 0
@@ -189,10 +186,14 @@ def stream_poses(
     index of the first is `first`."""
     on_cpu = finder.estimator.compute.device.type == "cpu"
     threads = DECODERS if on_cpu else min(CORES, MOST_DECODERS)
+
+    def decode_one(one: T) -> Decoded:
+        return decode_square(open_one, one, finder.size, finder.resize)
+
     # A thread of its own for the network: while it computes a batch, the one before is drawn and written.
     with half_of_the_cores() if finder.shares_cores else nullcontext(), ThreadPoolExecutor(1) as network:
         before: Future[list[Pose]] | None = None
-        for held in decode_ahead(lambda one: finder.decode_one(open_one, one), wanted, batch, threads):
+        for held in decode_ahead(decode_one, wanted, batch, threads):
             running = network.submit(finder.find, held, first)
             first += len(held)
             if before is not None:

@@ -117,19 +117,16 @@ def describe_banks(model: PosePriorLearner, tokens: np.ndarray) -> list[Bank]:
     """
     if not len(tokens):
         return []
-    vectors = model.sizes.vectors
-    use = np.stack([np.bincount(bank, minlength=vectors) for bank in tokens.T]) / len(tokens)
+    use = np.stack([np.bincount(bank, minlength=model.sizes.vectors) for bank in tokens.T]) / len(tokens)
     usual = use.argmax(1)
     base = decode_tokens(model, usual[None])[0]
-    banks = []
-    for number, shares in enumerate(use):
-        moved = np.linalg.norm(decode_tokens(model, swap_vectors(usual, number, vectors)) - base, axis=-1)
-        banks.append(Bank.of(shares, shares @ moved))
-    return banks
+    moved = [np.linalg.norm(poses - base, axis=-1) for poses in vary_banks(model, usual)]
+    return [Bank.of(shares, shares @ distances) for shares, distances in zip(use, moved, strict=True)]
 
 
-def swap_vectors(usual: np.ndarray, bank: int, vectors: int) -> np.ndarray:
-    """(vectors, banks): the usual tokens with each vector of one bank in turn."""
-    tokens = np.repeat(usual[None], vectors, 0)
-    tokens[:, bank] = np.arange(vectors)
-    return tokens
+def vary_banks(model: PosePriorLearner, usual: np.ndarray) -> list[np.ndarray]:
+    """For each bank (vectors, N, 2): the pose of the tokens `usual` (banks,) with each vector of that bank in turn."""
+    variants = np.tile(usual, (len(usual), model.sizes.vectors, 1))
+    for bank, tokens in enumerate(variants):
+        tokens[:, bank] = np.arange(model.sizes.vectors)
+    return [decode_tokens(model, tokens) for tokens in variants]

@@ -146,7 +146,7 @@ def train(
     if world.leader:
         if finished and progress.collected:  # steps after the last row
             metrics.append(progress.row(step, model))
-        progress.close()
+        progress.bar.close()
         save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
     if not finished:
         program = ["ppl"] if world.size == 1 else ["torchrun", "--nproc-per-node", str(world.size), "-m", "ppl_cli"]

@@ -19,7 +19,11 @@ class MetricsFile:
         With `tensorboard`, rows also go to the folder tensorboard/ beside `path`.
         """
         self.path = path
-        self.board = open_tensorboard(path.parent / "tensorboard", from_step) if tensorboard else None
+        self.board = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(path.parent / "tensorboard"), purge_step=from_step + 1)
         # The last row of a finished run may lie between two multiples of `every`; a longer run has no such row.
         last = from_step if from_step % every == 0 else from_step - 1
         kept = [line for step, line in complete_lines(path) if step <= last]
@@ -42,12 +46,6 @@ def check_tensorboard(asked: bool) -> None:
     """UsageError if it is asked for and not installed."""
     if asked and importlib.util.find_spec("tensorboard") is None:
         raise UsageError("train.tensorboard needs TensorBoard: pip install 'ppl-cli[tensorboard]'")
-
-
-def open_tensorboard(folder: Path, from_step: int):
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder), purge_step=from_step + 1)
 
 
 def complete_lines(path: Path) -> list[tuple[int, str]]:

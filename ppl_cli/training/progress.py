@@ -48,13 +48,9 @@ class Progress:
         self.collected.append(all_sum(torch.stack(rows).mean(0)) / self.processes)
         self.bar.update()
 
-    def window(self) -> torch.Tensor:
-        """(steps since the last row, losses + 1), on the CPU."""
-        return torch.stack(self.collected).cpu() if self.collected else torch.empty(0, len(LOSSES) + 1)
-
     def check_finite(self, step: int) -> torch.Tensor:
-        """The window after `step`. PPLError names the first step whose loss is not finite."""
-        values = self.window()
+        """(steps since the last row, losses + 1), on the CPU. PPLError names the first step whose loss is not finite."""
+        values = torch.stack(self.collected).cpu() if self.collected else torch.empty(0, len(LOSSES) + 1)
         wrong = (~values.isfinite().all(1)).nonzero()
         if len(wrong):
             first = int(wrong[0])
@@ -98,9 +94,6 @@ class Progress:
         self.bar.clear()
         self.say(line)
         self.bar.refresh()
-
-    def close(self) -> None:
-        self.bar.close()
 
     @property
     def seconds(self) -> float:
