@@ -6,8 +6,8 @@ import itertools
 import os
 import shutil
 import subprocess
-import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,7 +158,7 @@ def test_a_disk_that_becomes_read_only(ppl, tiny, pictures, tmp_path, monkeypatc
 
         def turning(images, step, *arguments, **settings):
             if step == 4:
-                patched.setattr(tempfile, "mkstemp", refusing)
+                patched.setattr(Path, "touch", refusing)
             return make_batch(images, step, *arguments, **settings)
 
         patched.setattr(loop, "make_batch", turning)
