@@ -88,6 +88,7 @@ def skipped(folder) -> dict[str, str]:
         return {row["image"]: row["reason"] for row in csv.DictReader(file)}
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_full_disk_while_training(ppl, tiny, pictures, tmp_path, disk):
     """Full in each of the files in turn."""
     config = file_of(tiny, tmp_path, pictures)
@@ -125,7 +126,7 @@ def test_a_full_disk_while_training(ppl, tiny, pictures, tmp_path, disk):
 @pytest.mark.parametrize("name", ["infer", "refine"])
 def test_a_full_disk_while_poses_are_found(ppl, model_file, pictures, tmp_path, disk, name):
     place, remount = disk
-    command = [name, model_file, pictures, "--batch", 2, "--overlay", *(["--gif"] if name == "refine" else [])]
+    command = [name, model_file, pictures, "--batch", 2, "--overlay", *(["--gif", "--iterations", 2] if name == "refine" else [])]
     assert ppl(*command, "--out", tmp_path / "whole")[0] == 0
     whole = used(tmp_path / "whole")
     kept = 0
@@ -170,6 +171,7 @@ def test_a_disk_that_becomes_read_only(ppl, tiny, pictures, tmp_path, monkeypatc
     assert same_weights(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_folder_that_is_read_only(ppl, tiny, pictures, tmp_path, disk, model_file):
     place, remount = disk
     (place / "there").mkdir()

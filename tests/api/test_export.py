@@ -98,6 +98,7 @@ def test_export_import_export_gives_the_same_file(run, tmp_path):
     assert (tmp_path / "b/prior.json").read_bytes() == (tmp_path / "a/prior.json").read_bytes()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_frozen_prior_comes_through_training_as_it_was(run, tmp_path, tiny_yaml):
     assert ppl("export-prior", run, "--out", tmp_path / "a") == 0
     given = tmp_path / "a/prior.json"
@@ -128,6 +129,7 @@ VARIANTS = [
 ]
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize(("keypoints", "links", "freeze"), VARIANTS)
 def test_the_eleven_ways_to_start_from_a_prior(run, tmp_path, tiny_yaml, keypoints, links, freeze):
     chosen = (f"prior.keypoints={keypoints}", f"prior.links={links}", f"prior.freeze={freeze}")
@@ -144,6 +146,7 @@ def test_the_eleven_ways_to_start_from_a_prior(run, tmp_path, tiny_yaml, keypoin
     assert np.array_equal(start.weights, end.weights) == ("links" in freeze)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_prior_drawn_by_hand_starts_training(tmp_path, tiny_yaml):
     links = np.zeros((5, 5))
     for i in range(4):
@@ -241,6 +244,7 @@ def test_what_lies_in_samples_cannot_stop_an_export(run, tmp_path, capsys):
     assert Image.open(tmp_path / "out/evolution.gif").n_frames == 2
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_links_of_zero_give_no_skeleton(run, tmp_path, tiny_yaml):
     prior = load_prior(run / "prior.json")
     prior.links = np.zeros((5, 5)).tolist()

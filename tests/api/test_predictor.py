@@ -73,7 +73,8 @@ def test_names_resolve_and_unknown_ones_are_errors():
     from ppl_cli.api.predictor import Predictor, load
 
     assert (ppl_cli.load, ppl_cli.Predictor) == (load, Predictor)
-    assert ppl_cli.Pose.__name__ == "Pose"
+    found = {name: ppl_cli.__getattr__(name).__name__ for name in ppl_cli.__all__}
+    assert found == {name: name for name in ppl_cli.__all__}
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         ppl_cli.lode  # noqa: B018
 

@@ -51,6 +51,7 @@ def test_settings_are_python_values_and_the_run_says_where_its_model_is(tiny_yam
 
 
 @pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("no_pictures")
 def test_a_run_goes_on_without_its_configuration(tiny_yaml, tmp_path, capsys):
     train(tiny_yaml, out=tmp_path / "run", device="cpu", **{"train.steps": 1})
     assert train(out=tmp_path / "run", resume=True, device="cpu", **{"train.steps": 2}).step == 2

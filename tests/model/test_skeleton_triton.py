@@ -71,10 +71,6 @@ def python(script: str, *arguments: str, interpret: bool) -> str:
     return done.stdout
 
 
-def compare(*cases: dict) -> list[dict]:
-    return [json.loads(line) for line in python(COMPARE, json.dumps(cases), interpret=not HAS_GPU).splitlines()]
-
-
 def random_case(size: int, count: int, thickness: float) -> dict:
     generator = torch.Generator().manual_seed(size)
     keypoints = torch.rand(2, count, 2, generator=generator) * 2.4 - 1.2  # some outside the image
@@ -82,33 +78,52 @@ def random_case(size: int, count: int, thickness: float) -> dict:
     return {"size": size, "thickness": thickness, "keypoints": keypoints.tolist(), "weights": weights.tolist()}
 
 
-def test_equal_the_plain_map_in_values_and_gradients():
-    found = compare(random_case(33, 4, 5e-4), random_case(24, 5, 6e-3), random_case(17, 4, 5e-4))
-    assert len(found) == 3
-    for case in found:
+def odd_links() -> dict:
+    weights = [[0.0, 0.5, 0.0, 0.0], [0.0] * 4, [0.0, 0.0, 0.0, 0.7], [0.0] * 4]
+    keypoints = [[[0.1, 0.2], [0.1, 0.2], [3.0, 3.0], [3.0, 2.0]]]
+    return {"size": 32, "thickness": 5e-4, "keypoints": keypoints, "weights": weights}
+
+
+def no_numbers() -> list[dict]:
+    cases = [random_case(17, 3, 6e-3) for _ in range(3)]
+    cases[0]["keypoints"][1][2][0] = torch.nan
+    cases[1]["keypoints"][1][0][1] = torch.inf
+    cases[2]["weights"][0][2] = torch.nan
+    return cases
+
+
+@pytest.fixture(scope="module")
+def compared() -> dict[str, list[dict]]:
+    """What COMPARE finds, in one process for all cases."""
+    cases = {
+        "random": [random_case(33, 4, 5e-4), random_case(24, 5, 6e-3), random_case(17, 4, 5e-4)],
+        "odd links": [odd_links()],
+        "no numbers": no_numbers(),
+    }
+    said = python(COMPARE, json.dumps([case for kind in cases.values() for case in kind]), interpret=not HAS_GPU)
+    found = iter([json.loads(line) for line in said.splitlines()])
+    return {name: [next(found) for _ in kind] for name, kind in cases.items()}
+
+
+def test_equal_the_plain_map_in_values_and_gradients(compared):
+    for case in compared["random"]:
         assert case["largest"] > 0.5
         assert case["values"] < 1e-5
         assert max(case["gradients"]) < 1e-4
 
 
-def test_links_of_no_length_or_no_weight_and_far_links():
+def test_links_of_no_length_or_no_weight_and_far_links(compared):
     """Two keypoints in one place draw a dot, a link of weight 0 nothing, and a link outside reaches no tile."""
-    weights = [[0.0, 0.5, 0.0, 0.0], [0.0] * 4, [0.0, 0.0, 0.0, 0.7], [0.0] * 4]
-    keypoints = [[[0.1, 0.2], [0.1, 0.2], [3.0, 3.0], [3.0, 2.0]]]
-    (found,) = compare({"size": 32, "thickness": 5e-4, "keypoints": keypoints, "weights": weights})
+    (found,) = compared["odd links"]
     assert 0.1 < found["largest"] <= 0.5
     assert found["empty"] > 0.5
     assert found["values"] < 1e-5
     assert max(found["gradients"]) < 1e-4  # a NaN is not smaller
 
 
-def test_what_is_not_a_number_is_not_drawn_as_nothing():
+def test_what_is_not_a_number_is_not_drawn_as_nothing(compared):
     """Losses then show it: a keypoint costs its own image, a weight every image."""
-    cases = [random_case(17, 3, 6e-3) for _ in range(3)]
-    cases[0]["keypoints"][1][2][0] = torch.nan
-    cases[1]["keypoints"][1][0][1] = torch.inf
-    cases[2]["weights"][0][2] = torch.nan
-    found = [case["lost"] for case in compare(*cases)]
+    found = [case["lost"] for case in compared["no numbers"]]
     assert found == [[[0.0, 1.0]] * 2, [[0.0, 1.0]] * 2, [[1.0, 1.0]] * 2]
 
 

@@ -156,6 +156,7 @@ def coco_folder(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_training_starts_from_it(tiny_reference, tmp_path, tiny_yaml, capsys):
     """With a rate of almost 0, the weights after a step are those it started from."""
     out = tmp_path / "run"

@@ -58,7 +58,7 @@ def test_one_seed_one_run_another_seed_another(tiny, tmp_path):
 
 
 def test_learning_lowers_the_loss(tiny, tmp_path):
-    run(with_train(tiny, steps=40, log_every=5, batch=8), tmp_path / "run")
+    run(with_train(tiny, steps=40, log_every=5, save_every=40), tmp_path / "run")
     rows = losses(tmp_path / "run")
     assert float(rows[-1][2]) < 0.7 * float(rows[0][2])
 
