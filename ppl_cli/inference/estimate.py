@@ -121,6 +121,12 @@ class Estimator:
         with self.compute.autocast():
             return self.model.estimate(images, self.prior)
 
+    @torch.inference_mode()
+    def recall_distance(self, keypoints: torch.Tensor) -> torch.Tensor:
+        """(B,): how far poses (B, N, 2), on the device, are from those recalled for them; normalised, mean of keypoints."""
+        away = self.model.recall(keypoints.nan_to_num()).keypoints.float() - keypoints
+        return away.norm(dim=-1).mean(-1)
+
     def __call__(self, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(B, S, S, 3) uint8 -> keypoints (B, N, 2), normalised, and confidence (B, N)."""
         estimate = self.estimate(self.to_images(squares))
@@ -129,12 +135,13 @@ class Estimator:
 
 class Finder:
     """Finds poses with one look of the network: image -> square -> pose. `resize` as the model was trained with; `names` of
-    its keypoints."""
+    its keypoints. `typical`: poses further from the one recalled for them are not explained by the memory; None: nobody knows.
+    """
 
     title = "finding poses"
 
-    def __init__(self, estimator: Estimator, resize: Resize, names: Sequence[str] = ()):
-        self.estimator, self.resize, self.names = estimator, resize, names
+    def __init__(self, estimator: Estimator, resize: Resize, names: Sequence[str] = (), typical: float | None = None):
+        self.estimator, self.resize, self.names, self.typical = estimator, resize, names, typical
         self.size = estimator.model.sizes.image_size
 
     def to_square(self, image: Image.Image, hidden: np.ndarray | None = None) -> Decoded:
@@ -145,13 +152,18 @@ class Finder:
     def find(self, held: list[Decoded], first: int = 0) -> list[Pose]:
         """Poses of a batch; `first` is the index of the first image."""
         keypoints, sure = self.estimator(stack_squares(held, self.size))
+        explained = [None] * len(held)
+        if self.typical is not None:
+            away = self.estimator.recall_distance(torch.from_numpy(keypoints).to(self.estimator.compute.device))
+            explained = (away <= self.typical).tolist()
         poses = []
         for row, decoded in enumerate(held):
             if (frame := decoded.frame) is None:
                 poses.append(self.no_pose(first + row, decoded.problem))
             else:
                 found, certain = frame.to_pixels(keypoints[row]), sure[row].astype(np.float64)
-                poses.append(Pose(first + row, frame.width, frame.height, found, certain, names=self.names))
+                known = {"explained": explained[row], "names": self.names}
+                poses.append(Pose(first + row, frame.width, frame.height, found, certain, **known))
         return poses
 
     def no_pose(self, index: int, problem: str | None) -> Pose:

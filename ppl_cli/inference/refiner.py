@@ -29,10 +29,9 @@ class Refiner(Finder):
         typical: float | None,
         keep_columns: bool = False,
     ):
-        """`typical`: poses further from the one recalled for them are not explained by the memory; None: nobody knows. With
-        `keep_columns` poses hold what pictures of the iterations need."""
-        super().__init__(estimator, resize, names)
-        self.options, self.typical, self.keep_columns = options, typical, keep_columns
+        """With `keep_columns` poses hold what pictures of the iterations need."""
+        super().__init__(estimator, resize, names, typical)
+        self.options, self.keep_columns = options, keep_columns
 
     def share_cores(self) -> AbstractContextManager:
         return nullcontext()  # the network needs many times what decoding does
@@ -79,9 +78,9 @@ class Refiner(Finder):
         sure = refinement.confidence[:, row].numpy().astype(np.float64)
         explained = None if self.typical is None else float(refinement.recall_distance[row]) <= self.typical
         moved = np.linalg.norm(points[-1] - points[0], axis=-1)
-        refined = Refined(points, sure, used, visible & frame.inside(points), moved, explained)
+        refined = Refined(points, sure, used, visible & frame.inside(points), moved)
         problem = f"not finite at iteration {failed}; the pose before it is kept" if failed > 0 else None
-        return Pose(index, frame.width, frame.height, points[-1], sure[-1], problem, refined, self.names)
+        return Pose(index, frame.width, frame.height, points[-1], sure[-1], problem, refined, explained, self.names)
 
 
 def pick_columns(row: int, record: list[Step]) -> list[Column]:
