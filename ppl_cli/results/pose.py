@@ -38,5 +38,5 @@ class Pose:
     confidence: np.ndarray  # (N,) in [0, 1]
     problem: str | None = None  # why the image could not be used, or not wholly
     refined: Refined | None = None
-    explained: bool | None = None  # whether the memory knows such a pose; None where the model does not say
+    explained: bool | None = None  # whether the memory knows such a pose; None: the model does not say, or was not asked
     names: Sequence[str] = ()  # (N,) of the keypoints; empty in poses read from a journal

@@ -21,6 +21,7 @@ class Tally:
     small: int = 0
     whole: int = 0
     refined: int = 0
+    asked: int = 0  # of the poses, those of which the model says whether its memory explains them
     unexplained: int = 0
     first_small: str = ""
     first_whole: str = ""
@@ -28,6 +29,7 @@ class Tally:
     def add(self, name: str, pose: Pose) -> None:
         self.images += 1
         self.skipped += pose.width is None
+        self.asked += pose.explained is not None
         self.unexplained += pose.explained is False
         if pose.width is None or pose.refined is None:
             return
@@ -47,10 +49,11 @@ class Tally:
             yield f"{counted(self.small, 'image')} {were} {self.size} pixels and {enlarged} ({which})"
         if self.whole:
             yield f"nothing is hidden in {self.whole} of {counted(self.images, 'image')} (the first: {self.first_whole})"
-        far = "further from every prototype than 99 % of the training poses"
-        are = "is" if self.unexplained == 1 else "are"
+        are, them = ("is", "it") if self.unexplained == 1 else ("are", "them")
+        far = f"further from what the memory recalls for {them} than 99 % of the training poses"
         if self.unexplained and self.refined:
             yield f"{counted(self.unexplained, 'pose')} {are} {far} (the column `explained` says no)"
-        elif self.unexplained >= FOREIGN * (poses := self.images - self.skipped) > 0:
-            these = "is this an image" if poses == 1 else "are these images"
-            yield f"{self.unexplained} of {counted(poses, 'pose')} {are} {far}: {these} of what the model was trained on?"
+        elif self.unexplained >= FOREIGN * self.asked > 0:
+            poses = counted(self.asked, "pose" if self.asked == self.images - self.skipped else "sampled pose")
+            these = "is this an image" if self.images == 1 else "are these images"
+            yield f"{self.unexplained} of {poses} {are} {far}: {these} of what the model was trained on?"
