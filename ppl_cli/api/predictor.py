@@ -179,11 +179,15 @@ class Predictor:
 
     @property
     def finder(self) -> Finder:
-        return Finder(self.estimator, self.config.data.resize, self.names)
+        return Finder(self.estimator, self.config.data.resize, self.names, self.typical)
+
+    @property
+    def typical(self) -> float | None:
+        """How far 99 % of training poses are at most from the one recalled for them; None where the model file does not say."""
+        return None if self.checkpoint.known is None else self.checkpoint.known.recall_distance
 
     def refiner(self, options: Options, keep_columns: bool = False) -> Refiner:
-        typical = None if self.checkpoint.known is None else self.checkpoint.known.recall_distance
-        return Refiner(self.estimator, self.config.data.resize, self.names, options, typical, keep_columns)
+        return Refiner(self.estimator, self.config.data.resize, self.names, self.typical, options, keep_columns)
 
     def _open(self, given: tuple[ImageLike, HiddenLike | None]) -> Opened:
         return open_given(given, self.config.data.range)

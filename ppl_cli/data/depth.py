@@ -45,11 +45,11 @@ def choose_range(samples: Iterable[np.ndarray]) -> tuple[Range | None, list[str]
         low, high = 0, 1
     elif low == high:
         high = low + 1
-    count = f"{len(highs)} sampled images have" if len(highs) > 1 else "1 sampled image has"
+    count, their = (f"{len(highs)} sampled images have", "their") if len(highs) > 1 else ("1 sampled image has", "its")
     brightest = f"{min(highs):g}" if min(highs) == max(highs) else f"{min(highs):g} to {max(highs):g}"
     differ = "; these differ widely: give the images of each camera a folder of their own"
     note = (
-        f"{count} more than 8 bits, their brightest value being {brightest}: in all such images {low:g} is "
+        f"{count} more than 8 bits, {their} brightest value being {brightest}: in all such images {low:g} is "
         f"read as black and {high:g} as white (data.range=[{low:g}, {high:g}]){differ if max(highs) > 3 * min(highs) else ''}"
     )
     return (float(low), float(high)), [note]

@@ -16,7 +16,7 @@ def note_variety(images: ImageSet) -> list[str]:
     different = len({picture.tobytes() for picture in pictures})
     if different == 1:
         what = f"all {len(images)} images are the same" if len(images) > 1 else "there is only 1 image"
-        return [f"{what}: nothing can be learned from it; {WANTED}"]
+        return [f"{what}: nothing can be learned from {'them' if len(images) > 1 else 'it'}; {WANTED}"]
     if len(images) < ENOUGH or different < ENOUGH // 2:
         sampled = f" among {ENOUGH} sampled" if len(images) > ENOUGH else ""
         return [f"{different} different images{sampled} are too few for keypoints that hold on other images too; {WANTED}"]

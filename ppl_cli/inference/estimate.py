@@ -34,6 +34,7 @@ CORES = os.cpu_count() or 1
 DECODERS = max(1, min(8, CORES - CORES // 2))  # beside a network that computes on the CPU
 SHARING, SHARED = Lock(), []  # the numbers of threads that streams have found, the first of them before any was halved
 MOST_DECODERS = 32  # beside one that computes elsewhere
+LOOKED_AT, LOOK_EVERY = 32, 8  # poses that the memory is asked about: the first, and every eighth of the others
 
 
 @dataclass
@@ -138,6 +139,12 @@ class Estimator:
         with self.compute.autocast():
             return self.model.estimate(images, self.prior)
 
+    @torch.inference_mode()
+    def recall_distance(self, keypoints: torch.Tensor) -> torch.Tensor:
+        """(B,): how far poses (B, N, 2), on the device, are from those recalled for them; normalised, mean of keypoints."""
+        away = self.model.recall(keypoints.nan_to_num()).keypoints.float() - keypoints
+        return away.norm(dim=-1).mean(-1)
+
     def __call__(self, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(B, S, S, 3) uint8 -> keypoints (B, N, 2), normalised, and confidence (B, N)."""
         estimate = self.estimate(self.to_images(squares))
@@ -154,6 +161,7 @@ class Finder:
     estimator: Estimator
     resize: Resize  # as the model was trained with
     names: Sequence[str]  # of its keypoints
+    typical: float | None  # poses further from the one recalled for them are not explained by the memory; None: nobody knows
 
     @property
     def size(self) -> int:
@@ -163,6 +171,7 @@ class Finder:
     def find(self, held: list[Decoded], first: int = 0) -> list[Pose]:
         """Poses of a batch; `first` is the index of the first image."""
         keypoints, sure = self.estimator(stack_squares(held, self.size))
+        explained = self.explain(keypoints, first)
         poses = []
         for row, decoded in enumerate(held):
             if (frame := decoded.frame) is None:
@@ -171,8 +180,18 @@ class Finder:
                 poses.append(self.no_pose(first + row, NOT_FINITE))
             else:
                 found, certain = frame.to_pixels(keypoints[row]), sure[row].astype(np.float64)
-                poses.append(Pose(first + row, frame.width, frame.height, found, certain, names=self.names))
+                known = {"explained": explained.get(row), "names": self.names}
+                poses.append(Pose(first + row, frame.width, frame.height, found, certain, **known))
         return poses
+
+    def explain(self, keypoints: np.ndarray, first: int) -> dict[int, bool]:
+        """Whether the memory knows some of the poses (B, N, 2), by their rows: a sample says what kind of images these are, and
+        on a CPU all would take a sixth of the network's time."""
+        rows = [row for row in range(len(keypoints)) if first + row < LOOKED_AT or (first + row) % LOOK_EVERY == 0]
+        if self.typical is None or not rows:
+            return {}
+        away = self.estimator.recall_distance(torch.from_numpy(keypoints[rows]).to(self.estimator.compute.device))
+        return dict(zip(rows, (away <= self.typical).tolist(), strict=True))
 
     def no_pose(self, index: int, problem: str | None) -> Pose:
         nothing = np.full((self.estimator.model.sizes.keypoints, 2), np.nan)

@@ -118,8 +118,7 @@ def refine(
                 current = torch.where(shown > 0, occluded, reconstruction.clamp(-1, 1))
     last = poses[-1]
     used, failed = torch.stack((used, failed)).cpu()
-    away = model.recall(last.nan_to_num()).keypoints.float() - last
-    return Refinement(poses, sure, used, failed, away.norm(dim=-1).mean(-1))
+    return Refinement(poses, sure, used, failed, estimator.recall_distance(last))
 
 
 def some_may_stop(iteration: int, options: Options) -> bool:

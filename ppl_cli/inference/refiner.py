@@ -21,7 +21,6 @@ class Refiner(Finder):
     shares_cores: ClassVar[bool] = False  # the network needs many times what decoding does
 
     options: Options
-    typical: float | None  # poses further from the one recalled for them are not explained by the memory; None: nobody knows
     keep_columns: bool = False  # poses hold what pictures of the iterations need
 
     def find(self, held: list[Decoded], first: int = 0) -> list[Pose]:
@@ -56,9 +55,9 @@ class Refiner(Finder):
         sure = refinement.confidence[:, row].numpy().astype(np.float64)
         explained = None if self.typical is None else float(refinement.recall_distance[row]) <= self.typical
         moved = np.linalg.norm(points[-1] - points[0], axis=-1)
-        refined = Refined(points, sure, used, visible & frame.inside(points), moved, explained)
+        refined = Refined(points, sure, used, visible & frame.inside(points), moved)
         problem = f"not finite at iteration {failed}; the pose before it is kept" if failed > 0 else None
-        return Pose(index, frame.width, frame.height, points[-1], sure[-1], problem, refined, self.names)
+        return Pose(index, frame.width, frame.height, points[-1], sure[-1], problem, refined, explained, self.names)
 
 
 def pick_columns(row: int, record: list[Step]) -> list[Column]:

@@ -91,7 +91,7 @@ class IterationsNpz(NpzColumns):
             visible=refined.visible[-1],
             moved_px=refined.moved_px,
             iterations_used=refined.used,
-            explained=-1 if refined.explained is None else int(refined.explained),
+            explained=-1 if pose.explained is None else int(pose.explained),
         )
 
     def finish(self) -> None:

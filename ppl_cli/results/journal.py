@@ -20,7 +20,7 @@ from ppl_cli.errors import PPLError
 from ppl_cli.lock import TakenError, try_lock
 from ppl_cli.results.pose import Pose, Refined
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 HEADER = struct.Struct("<III")  # bytes of the rows, bytes of the JSON, CRC-32 of both
 UNKNOWN = -1  # for widths, heights and `explained`
 
@@ -90,11 +90,11 @@ class Journal:
 
 def row_type(keypoints: int, iterations: int | None) -> np.dtype:
     fields: list[tuple] = [("index", "<i8"), ("width", "<i8"), ("height", "<i8")]
-    fields += [("keypoints", "<f8", (keypoints, 2)), ("confidence", "<f8", (keypoints,))]
+    fields += [("keypoints", "<f8", (keypoints, 2)), ("confidence", "<f8", (keypoints,)), ("explained", "<i8")]
     if iterations is not None:
         steps = iterations + 1
         more = [("keypoints", "<f8", (steps, keypoints, 2)), ("confidence", "<f8", (steps, keypoints)), ("used", "<i8")]
-        more += [("visible", "|b1", (steps, keypoints)), ("moved_px", "<f8", (keypoints,)), ("explained", "<i8")]
+        more += [("visible", "|b1", (steps, keypoints)), ("moved_px", "<f8", (keypoints,))]
         fields += [("is_refined", "|b1"), ("refined", [*more, ("whole", "|b1")])]
     return np.dtype(fields)
 
@@ -103,20 +103,19 @@ def fill_row(row: np.void, pose: Pose) -> None:
     row["index"] = pose.index
     row["width"], row["height"] = (UNKNOWN, UNKNOWN) if pose.width is None else (pose.width, pose.height)
     row["keypoints"], row["confidence"] = pose.keypoints, pose.confidence
+    row["explained"] = UNKNOWN if pose.explained is None else pose.explained
     if pose.refined is not None:
         row["is_refined"], into = True, row["refined"]
         for name in into.dtype.names:
-            value = getattr(pose.refined, name)
-            into[name] = UNKNOWN if value is None else value
+            into[name] = getattr(pose.refined, name)
 
 
 def read_row(row: np.void, problem: str | None) -> Pose:
     known = row["width"] != UNKNOWN
     width, height = (int(row["width"]), int(row["height"])) if known else (None, None)
-    pose = Pose(int(row["index"]), width, height, row["keypoints"], row["confidence"], problem)
+    explained = None if row["explained"] == UNKNOWN else bool(row["explained"])
+    pose = Pose(int(row["index"]), width, height, row["keypoints"], row["confidence"], problem, explained=explained)
     if "refined" in row.dtype.names and row["is_refined"]:
         values = {name: row["refined"][name] for name in row["refined"].dtype.names}
-        explained = None if values["explained"] == UNKNOWN else bool(values["explained"])
-        scalars = {"used": int(values["used"]), "whole": bool(values["whole"]), "explained": explained}
-        pose.refined = Refined(**(values | scalars))
+        pose.refined = Refined(**(values | {"used": int(values["used"]), "whole": bool(values["whole"])}))
     return pose

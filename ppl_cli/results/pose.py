@@ -19,7 +19,6 @@ class Refined:
     used: int  # iterations that the image took
     visible: np.ndarray  # (T + 1, N) bool: within the picture and not where it is hidden
     moved_px: np.ndarray  # (N,) from the first pose to the last
-    explained: bool | None  # whether the memory knows such a pose; None where the model does not say
     whole: bool = False  # nothing of the image is hidden, though it was said where things are
     columns: "list[Column] | None" = None  # what each iteration saw and drew, where pictures are wanted
 
@@ -39,4 +38,5 @@ class Pose:
     confidence: np.ndarray  # (N,) in [0, 1]
     problem: str | None = None  # why the image could not be used, or not wholly
     refined: Refined | None = None
+    explained: bool | None = None  # whether the memory knows such a pose; None: the model does not say, or was not asked
     names: Sequence[str] = ()  # (N,) of the keypoints; empty in poses read from a journal

@@ -46,13 +46,13 @@ class KeypointsCsv(Table):
     def add(self, name: str, pose: Pose) -> None:
         refined = pose.refined
         status = "ok" if pose.problem is None else pose.problem
-        if status == "ok" and refined is not None and refined.explained is False:
+        if status == "ok" and refined is not None and pose.explained is False:
             status = UNEXPLAINED
         if refined is None:
             empty = ("",) * (3 * self.refined + self.every)
             self.write(name, status, pose.keypoints, pose.confidence, [empty] * len(pose.keypoints))
             return
-        explained = {True: "yes", False: "no", None: ""}[refined.explained]
+        explained = {True: "yes", False: "no", None: ""}[pose.explained]
         for iteration in range(len(refined.keypoints)) if self.every else [len(refined.keypoints) - 1]:
             moved = np.linalg.norm(refined.keypoints[iteration] - refined.keypoints[0], axis=-1)
             last = (iteration,) if self.every else ()

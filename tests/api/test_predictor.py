@@ -140,7 +140,7 @@ def test_the_numbers_are_those_of_ppl_refine(model, model_file, occluded, tmp_pa
     one = model.refine(Image.open(files[1]), hidden=hidden, iterations=2)
     assert np.abs(one.keypoints - every["keypoints_px"][1, -1]).max() < 1e-3
     assert one.refined.moved_px.max() > 0
-    assert one.refined.explained is True
+    assert one.explained is True
 
     run("refine", model_file, images, "--out", tmp_path / "paper")
     every = np.load(tmp_path / "paper" / "keypoints_iterations.npz")["keypoints_px"]

@@ -13,7 +13,7 @@ from tests.training_images import open_dataset
     ("colours", "words"),
     [
         ([0], "there is only 1 image: nothing can be learned from it; 200 to 2,000 different ones are needed"),
-        ([7] * 20, "all 20 images are the same: nothing can be learned from it; 200 to 2,000 different ones are needed"),
+        ([7] * 20, "all 20 images are the same: nothing can be learned from them; 200 to 2,000 different ones are needed"),
         (range(5), "5 different images are too few"),
         ([*range(30)] * 10, "different images among 200 sampled are too few"),
         (range(200), None),

@@ -10,12 +10,14 @@ import torch
 from PIL import Image
 
 from ppl_cli.api.predictor import Details, load
+from ppl_cli.checkpoints.model_file import Known, save_model
 from ppl_cli.data.frame import Frame
 from ppl_cli.data.images import decode
 from ppl_cli.device import choose_compute
 from ppl_cli.errors import PPLError, UsageError
-from ppl_cli.inference.estimate import Estimator, confidence
+from ppl_cli.inference.estimate import Estimator, Finder, confidence
 from ppl_cli.runtime import Output, Runtime, silent
+from tests.conftest import lively_model
 
 
 def infer(model, inputs, out, formats=("csv", "coco", "npz"), overwrite=False, say=silent, **details):
@@ -50,6 +52,26 @@ def test_every_format_says_the_same(model_file, pictures, tmp_path):
     assert arrays["prior"].shape == (5, 2)
     assert arrays["confidence"].min() >= 0
     assert arrays["confidence"].max() <= 1
+
+
+@pytest.mark.parametrize(("distance", "said"), [(1e-9, True), (100.0, False), (None, False)])
+def test_images_that_the_memory_does_not_explain_are_said(pictures, tmp_path, tiny, distance, said):
+    """`distance` is what 99 % of training poses stay below; None: the model file does not say."""
+    known = None if distance is None else Known(torch.zeros(1, tiny.model.banks), distance)
+    save_model(tmp_path / "model.safetensors", lively_model(tiny), tiny, 7, known)
+    lines = []
+    infer(tmp_path / "model.safetensors", [pictures], tmp_path / "out", say=lines.append)
+    noted = [line for line in lines if "are these images of what the model was trained on?" in line]
+    assert len(noted) == said
+    assert all(line.startswith("note: 8 of 8 poses are further from what the memory recalls") for line in noted)
+
+
+def test_the_memory_is_asked_about_the_first_poses_and_a_sample_of_the_others(tiny):
+    finder = Finder(Estimator(lively_model(tiny), choose_compute("cpu")), "letterbox", (), 100.0)
+    poses = np.zeros((16, 5, 2), np.float32)
+    assert list(finder.explain(poses, 0)) == list(range(16))
+    assert [1600 + row for row in finder.explain(poses, 1600)] == [1600, 1608]
+    assert finder.explain(poses[:1], 1601) == {}
 
 
 def test_equals_the_model_called_by_hand(model_file, pictures, tmp_path, tiny):

@@ -166,7 +166,7 @@ def test_a_pose_that_the_memory_does_not_know_is_flagged(model_file, occluded, t
     rows = table(out / "keypoints.csv")
     assert {row["explained"] for row in rows} == {"no"}
     assert {row["status"] for row in rows} == {"ok, but no prototype explains this pose"}
-    assert "3 poses are further from every prototype" in capsys.readouterr().err
+    assert "3 poses are further from what the memory recalls" in capsys.readouterr().err
     save_model(model_file, checkpoint.model, tiny, 7)
     assert run(model_file, images, "--masks", masks, "--out", out, "--overwrite") == 0
     assert {row["explained"] for row in table(out / "keypoints.csv")} == {""}

@@ -21,17 +21,16 @@ def pose(index: int, refined: bool = False, problem: str | None = None) -> Pose:
         return Pose(index, None, None, np.full((N, 2), np.nan), np.full(N, np.nan), problem)
     more = None
     if refined:
-        explained = (True, False, None)[index % 3]
         more = Refined(
             rng.normal(size=(T + 1, N, 2)),
             rng.random((T + 1, N)),
             index % (T + 1),
             rng.random((T + 1, N)) < 0.5,
             rng.random(N),
-            explained,
             bool(index % 2),
         )
-    return Pose(index, 640 + index, 480, rng.normal(size=(N, 2)) * 1e-17, rng.random(N), problem, more)
+    explained = (True, False, None)[index % 3]
+    return Pose(index, 640 + index, 480, rng.normal(size=(N, 2)) * 1e-17, rng.random(N), problem, more, explained)
 
 
 def batches(refined: bool) -> list[list[Pose]]:

@@ -6,11 +6,17 @@ import pytest
 from ppl_cli.results.pose import Pose, Refined
 from ppl_cli.results.tally import Tally
 
+FAR = "further from what the memory recalls for them than 99 % of the training poses"
+
 
 def pose(side: int | None, explained: bool | None = True, whole: bool = False) -> Pose:
     points = np.zeros((2, 3, 2))
-    refined = Refined(points, points[..., 0], 1, points[..., 0] == 0, points[0, :, 0], explained, whole)
-    return Pose(0, side, side, points[-1], points[-1, :, 0], None if side else "damaged", refined if side else None)
+    refined = Refined(points, points[..., 0], 1, points[..., 0] == 0, points[0, :, 0], whole)
+    return Pose(0, side, side, points[-1], points[-1, :, 0], None if side else "damaged", refined if side else None, explained)
+
+
+def found(explained: bool | None) -> Pose:
+    return Pose(0, 64, 64, np.zeros((3, 2)), np.zeros(3), explained=explained)
 
 
 @pytest.mark.parametrize(
@@ -20,8 +26,19 @@ def pose(side: int | None, explained: bool | None = True, whole: bool = False) -
         ([pose(10), pose(64)], ["1 image is smaller than the network's 32 pixels and was enlarged (0)"]),
         ([pose(10), pose(12)], ["2 images are smaller than the network's 32 pixels and were enlarged (0, ...)"]),
         ([pose(64), pose(64, whole=True)], ["nothing is hidden in 1 of 2 images (the first: 1)"]),
-        ([pose(64, False), pose(64, None)], ["1 pose is further from every prototype than 99 % of the training poses"]),
-        ([pose(64, False)] * 2, ["2 poses are further from every prototype than 99 % of the training poses"]),
+        ([pose(64, False), pose(64, None)], [f"1 pose is {FAR.replace('them', 'it')}"]),
+        ([pose(64, False)] * 2, [f"2 poses are {FAR}"]),
+        ([found(False), found(True), found(True), found(None)], []),
+        (
+            [found(False), found(False), found(True), pose(None, None)],
+            [f"2 of 3 poses are {FAR}: are these images of what the model was trained on?"],
+        ),
+        (
+            [found(False), found(False), found(None)],
+            [f"2 of 2 sampled poses are {FAR}: are these images of what the model was trained on?"],
+        ),
+        ([found(False)], [f"1 of 1 pose is {FAR.replace('them', 'it')}: is this an image of what the model was trained on?"]),
+        ([pose(None)], []),
     ],
 )
 def test_notes(poses, expected):
