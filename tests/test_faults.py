@@ -126,7 +126,15 @@ def test_a_full_disk_while_training(ppl, tiny, pictures, tmp_path, disk):
 @pytest.mark.parametrize("name", ["infer", "refine"])
 def test_a_full_disk_while_poses_are_found(ppl, model_file, pictures, tmp_path, disk, name):
     place, remount = disk
-    command = [name, model_file, pictures, "--batch", 2, "--overlay", *(["--gif", "--iterations", 2] if name == "refine" else [])]
+    command = [
+        name,
+        model_file,
+        pictures,
+        "--batch",
+        2,
+        "--overlay",
+        *(["--gif", "--iterations", 2] if name == "refine" else []),
+    ]
     assert ppl(*command, "--out", tmp_path / "whole")[0] == 0
     whole = used(tmp_path / "whole")
     kept = 0
