@@ -42,9 +42,13 @@ def few_figures():
 
 @pytest.fixture
 def no_pictures(monkeypatch):
+    leave_out_pictures(monkeypatch)
+
+
+def leave_out_pictures(patch: pytest.MonkeyPatch) -> None:
     """Trainings draw next to nothing: pictures take most of the time of a tiny run and decide nothing."""
-    monkeypatch.setattr("ppl_cli.training.save.sample_sheet", lambda *arguments: Image.new("RGB", (1, 1)))
-    monkeypatch.setattr("ppl_cli.training.loop.save_curves", lambda path, rows: path.touch())
+    patch.setattr("ppl_cli.training.save.sample_sheet", lambda *arguments: Image.new("RGB", (1, 1)))
+    patch.setattr("ppl_cli.training.loop.save_curves", lambda path, rows: path.touch())
 
 
 @pytest.fixture

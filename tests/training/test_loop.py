@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from ppl_cli.training import loop
 from ppl_cli.training import save as writer
 from ppl_cli.training.averaging import Average
 from ppl_cli.training.step import TrainingStep
+from tests.conftest import TINY, leave_out_pictures
 from tests.forks import NO_PICTURES
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -49,12 +51,28 @@ def losses(folder) -> list[list[str]]:
         return [[row[c] for c in ("step", "total", "reconstruction", "equivariance")] for row in csv.DictReader(file)]
 
 
-def test_one_seed_one_run_another_seed_another(tiny, tmp_path):
-    for name, seed in {"a": 0, "b": 0, "c": 1}.items():
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """The run of `tiny`, never stopped; not to be changed."""
+    folder = tmp_path_factory.mktemp("loop") / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        leave_out_pictures(patch)
+        run(Config.model_validate(TINY), folder)
+    return folder
+
+
+@pytest.fixture
+def copied(whole, tmp_path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(whole, tmp_path / "run")
+
+
+def test_one_seed_one_run_another_seed_another(tiny, tmp_path, whole):
+    for name, seed in {"again": 0, "other": 1}.items():
         run(tiny.model_copy(update={"seed": seed}), tmp_path / name)
-    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
-    assert losses(tmp_path / "a") == losses(tmp_path / "b")
-    assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+    assert same(weights(whole), weights(tmp_path / "again"))
+    assert losses(whole) == losses(tmp_path / "again")
+    assert not same(weights(whole), weights(tmp_path / "other"))
 
 
 def test_learning_lowers_the_loss(tiny, tmp_path):
@@ -64,8 +82,7 @@ def test_learning_lowers_the_loss(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("stop_at", [1, 3, 5])
-def test_a_signal_saves_and_resume_continues_as_if_never_stopped(tiny, tmp_path, monkeypatch, stop_at):
-    run(tiny, tmp_path / "whole")
+def test_a_signal_saves_and_resume_continues_as_if_never_stopped(tiny, tmp_path, monkeypatch, stop_at, whole):
     steps = 0
 
     def counted(*arguments, **settings):
@@ -81,11 +98,11 @@ def test_a_signal_saves_and_resume_continues_as_if_never_stopped(tiny, tmp_path,
         run(tiny, tmp_path / "parts")
     monkeypatch.setattr(loop, "make_batch", make_batch)
     run(tiny, tmp_path / "parts", resume=True)
-    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
-    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+    assert same(weights(whole), weights(tmp_path / "parts"))
+    assert losses(whole) == losses(tmp_path / "parts")
 
 
-def test_a_run_that_averages_its_weights_resumes_exactly_and_saves_the_average(tiny, tmp_path):
+def test_a_run_that_averages_its_weights_resumes_exactly_and_saves_the_average(tiny, tmp_path, whole):
     config = with_train(tiny, ema=0.5)
     run(config, tmp_path / "whole")
     run(with_train(config, steps=3), tmp_path / "parts")
@@ -96,8 +113,7 @@ def test_a_run_that_averages_its_weights_resumes_exactly_and_saves_the_average(t
     saved = weights(tmp_path / "whole")
     assert same(state["average"], saved)
     assert not torch.equal(state["model"]["raw_links"], saved["raw_links"])
-    run(with_train(config, ema=0), tmp_path / "plain")  # averaging does not change what is trained
-    assert same(state["model"], weights(tmp_path / "plain"))
+    assert same(state["model"], weights(whole))  # averaging does not change what is trained
 
 
 def test_the_average_takes_one_step_with_every_step(tiny, tmp_path, monkeypatch):
@@ -120,12 +136,11 @@ def test_a_finished_run_can_be_made_longer(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("key", "value"), [("seed", 9), ("train.learning_rate", 0.5), ("loss.separation", 0), ("model.keypoints", 6)]
 )
-def test_a_run_goes_on_with_its_own_configuration(tiny, tmp_path, key, value):
-    run(tiny, tmp_path / "run")
-    before = weights(tmp_path / "run")
+def test_a_run_goes_on_with_its_own_configuration(tiny, tmp_path, key, value, copied):
+    before = weights(copied)
     with pytest.raises(UsageError, match=rf"--resume: {re.escape(key)} was .* cannot become"):
-        run(tiny, tmp_path / "run", resume=True, settings={key: value, "train.steps": 9})
-    assert same(before, weights(tmp_path / "run"))
+        run(tiny, copied, resume=True, settings={key: value, "train.steps": 9})
+    assert same(before, weights(copied))
 
 
 def test_a_run_goes_on_with_its_own_images(tiny, tmp_path, pictures):
@@ -137,7 +152,7 @@ def test_a_run_goes_on_with_its_own_images(tiny, tmp_path, pictures):
         run(config, tmp_path / "run", resume=True, settings={"train.steps": 9})
 
 
-def test_a_run_can_be_resumed_from_its_first_moment(tiny, tmp_path, monkeypatch):
+def test_a_run_can_be_resumed_from_its_first_moment(tiny, tmp_path, monkeypatch, whole):
     class Killed(BaseException):
         pass
 
@@ -149,8 +164,7 @@ def test_a_run_can_be_resumed_from_its_first_moment(tiny, tmp_path, monkeypatch)
         with pytest.raises(Killed):
             run(tiny, tmp_path / "parts")
     run(tiny, tmp_path / "parts", resume=True)
-    run(tiny, tmp_path / "whole")
-    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    assert same(weights(whole), weights(tmp_path / "parts"))
 
 
 def test_weights_that_are_no_numbers_are_never_saved(tiny, tmp_path, monkeypatch):
@@ -191,16 +205,15 @@ def test_a_loss_that_is_no_number_stops_with_its_step_and_keeps_the_last_checkpo
     assert torch.load(tmp_path / "run" / "training.pt", weights_only=True)["step"] == 3
 
 
-def test_never_writes_over_a_run_unasked(tiny, tmp_path):
-    run(tiny, tmp_path / "run")
-    before = weights(tmp_path / "run")
+def test_never_writes_over_a_run_unasked(tiny, tmp_path, copied):
+    before = weights(copied)
     with pytest.raises(UsageError, match="not empty"):
-        run(tiny.model_copy(update={"seed": 3}), tmp_path / "run")
-    assert same(before, weights(tmp_path / "run"))
-    (tmp_path / "run" / "notes.txt").write_text("mine")
-    run(tiny.model_copy(update={"seed": 3}), tmp_path / "run", overwrite=True)
-    assert not same(before, weights(tmp_path / "run"))
-    assert (tmp_path / "run" / "notes.txt").exists()
+        run(tiny.model_copy(update={"seed": 3}), copied)
+    assert same(before, weights(copied))
+    (copied / "notes.txt").write_text("mine")
+    run(tiny.model_copy(update={"seed": 3}), copied, overwrite=True)
+    assert not same(before, weights(copied))
+    assert (copied / "notes.txt").exists()
 
 
 def test_takes_the_next_free_number(tiny, tmp_path, monkeypatch):
@@ -213,12 +226,11 @@ def test_takes_the_next_free_number(tiny, tmp_path, monkeypatch):
         run(tiny, tmp_path / "nowhere", resume=True)
 
 
-def test_a_damaged_training_file_is_one_line(tiny, tmp_path):
-    run(tiny, tmp_path / "run")
-    file = tmp_path / "run" / "training.pt"
+def test_a_damaged_training_file_is_one_line(tiny, tmp_path, copied):
+    file = copied / "training.pt"
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(UsageError, match=r"training\.pt is damaged"):
-        run(tiny, tmp_path / "run", resume=True)
+        run(tiny, copied, resume=True)
 
 
 def test_only_a_run_is_replaced(tiny, tmp_path):
@@ -229,18 +241,17 @@ def test_only_a_run_is_replaced(tiny, tmp_path):
     assert (tmp_path / "mine" / "config.yaml").read_text() == "mine"
 
 
-def test_a_run_that_cannot_begin_leaves_the_old_one(tiny, tmp_path):
-    run(tiny, tmp_path / "run")
-    before = weights(tmp_path / "run")
+def test_a_run_that_cannot_begin_leaves_the_old_one(tiny, tmp_path, copied):
+    before = weights(copied)
     data = tiny.data.model_copy(update={"kind": "folder", "path": str(tmp_path / "nowhere")})
     with pytest.raises(UsageError, match="no such folder"):
-        run(tiny.model_copy(update={"data": data}), tmp_path / "run", overwrite=True)
-    assert same(before, weights(tmp_path / "run"))
-    (tmp_path / "run" / "training.pt").unlink()
+        run(tiny.model_copy(update={"data": data}), copied, overwrite=True)
+    assert same(before, weights(copied))
+    (copied / "training.pt").unlink()
     loss = tiny.loss.model_copy(update={"kind": "perceptual", "weights": str(tmp_path / "none.pth")})
     with pytest.raises(UsageError, match="no such file"):
-        run(tiny.model_copy(update={"loss": loss}), tmp_path / "run", overwrite=True)
-    assert same(before, weights(tmp_path / "run"))
+        run(tiny.model_copy(update={"loss": loss}), copied, overwrite=True)
+    assert same(before, weights(copied))
 
 
 def test_fewer_images_than_a_batch_train(tiny, tmp_path):
