@@ -26,15 +26,15 @@ folder of unlabelled images; then find poses with it.
 
 First steps:
 
-  ppl train quickstart                                      drawn figures
+  ppl train quickstart                                 drawn figures
 
-  ppl infer runs/quickstart-1 PHOTOS --out poses --overlay  find poses
+  ppl eval runs/quickstart-1                           measure them
 
-  ppl eval runs/quickstart-1                                measure them
+  ppl train folder_small --data PHOTOS --out runs/mine your own images
 
-  ppl train folder --data PHOTOS                            your own images
+  ppl infer runs/mine PHOTOS --out poses --overlay     find their poses
 
-The first takes minutes on a laptop and downloads nothing; for the last one a GPU is advised.
+The first takes minutes on a laptop and downloads nothing, the third about an hour; with a GPU train folder instead.
 """
 
 OCCLUSIONS = ("random", "center", "centre")  # what may follow --occlusion

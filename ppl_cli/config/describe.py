@@ -12,7 +12,7 @@ from ppl_cli.config.recipes import RECIPES, fill_in
 from ppl_cli.config.sections import Config
 
 PLAIN = {int: "whole number", float: "number", str: "text", bool: "true or false"}
-HEAD = """Fields of a configuration. Set them in a YAML file, or with --set, for example: --set train.steps=500
+HEAD = """Fields of a configuration. Set them in a YAML file, or with --set, for example: --set train.steps=500.
 A default that differs between recipes is given for each of them, for a run of 20,000 steps."""
 
 
@@ -61,6 +61,8 @@ def type_words(annotation: Any) -> str:
         return " | ".join(map(str, inner))
     if origin is list:
         return f"list of {type_words(inner[0])}"
+    if origin is tuple:
+        return " and ".join(map(type_words, inner))
     if inner:  # a union
         return " or ".join("none" if part is NoneType else type_words(part) for part in inner)
     return PLAIN[annotation]

@@ -46,7 +46,9 @@ def read_yaml(source: str) -> tuple[str, dict]:
     shipped = shipped_configs()
     file = shipped.get(source, Path(source))
     if not file.is_file():
-        near = nearest(source, shipped)
+        if file.is_dir():
+            raise UsageError(f"{source} is a folder, not a configuration: ppl train folder_small --data {source}")
+        near = suggestion(source, shipped)
         raise UsageError(f"no configuration {source!r}{near}: give a YAML file or one of {', '.join(shipped)}")
     content = read_limited(file, LARGEST_YAML)
     try:
@@ -94,6 +96,7 @@ def parse_config(values: dict, where: str, asked: Iterable[str] = ()) -> Config:
         if first["type"] == "extra_forbidden":
             section = ".".join(map(str, first["loc"][:-1]))
             known = [f"{section}.{name}" if section else name for name in known_keys(first["loc"][:-1])]
+            known = [name for name in dotted_keys() if name.endswith(f".{key}")] or known
             raise UsageError(f"{source(key)}: unknown key {key}{nearest(key, known)}") from None
         message = first["msg"].removeprefix("Value error, ")
         for theirs, ours in WORDS.items():
@@ -116,9 +119,23 @@ def known_keys(location: tuple) -> list[str]:
     return list(model.model_fields)
 
 
-def nearest(name: str, known) -> str:
+def dotted_keys() -> list[str]:
+    """Of the fields in sections: train.steps, ..."""
+    sections = [name for name, field in Config.model_fields.items() if isinstance(field.annotation, type)]
+    return [
+        f"{section}.{name}"
+        for section in sections
+        for name in getattr(Config.model_fields[section].annotation, "model_fields", {})
+    ]
+
+
+def suggestion(name: str, known) -> str:
     match = difflib.get_close_matches(name, list(known), 1, 0.5)
-    return f" (did you mean {match[0]}?)" if match else f" (known: {', '.join(known)})"
+    return f" (did you mean {match[0]}?)" if match else ""
+
+
+def nearest(name: str, known) -> str:
+    return suggestion(name, known) or f" (known: {', '.join(known)})"
 
 
 def to_yaml(config: Config, written_by: dict[str, str] | None = None) -> str:

@@ -54,12 +54,12 @@ def described(result: Result) -> str:
 def keypoint_table(report: Report, result: Result) -> Table:
     table = Table(title=f"{result.protocol.name} per keypoint ({result.protocol.unit})", title_justify="left")
     table.add_column("keypoint")
-    table.add_column("mean pose", justify="right")
     for label in report.labels():
         table.add_column("error" if len(report.models) == 1 else shown_name(label), justify="right")
+    table.add_column("mean pose", justify="right")
     for k, name in enumerate(report.keypoint_names):
         values = [shown(model.results[0].score.per_keypoint[k]) for model in report.models]
-        table.add_row(shown_name(name), shown(result.baseline.per_keypoint[k]), *values)
+        table.add_row(shown_name(name), *values, shown(result.baseline.per_keypoint[k]))
     return table
 
 

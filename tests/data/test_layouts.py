@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from ppl_cli.config.sections import DataConfig
+from ppl_cli.data import figures
 from ppl_cli.data.datasets import list_part
 from ppl_cli.data.figures import figure
 from ppl_cli.errors import UsageError
@@ -280,7 +281,7 @@ def test_every_shipped_data_set_trains_from_its_layout(tmp_path, tiny):
 
 def test_figures_know_their_keypoints():
     fit, test = (list_part(DataConfig(kind="figures", figures=20), part, 3, 32) for part in ("fit", "test"))
-    assert (len(fit), len(test)) == (20, 500)
+    assert (len(fit), len(test)) == (20, figures.TEST)
     pixels, keypoints = figure(5, 32, 3)
     assert np.array_equal(np.asarray(fit.open_image(5)), pixels)
     assert np.allclose(fit.keypoints_px(5, (32, 32)), (keypoints + 1) / 2 * 31)
