@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from ppl_cli.evaluation.annotated_data import AnnotatedData
     from ppl_cli.evaluation.judge import HiddenPatches
     from ppl_cli.evaluation.protocol_options import ProtocolOptions
+    from ppl_cli.evaluation.report import Report
     from ppl_cli.prior.prior import Prior
     from ppl_cli.results.pose import Pose
     from ppl_cli.runtime import Output, Runtime
+    from ppl_cli.training.loop import Run
 
 __version__ = "0.2.0"
 __all__ = [
@@ -37,6 +39,8 @@ __all__ = [
     "Predictor",
     "Prior",
     "ProtocolOptions",
+    "Report",
+    "Run",
     "Runtime",
     "UsageError",
     "evaluate",
@@ -53,6 +57,8 @@ HOMES = {
     "api.export": ("export_prior",),
     "api.predictor": ("Predictor", "load"),
     "api.train": ("train",),
+    "evaluation.report": ("Report",),
+    "training.loop": ("Run",),
     "errors": ("DiskFullError", "InterruptedRunError", "PPLError", "UsageError"),
     "prior.prior": ("Prior",),
     "results.pose": ("Pose",),

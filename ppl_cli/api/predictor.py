@@ -1,8 +1,9 @@
 """A trained model to find poses with: what `ppl infer` and `ppl refine` run, and what a notebook calls."""
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from PIL import Image
 
 from ppl_cli.checkpoints.model_file import Checkpoint, load_model
 from ppl_cli.config.sections import Config
+from ppl_cli.data.depth import Range
+from ppl_cli.data.images import find_range
 from ppl_cli.device import Compute, batch_that_fits
 from ppl_cli.errors import PPLError, UsageError
-from ppl_cli.inference.estimate import Estimator, Finder, Opened, decode_square, stream_poses
+from ppl_cli.inference.estimate import Estimator, Finder, decode_square, stream_poses
 from ppl_cli.inference.given import HiddenLike, ImageLike, check_hidden, check_image, open_given, take
 from ppl_cli.inference.inputs import gather_inputs
 from ppl_cli.inference.occluder import Occluder
@@ -114,7 +117,7 @@ class Predictor:
         if isinstance(images, str | Path | Image.Image):
             raise UsageError(f"stream: expected several images, got {images}; give a list, such as Path(folder).glob('*.jpg')")
         pairs = ((take(check_image(image, f"image {number}")), None) for number, image in enumerate(images))
-        return self._stream(self.finder, pairs, batch)
+        return self._stream(self.finder, pairs, batch, self._find_range(images))
 
     def refine(
         self,
@@ -142,7 +145,9 @@ class Predictor:
             check_hidden(its_hidden, f"hidden {number}" if several else "hidden")
         method = method or ("paper" if hidden is None else "visible")
         refiner = self.refiner(Options(iterations, method, until_px))
-        return list(self._stream(refiner, pairs, BATCH)) if several else self._find_one(refiner, image, hidden)
+        if not several:
+            return self._find_one(refiner, image, hidden)
+        return list(self._stream(refiner, pairs, BATCH, self._find_range(image)))
 
     def infer_files(self, inputs: list[Path], output: Output, details: Details = Details()) -> Summary:
         """Poses of files and folders, as files in `output.folder`: what `ppl infer` does, which says what is written."""
@@ -189,20 +194,30 @@ class Predictor:
     def refiner(self, options: Options, keep_columns: bool = False) -> Refiner:
         return Refiner(self.estimator, self.config.data.resize, self.names, self.typical, options, keep_columns)
 
-    def _open(self, given: tuple[ImageLike, HiddenLike | None]) -> Opened:
-        return open_given(given, self.config.data.range)
+    def _find_range(self, images: Iterable[ImageLike]) -> Range | None:
+        """Black and white of images of more than 8 bits: as the model has learned, else found over a list of them."""
+        if self.config.data.range or not isinstance(images, list | tuple):
+            return self.config.data.range
+        found, notes = find_range([Path(image).expanduser() for image in images if isinstance(image, str | os.PathLike)])
+        for note in notes:
+            self.runtime.say(f"note: {note}")
+        return found
 
     def _find_one(self, finder: Finder, image: ImageLike, hidden: HiddenLike | None = None) -> Pose:
         """PPLError if the image or what is hidden of it cannot be used."""
-        pose = finder.find([decode_square(self._open, (image, hidden), finder.size, finder.resize)])[0]
+        open_one = partial(open_given, value_range=self._find_range([image]))
+        pose = finder.find([decode_square(open_one, (image, hidden), finder.size, finder.resize)])[0]
         if np.isnan(pose.keypoints).all():
             where = image if isinstance(image, str | Path) else "the image"
             raise PPLError(f"{where}: {pose.problem}")
         return pose
 
-    def _stream(self, finder: Finder, pairs: Iterable[tuple[ImageLike, HiddenLike | None]], batch: int) -> Iterator[Pose]:
+    def _stream(
+        self, finder: Finder, pairs: Iterable[tuple[ImageLike, HiddenLike | None]], batch: int, value_range: Range | None
+    ) -> Iterator[Pose]:
         with batch_that_fits(batch):
-            yield from chain.from_iterable(stream_poses(finder, self._open, pairs, batch))
+            open_one = partial(open_given, value_range=value_range)
+            yield from chain.from_iterable(stream_poses(finder, open_one, pairs, batch))
 
     def _identify(self, command: str, task: Task, **options: object) -> dict[str, object]:
         """What must be the same for a run to go on."""

@@ -300,3 +300,20 @@ def test_a_device_of_torch_and_paths_as_text(model_file, pictures, tmp_path):
 
 def test_every_public_name_is_there():
     assert all(getattr(ppl_cli, name) is not None for name in ppl_cli.__all__)
+
+
+def test_deep_pixels_are_those_of_the_command_and_pages_are_named(model, model_file, tmp_path):
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    for number in range(3):
+        grey = figure(number, 64)[0].mean(-1)
+        Image.fromarray((grey * 16).astype(np.uint16)).save(folder / f"{number}.tif")  # 12 bits of 16
+    frames = [Image.fromarray(figure(number, 64)[0]) for number in range(2)]
+    frames[0].save(tmp_path / "clip.gif", save_all=True, append_images=frames[1:])
+    run("infer", model_file, folder, "--out", tmp_path / "poses")
+    expected = np.load(tmp_path / "poses" / "keypoints.npz")["keypoints_px"]
+    found = [pose.keypoints for pose in model([folder / f"{number}.tif" for number in range(3)])]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    with pytest.raises(ppl_cli.PPLError, match="it has 2 pages: give them one by one, clip[.]gif#0"):
+        model(tmp_path / "clip.gif")
+    assert model(tmp_path / "clip.gif#1").problem is None
