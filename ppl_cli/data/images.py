@@ -82,7 +82,8 @@ def reasons(path: Path) -> Iterator[None]:
         said = f"not an image that ppl reads but {kind}" if kind else "not an image, or of an unknown format"
         raise UnreadableImageError(said) from error
     except FileNotFoundError as error:
-        raise UnreadableImageError("no such file") from error
+        said = "a link to a file that is not there" if split_page(path)[0].is_symlink() else "no such file"
+        raise UnreadableImageError(said) from error
     except EOFError as error:
         raise UnreadableImageError("no such page in the file, or it is damaged") from error
     except MemoryError as error:

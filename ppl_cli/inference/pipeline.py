@@ -99,8 +99,10 @@ def run(task: Task, output: Output, identity: dict[str, object], runtime: Runtim
         first = next(first for _, first in undrawn if first)
         say(f"note: {counted(count, 'picture')} could not be written; the first: {first}")
     if tally.skipped == tally.images:
-        failed = "the image could not" if tally.images == 1 else f"none of the {tally.images} images could"
-        raise PPLError(f"{failed} be used; {output.folder / SKIPPED_FILE} says why")
+        failed, first = (
+            ("the image could not", "") if tally.images == 1 else (f"none of the {tally.images} images could", "first: ")
+        )
+        raise PPLError(f"{failed} be used ({first}{tally.first_skipped}); see {output.folder / SKIPPED_FILE}")
     return Summary(output.folder, tally.images - tally.skipped, tally.skipped)
 
 

@@ -25,10 +25,13 @@ class Tally:
     unexplained: int = 0
     first_small: str = ""
     first_whole: str = ""
+    first_skipped: str = ""  # and why
 
     def add(self, name: str, pose: Pose) -> None:
         self.images += 1
-        self.skipped += pose.width is None
+        if pose.width is None:
+            self.skipped += 1
+            self.first_skipped = self.first_skipped or f"{name}: {pose.problem}"
         self.asked += pose.explained is not None
         self.unexplained += pose.explained is False
         if pose.width is None or pose.refined is None:

@@ -134,8 +134,15 @@ def test_strict_stops_and_leaves_no_result(model_file, pictures, tmp_path):
 
 def test_only_unreadable_images_fail(model_file, tmp_path):
     (tmp_path / "x.jpg").write_text("no")
-    with pytest.raises(PPLError, match="the image could not be used"):
+    with pytest.raises(PPLError, match=r"the image could not be used \(x\.jpg: not an image, or of an unknown format\)"):
         infer(model_file, [tmp_path / "x.jpg"], tmp_path / "out")
+    (tmp_path / "links").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "links" / name).symlink_to(tmp_path / "nowhere")
+    with pytest.raises(
+        PPLError, match=r"none of the 2 images could be used \(first: a\.jpg: a link to a file that is not there\)"
+    ):
+        infer(model_file, [tmp_path / "links"], tmp_path / "out", overwrite=True)
 
 
 def test_results_are_never_replaced_unasked(model_file, pictures, tmp_path):
