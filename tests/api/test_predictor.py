@@ -314,6 +314,6 @@ def test_deep_pixels_are_those_of_the_command_and_pages_are_named(model, model_f
     expected = np.load(tmp_path / "poses" / "keypoints.npz")["keypoints_px"]
     found = [pose.keypoints for pose in model([folder / f"{number}.tif" for number in range(3)])]
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    with pytest.raises(ppl_cli.PPLError, match="it has 2 pages: give them one by one, clip[.]gif#0"):
+    with pytest.raises(ppl_cli.PPLError, match=r"it has 2 pages: give them one by one, clip\.gif#0"):
         model(tmp_path / "clip.gif")
     assert model(tmp_path / "clip.gif#1").problem is None
