@@ -18,6 +18,8 @@ from ppl_cli.data.frame import PADDING
 from ppl_cli.data.pages import open_page, split_page
 from ppl_cli.text import on_screen
 
+DARK = 64  # of 255: colours of up to 14 bits in 16
+
 
 class UnreadableImageError(Exception):
     """An image that cannot be decoded; the message says why, without the file's name."""
@@ -30,9 +32,22 @@ def decode(path: Path, value_range: Range | None = None) -> Image.Image:
     without one, each by itself. UnreadableImageError says why not.
     """
     with reasons(path), opened(path) as image:
+        cut = image.mode.startswith("RGB") and any(";16" in str(tile) for tile in image.tile)
         image.load()
+        if cut:
+            refuse_dark_colour(image)
         turn_as_displayed(image)
         return to_rgb(image, value_range)
+
+
+def refuse_dark_colour(image: Image.Image) -> None:
+    """Of colours of 16 bits Pillow keeps the upper 8: little is left of the 10 to 14 that cameras fill."""
+    brightest = max(high for _, high in image.getextrema()[:3])
+    if brightest < DARK:
+        raise UnreadableImageError(
+            f"its colours have 16 bits and use only the lowest values, up to about {256 * brightest + 255} of 65,535, of which "
+            "ppl sees next to nothing (the upper 8 bits): save it in grey, or scaled to 8 bits a colour"
+        )
 
 
 def find_range(paths: Sequence[Path]) -> tuple[Range | None, list[str]]:

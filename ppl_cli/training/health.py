@@ -81,7 +81,7 @@ def advice(config: Config) -> dict[str, str]:
         "collapsed": (stronger if leading else lead) + ", or images that show the object larger",
         "dead": revive + (" once the keypoints spread" if not leading else ""),
         "faded": " ".join(links),
-        "ignored": hide + ("" if leading else f" {lead}") + ", or more steps",
+        "ignored": hide + ("" if leading else f" {lead}") + ", or more images",
     }
     faithful = config.recipe in ("paper", "reference")
     return {state: f"--set recipe=ppl, or {what}" if faithful else what for state, what in tried.items()}

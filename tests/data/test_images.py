@@ -1,4 +1,6 @@
 import os
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -110,3 +112,25 @@ def test_a_dark_16_bit_image_stays_dark(tmp_path):
     for brightest in (255, 256, 60000):
         Image.fromarray(np.full((4, 4), brightest, np.uint16)).save(tmp_path / "x.png")
         assert abs(decode(tmp_path / "x.png").getpixel((0, 0))[0] - brightest / 257) <= 1
+
+
+def deep_colour(values: np.ndarray) -> bytes:
+    """(H, W, 3) uint16 -> a PNG with 16 bits a colour, which Pillow cannot write."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width, _ = values.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_deep_colours_of_a_camera_are_refused_and_whole_ones_read(tmp_path):
+    """Pillow drops their lower 8 bits, and with them nearly all of a 12-bit picture."""
+    values = np.random.default_rng(0).integers(0, 65536, (6, 5, 3), np.uint16)
+    (tmp_path / "whole.png").write_bytes(deep_colour(values))
+    (tmp_path / "camera.png").write_bytes(deep_colour(values >> 4))
+    assert np.array_equal(np.asarray(decode(tmp_path / "whole.png")), values >> 8)
+    with pytest.raises(UnreadableImageError, match="up to about 4095 of 65,535"):
+        decode(tmp_path / "camera.png")
