@@ -3,12 +3,14 @@
 Several at once are the processes of one command: they get the variables and the store that torchrun gives its own.
 """
 
+import contextlib
 import multiprocessing
 import os
 import runpy
 import signal
 import sys
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 
 from torch.distributed import TCPStore
@@ -54,6 +56,8 @@ class Forks:
 
     def __init__(self, folder: Path):
         self.folder, self.started = folder, 0
+        with contextlib.chdir(ROOT):  # from elsewhere the server may find another package called `tests`
+            forkserver.ensure_running()
 
     def start(self, *arguments: object, module: str = "ppl_cli", prepare: str = "", **environment: object) -> Fork:
         """`python -m MODULE ARGUMENTS` in this folder, after the code `prepare`, with variables of its own."""
