@@ -40,7 +40,8 @@ class Fork:
         return self.process.exitcode
 
     def send(self, sign: int = signal.SIGKILL) -> None:
-        os.kill(self.process.pid, sign)
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(self.process.pid, sign)
 
     @property
     def out(self) -> str:
