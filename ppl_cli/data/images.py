@@ -32,7 +32,7 @@ def decode(path: Path, value_range: Range | None = None) -> Image.Image:
     without one, each by itself. UnreadableImageError says why not.
     """
     with reasons(path), opened(path) as image:
-        cut = image.mode.startswith("RGB") and any(";16" in str(tile) for tile in image.tile)
+        cut = image.mode.startswith("RGB") and any(";16" in str(tile) for tile in getattr(image, "tile", ()))
         image.load()
         if cut:
             refuse_dark_colour(image)
