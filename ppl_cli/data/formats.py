@@ -11,7 +11,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".apng", ".gif", ".bmp", ".webp", ".tif", "
 # What Pillow may open: more of its formats run other programs (EPS) or read rarely tested code.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 
-if features.check("avif"):
+if "avif" in features.modules and features.check("avif"):
     SUFFIXES, FORMATS = (*SUFFIXES, ".avif"), (*FORMATS, "AVIF")
 if find_spec("pillow_heif"):
     import pillow_heif
