@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
-# No playlists and the like: those make FFmpeg open other files, and addresses.
-CONTAINERS = {"format_whitelist": "mov,avi,matroska,mpeg,mpegts,mpegvideo"}
+# FFmpeg is told what a file is: left to itself it takes one for a playlist, and opens the files and addresses in it.
+BEGINNINGS = {b"RIFF": "avi", b"\x1aE\xdf\xa3": "matroska", b"\0\0\x01\xba": "mpeg", b"\0\0\x01\xb3": "mpegvideo"}
+MP4 = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # behind the first four bytes
 WORTH_SEEKING = 24  # frames that take longer to decode than a jump past them
 END = 1 << 62  # later than any stamp
 TURNS = {1: Image.Transpose.ROTATE_90, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_270}
@@ -128,12 +129,16 @@ class Packet(NamedTuple):
 def open_container(path: Path) -> "InputContainer":
     import av
 
+    with path.open("rb") as file:
+        begin = file.read(8)
+    kind = "mov" if begin[4:] in MP4 else "mpegts" if begin[:1] == b"G" else BEGINNINGS.get(begin[:4])
+    if kind is None:
+        raise UnreadableImageError("not a video" if begin else "an empty file")
     try:
-        return av.open(os.fspath(path), options=CONTAINERS)
+        return av.open(os.fspath(path), format=kind)
     except av.FFmpegError as error:
-        with path.open("rb") as file:
-            is_mp4 = file.read(8)[4:] == b"ftyp"
-        why = "an MP4 that was cut off, its index (moov) is missing: copy or record it again" if is_mp4 else "not a video"
+        lost = ": its index (moov) is missing" if kind == "mov" else ""
+        why = f"a video that was cut off or is damaged{lost}; copy or record it again"
         raise UnreadableImageError(f"{why} ({in_one_line(error.strerror or error)})") from error
 
 
