@@ -14,7 +14,7 @@ from ppl_cli.data.variety import note_variety
 from ppl_cli.distributed import processes
 from ppl_cli.errors import UsageError
 from ppl_cli.runtime import Runtime, as_runtime, silent
-from ppl_cli.text import counted
+from ppl_cli.text import counted, on_screen
 from ppl_cli.training import loop
 from ppl_cli.training.batch_size import largest_batch
 from ppl_cli.training.loop import Machine, Run
@@ -37,9 +37,9 @@ def train(
 ) -> Run:
     """Learn a pose prior from unlabelled images of one category, and write a run folder.
 
-    `config` is the name of a shipped configuration or a YAML file; `data` the folder of the images; `out` the run folder, by
-    default the next free of runs/NAME-1, -2, ... `settings` override fields of the configuration by their dotted names, as
-    `**{"train.steps": 2000}`; `ppl train --fields` lists them.
+    `config` is the name of a shipped configuration or a YAML file; `data` the folder of the images and videos, or a video;
+    `out` the run folder, by default the next free of runs/NAME-1, -2, ... `settings` override fields of the configuration by
+    their dotted names, as `**{"train.steps": 2000}`; `ppl train --fields` lists them.
 
     With `resume` the run in `out` goes on with its own configuration as if it had never been stopped (`config` is then not
     needed); with `overwrite` it is replaced. `strict` stops at the first unreadable image instead of leaving it out. `device`
@@ -77,7 +77,7 @@ def train(
                 listing = training_images(chosen)
             for note in listing.notes:
                 machine.say(f"note: {note}")
-            chosen = with_fields(chosen, "data", range=listing.range)
+            chosen = settle(chosen, listing)
             source = config if asked and not run.resuming else run.config_file
             machine.say(f"configuration {source}, seed {chosen.seed}; {compute.reason}")
             check_tensorboard(chosen.train.tensorboard)
@@ -94,10 +94,19 @@ def training_images(config: Config) -> Listing:
     return list_part(config.data, "train", config.seed, config.model.image_size)
 
 
+def settle(config: Config, listing: Listing) -> Config:
+    """With what the images decide."""
+    config = with_fields(config, "data", range=listing.range)
+    if config.reference.kind != "auto":
+        return config
+    pairs = listing.groups is not None and len(set(listing.groups)) < len(listing)
+    return with_fields(config, "reference", kind="video" if pairs else "mask")
+
+
 def open_images(listing: Listing, config: Config, strict: bool) -> ImageSet:
     """UsageError if they are no videos where the configuration needs some."""
     images = open_listing(listing, config.data, config.model.image_size, strict)
-    if config.reference.kind == "video" and images.groups is not None and len(set(images.groups)) == len(images):
+    if config.reference.kind == "video" and (images.groups is None or len(set(images.groups)) == len(images)):
         raise UsageError(
             "reference.kind video: no video has two frames; put the frames of each video into one folder, or add "
             "--set reference.kind=mask"
@@ -106,7 +115,10 @@ def open_images(listing: Listing, config: Config, strict: bool) -> ImageSet:
 
 
 def describe_images(images: ImageSet) -> str:
-    skipped = f", {len(images.skipped)} unreadable left out (skipped.csv)" if images.skipped else ""
+    skipped = ""
+    if images.skipped:
+        first = on_screen(": ".join(images.skipped[0]))
+        skipped = f", {len(images.skipped)} unreadable left out (skipped.csv), the first: {first}"
     kept = "in memory" if images.cache is not None else "read again for every batch (data.cache_gib is too small)"
     return f"{counted(len(images), 'image')}{skipped}, {kept}"
 

@@ -17,7 +17,7 @@ def ppl(values: Values) -> Values:
         "model.links_start": 0.0,  # links are visible from the first step
         "model.thickness": "auto",
         "memory.revive": 0.1,
-        "reference.kind": "video" if given(values, "data.kind") in VIDEOS else "mask",
+        "reference.kind": choose_reference(given(values, "data.kind")),
         "reference.cells": 8,  # with small cells the decoder fills in from visible ones, and no pose is learned
         "reference.missing": 0.9,
         "loss.equivariance": 5.0,  # these two lead the way ...
@@ -34,11 +34,16 @@ def ppl(values: Values) -> Values:
 
 def paper(values: Values) -> Values:
     return FAITHFUL | {
-        "reference.kind": "video" if given(values, "data.kind") in VIDEOS else "mask",
+        "reference.kind": choose_reference(given(values, "data.kind")),
         "loss.network": "vgg19",
         "loss.links": 1.0,
         "train.learning_rate": 1e-3,
     }
+
+
+def choose_reference(kind: object) -> str:
+    """A folder may hold images, videos or both, which is known when it is listed."""
+    return "video" if kind in VIDEOS else "auto" if kind in ("folder", None) else "mask"
 
 
 def reference(values: Values) -> Values:

@@ -24,7 +24,7 @@ class DataConfig(Section):
     """Which images to learn from."""
 
     kind: DataKind = Field("folder", description="how the data set is laid out; figures are drawn and need no files")
-    path: str | None = Field(None, description="folder of the images; --data sets it")
+    path: str | None = Field(None, description="folder of the images and videos, or one video; --data sets it")
     annotations: str | None = Field(None, description="coco: JSON file, absolute or relative to path; none: train.json")
     fit: str | None = Field(
         None, description="eval: what the linear map is fitted on: a JSON file (coco) or videos (deeplabcut); --fit sets it"
@@ -46,6 +46,9 @@ class DataConfig(Section):
         None, description="black and white of images of more than 8 bits; none: found over the images"
     )
     cache_gib: float = Field(4.0, ge=0, description="decoded images are kept in memory up to this size, else read again [GiB]")
+    frames: int = Field(
+        2000, ge=0, description="of videos: how many to learn from, spread evenly over all of them; 0: none [frames]"
+    )
     figures: int = Field(2000, gt=0, le=1_000_000, description="figures: how many different pictures to train on [images]")
 
     @field_validator("range")
@@ -103,8 +106,9 @@ class MemoryConfig(Section):
 class ReferenceConfig(Section):
     """The reference image, from which the decoder takes the appearance."""
 
-    kind: Literal["mask", "video"] = Field(
-        "mask", description="the image itself with cells hidden, or another frame of the same video"
+    kind: Literal["auto", "mask", "video"] = Field(
+        "mask",
+        description="the image itself with cells hidden, or another frame of its video, if it has one; auto: by the data",
     )
     cells: Positive = Field(16, description="mask: the image is cut into cells x cells")
     missing: float = Field(0.8, ge=0, le=1, description="mask: share of the cells that are hidden")
@@ -197,9 +201,9 @@ class Config(Section):
             raise ValueError(f"train.batch ({self.train.batch}) cannot be cut into train.accumulate ({self.train.accumulate})")
         if self.loss.kind == "multiscale" and self.loss.weights:
             raise ValueError("loss.kind multiscale needs no perceptual weights; leave out --perceptual-weights")
-        if self.reference.kind == "video" and self.data.kind not in VIDEOS:
+        if self.reference.kind == "video" and self.data.kind not in ("folder", *VIDEOS):
             raise ValueError(f"reference.kind video needs videos, and data.kind {self.data.kind} has none: use video_frames")
-        if self.reference.kind == "mask" and self.reference.cells > self.model.image_size:
+        if self.reference.kind != "video" and self.reference.cells > self.model.image_size:
             raise ValueError(f"reference.cells ({self.reference.cells}) exceeds model.image_size ({self.model.image_size})")
         if self.loss.kind == "multiscale" and self.model.image_size >> (self.loss.scales - 1) < 4:
             raise ValueError(f"loss.scales ({self.loss.scales}) is too many for images of {self.model.image_size} pixels")

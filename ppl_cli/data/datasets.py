@@ -16,6 +16,7 @@ from ppl_cli.data.listing import Listing, Part
 from ppl_cli.data.sleap import sleap_project
 from ppl_cli.data.taichi import taichi_videos
 from ppl_cli.data.ultralytics import ultralytics_poses
+from ppl_cli.data.videos import is_video
 from ppl_cli.errors import UsageError
 
 # Training: part "train", annotations left unread. Evaluation: parts "fit" and "test", annotated.
@@ -45,8 +46,10 @@ def check_data(config: DataConfig) -> None:
     path = Path(config.path)
     if config.kind in IN_ONE_FILE and path.exists():
         return
+    if config.kind == "folder" and path.is_file() and is_video(path):
+        return
     if not path.is_dir():
-        what = "is a file; a folder of images is expected" if path.exists() else "no such folder"
+        what = "is a file; a folder of images, or a video, is expected" if path.exists() else "no such folder"
         raise UsageError(f"--data {path}: {what}")
 
 

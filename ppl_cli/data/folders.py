@@ -1,4 +1,4 @@
-"""Unlabelled images in folders: `folder`, and `video_frames`, where every folder is a video."""
+"""Unlabelled images and videos in folders: `folder`, and `video_frames`, where every folder is a video."""
 
 import os
 from pathlib import Path
@@ -9,6 +9,8 @@ from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.layouts import training_folder
 from ppl_cli.data.listing import Listing, Part, list_files
 from ppl_cli.data.names import Others, list_names, natural_order, note_others
+from ppl_cli.data.pages import page_names
+from ppl_cli.data.video_frames import choose_frames, name_video
 from ppl_cli.errors import UsageError
 
 SPLIT_FOLDERS = ("train", "test", "val", "valid", "validation", "fit")
@@ -22,12 +24,19 @@ def image_folder(config: DataConfig, part: Part, seed: int, size: int) -> Listin
             "--fit FILE --test FILE, or another --kind"
         )
     root, others = Path(config.path), Others()
-    names, split = split_images(root, config.split, seed, others)
+    if root.is_file():
+        root, names, split = root.parent, page_names(root.parent, root.name), "all"
+    else:
+        names, split = split_images(root, config.split, seed, others)
     notes = []
     if config.split == "auto" and split != "all":
         notes.append(f"{root} holds several parts: training on {split}")
-    list_images = list_videos if config.kind == "video_frames" else list_files
-    return list_images(root, names, notes=[*notes, *note_others(others)])
+    names, taken = choose_frames(root, names, config.frames)
+    notes += [*taken, *note_others(others)]
+    if config.kind == "video_frames":
+        return list_videos(root, names, notes=notes)
+    groups = number_groups([name_video(name) or name for name in names]) if taken else None  # an image stands alone
+    return list_files(root, names, groups=groups, notes=notes)
 
 
 def list_videos(root: Path, names: list[str], **more) -> Listing:
@@ -35,13 +44,18 @@ def list_videos(root: Path, names: list[str], **more) -> Listing:
     videos = sorted(set(map(os.path.dirname, names)), key=natural_order)
     number = {video: place for place, video in enumerate(videos)}
     names.sort(key=lambda name: number[os.path.dirname(name)])  # stable: frames stay in their order
-    return list_files(root, names, groups=number_folders(names), **more)
+    return list_files(root, names, groups=number_groups([name_video(name) or os.path.dirname(name) for name in names]), **more)
 
 
 def number_folders(paths: list[Path] | list[str]) -> list[int]:
     """For each path the number of its folder, counted in order of appearance."""
-    number = {folder: index for index, folder in enumerate(dict.fromkeys(map(os.path.dirname, paths)))}
-    return [number[os.path.dirname(path)] for path in paths]
+    return number_groups(list(map(os.path.dirname, paths)))
+
+
+def number_groups(keys: list[str]) -> list[int]:
+    """For each key its number, counted in order of appearance."""
+    number = {key: index for index, key in enumerate(dict.fromkeys(keys))}
+    return [number[key] for key in keys]
 
 
 def split_images(root: Path, split: str | float, seed: int, others: Others) -> tuple[list[str], str | float]:

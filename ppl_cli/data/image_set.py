@@ -5,8 +5,10 @@ is done once, here.
 """
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from tqdm import tqdm
 from ppl_cli.data.frame import Frame, Resize
 from ppl_cli.data.images import UnreadableImageError
 from ppl_cli.data.listing import Listing
+from ppl_cli.data.pages import FILM, split_frame
 from ppl_cli.errors import PPLError
 
 WORKERS = min(32, os.cpu_count() or 1)
@@ -59,8 +62,7 @@ class ImageSet:
         """Decode every image once; unreadable ones leave the set. PPLError if `strict` and one is unreadable."""
         pixels = torch.empty(len(self), 3, self.size, self.size, dtype=torch.uint8)
         kept = []
-        loaded = self.pool.map(self._try_load, range(len(self)))
-        for index, picture in enumerate(tqdm(loaded, "reading images", len(self), disable=None, leave=False)):
+        for index, picture in enumerate(tqdm(self._load_all(), "reading images", len(self), disable=None, leave=False)):
             if isinstance(picture, str):
                 self._skip(index, picture, strict)
             else:
@@ -104,6 +106,12 @@ class ImageSet:
 
     def _pin(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor.pin_memory() if self.pins else tensor
+
+    def _load_all(self) -> Iterator[np.ndarray | str]:
+        """Images side by side; frames of a video one after the other, since they build upon each other."""
+        for of_video, run in groupby(range(len(self)), lambda index: split_frame(self.names[index]) is not None):
+            yield from (map if of_video else self.pool.map)(self._try_load, run)
+        FILM.close()
 
     def _try_load(self, index: int) -> np.ndarray | str:
         try:

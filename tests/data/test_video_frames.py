@@ -1,0 +1,95 @@
+"""Which frames of videos are learned from, read off the pictures themselves."""
+
+import numpy as np
+import pytest
+
+from ppl_cli.config.sections import DataConfig
+from ppl_cli.data.datasets import list_part, open_listing
+from ppl_cli.data.video_frames import share_out, spread_out
+from tests.clips import draw_number, read_number, write_clip, write_text
+from tests.conftest import ppl
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_shares_are_alike_except_where_a_video_is_short(seed):
+    random = np.random.default_rng(seed)
+    counts, most = random.integers(1, 60, random.integers(1, 9)).tolist(), int(random.integers(0, 200))
+    shares = share_out(counts, most)
+    assert sum(shares) == min(most, sum(counts))
+    in_part = [share for share, count in zip(shares, counts, strict=True) if share < count]
+    assert all(share <= count for share, count in zip(shares, counts, strict=True))
+    assert not in_part or max(shares) - min(in_part) <= 1
+
+
+@pytest.mark.parametrize(("count", "share"), [(1, 1), (7, 7), (10, 3), (54_012, 2000), (5, 0), (9, 8)])
+def test_frames_are_spread_over_the_whole_video(count, share):
+    taken = spread_out(count, share)
+    assert len(set(taken)) == share
+    assert taken == sorted(taken)
+    gaps = np.diff([-taken[0] - 1, *taken, 2 * count - taken[-1]]) if share else np.ones(1)
+    assert gaps.max() - gaps.min() <= 2
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A long video, a short one, and two images."""
+    from PIL import Image
+
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    write_clip(folder / "long.mp4", range(100, 160))
+    write_clip(folder / "short.avi", range(5))
+    for number in (500, 501):
+        Image.fromarray(draw_number(number, (64, 48))).save(folder / f"photo-{number}.png")
+    return folder
+
+
+def numbers(images):
+    return [read_number(picture[:, 4:28].permute(1, 2, 0).numpy()) for picture in images.cache]
+
+
+def test_the_frames_taken_are_those_of_their_names(mixed):
+    config = DataConfig(path=str(mixed), frames=15)
+    listing = list_part(config, "train", 0, 32)
+    assert listing.notes[0] == "2 videos, 65 frames, 15 taken"
+    images = open_listing(listing, config, 32)
+    assert numbers(images) == [*(100 + k for k in spread_out(60, 10)), 500, 501, *range(5)]
+    assert listing.names[0] == "long.mp4#3"
+    assert images.groups.tolist() == [0] * 10 + [1, 2] + [3] * 5
+    assert list_part(config, "train", 1, 32).names == listing.names
+
+
+def test_a_folder_of_images_and_videos_is_learned_from_and_resumed(mixed, tmp_path, tiny_yaml, no_pictures, capsys):
+    write_text(mixed / "text.mp4")
+    run = tmp_path / "run"
+    given = [
+        "--data",
+        mixed,
+        "--device",
+        "cpu",
+        "--set",
+        "recipe=ppl",
+        "--set",
+        "reference.kind=auto",
+        "--set",
+        "data.kind=folder",
+    ]
+    assert ppl("train", tiny_yaml, "--out", run, *given, "--set", "train.steps=4") == 0
+    said = capsys.readouterr().err
+    assert "2 videos, 65 frames, 65 taken" in said
+    assert "text.mp4: not a video" in said
+    assert "kind: video\n" in (run / "config.yaml").read_text()
+    assert ppl("train", "--out", run, "--resume", "--device", "cpu", "--set", "train.steps=6") == 0
+    assert ppl("train", "--out", run, "--resume", "--device", "cpu", "--set", "data.frames=9") == 2
+    write_clip(mixed / "long.mp4", range(61))
+    assert ppl("train", "--out", run, "--resume", "--device", "cpu", "--set", "train.steps=8") == 2
+    assert "the images are not those of this run" in capsys.readouterr().err
+
+
+def test_a_video_alone_is_learned_from_and_a_broken_one_is_an_error(mixed, tmp_path, tiny_yaml, no_pictures, capsys):
+    given = ["--device", "cpu", "--set", "data.kind=folder", "--set", "train.steps=4"]
+    assert ppl("train", tiny_yaml, "--out", tmp_path / "a", "--data", mixed / "long.mp4", *given) == 0
+    assert "1 video, 60 frames, 60 taken" in capsys.readouterr().err
+    broken = write_text(tmp_path / "text.mp4")
+    assert ppl("train", tiny_yaml, "--out", tmp_path / "b", "--data", broken, *given) == 1
+    assert "text.mp4: not a video" in capsys.readouterr().err.splitlines()[-1]
