@@ -36,6 +36,7 @@ from ppl_cli.evaluation.judge import Judge, apply_protocol
 from ppl_cli.evaluation.protocols import Regression, Sample
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.training.metrics import read_metrics
+from tests.benchmarks.moving_camera import limbs, write_video
 
 SHARED = Path(__file__).parents[3] / "shared"
 WEIGHTS = SHARED / "weights" / "vgg19_conv4_4_normed.safetensors"
@@ -78,6 +79,7 @@ SETS = {
     "tiger": VIDEO,
     "mirror_mouse": VIDEO,
     "open_field_mouse": VIDEO,
+    "panned": VIDEO,  # drawn: tests/benchmarks/moving_camera.py, another video for each seed
     "hand": ["data.kind=folder"],
 }
 SIZES = {
@@ -112,7 +114,7 @@ def train(row: str, data: str, seed: int, size: str, out: Path, device: str) -> 
     settings = [*SIZES[size], *SETS[data], *ROWS[row], f"seed={seed}", "name=learning"]
     settings += ["loss.kind=multiscale"] if multiscale else ["loss.kind=perceptual"]
     command = [sys.executable, "-m", "ppl_cli", "train", "folder", "--out", str(out), "--overwrite", "--device", device]
-    command += [] if data == "figures" else ["--data", str(SHARED / "data" / data)]
+    command += [] if data == "figures" else ["--data", str(find_folder(data, seed, out.parent))]
     command += [] if multiscale else ["--perceptual-weights", str(WEIGHTS)]
     for setting in settings:
         command += ["--set", setting]
@@ -123,6 +125,10 @@ def train(row: str, data: str, seed: int, size: str, out: Path, device: str) -> 
     return {"seconds": round(time.perf_counter() - begun), "cpu_seconds": round(cpu), "settings": settings}
 
 
+def find_folder(data: str, seed: int, out: Path) -> Path:
+    return write_video(out / f"panned-{seed}", seed) if data == "panned" else SHARED / "data" / data
+
+
 def examine(out: Path, data: str, device: str) -> dict[str, float | None]:
     """Errors and health of a trained run."""
     last = read_metrics(out / "metrics.csv")[-1]
@@ -131,11 +137,11 @@ def examine(out: Path, data: str, device: str) -> dict[str, float | None]:
         spread = last["keypoint_spread"]
         return health | {"spread": spread, "collapsed": spread < COLLAPSED * HAND_SPREAD}
     checkpoint = load_model(out)
-    folder = None if data == "figures" else SHARED / "data" / data
+    folder = None if data == "figures" else find_folder(data, checkpoint.config.seed, out.parent)
     chosen: DataConfig = choose_data(checkpoint.config, AnnotatedData(folder))
     judge = Judge(checkpoint, chosen, choose_compute(device, "fp32"), 50, False, checkpoint.config.seed)
     errors, test = judged(judge, data)
-    on = on_figures(test, checkpoint.config) if data == "figures" else on_hull(test)
+    on = on_limbs(test, data, checkpoint.config) if data in ("figures", "panned") else on_hull(test)
     spread, truth = spread_of(test.found), spread_of(test.truth)
     health |= {"spread": spread, "spread_of_truth": truth, "collapsed": bool(spread < COLLAPSED * truth), "on_object": on}
     if checkpoint.config.train.ema:
@@ -151,9 +157,10 @@ def judged(judge: Judge, data: str) -> tuple[dict[str, float], Sample]:
     fit, test = (collect(judge.estimator, judge.reader(part, "")) for part in (judge.fit, judge.test))
     object_ = np.array([not name.startswith("obs") for name in test.keypoint_names])
     errors = {}
-    for protocol in (Regression(), Regression(name="ridge", penalty="stretches" if data == "tiger" else "loo")):
+    for protocol in (Regression(), Regression(name="ridge", penalty="stretches" if data in ("tiger", "panned") else "loo")):
         result = apply_protocol(protocol, fit, test)
         errors[protocol.name] = result.score.value
+        errors[f"{protocol.name}_fit"] = result.on_fit
         errors[f"{protocol.name}_object"] = float(np.nanmean(result.score.errors[:, object_]))
     errors["mean_pose"] = result.baseline.value
     errors["mean_pose_object"] = float(np.nanmean(result.baseline.errors[:, object_]))
@@ -165,17 +172,19 @@ def spread_of(points: np.ndarray) -> float:
     return float(2 * np.nanmean(np.nanstd(points, 1, ddof=1)))
 
 
-def on_figures(test: Sample, config) -> float:
+def on_limbs(test: Sample, data: str, config) -> float:
     """Share of found keypoints within one pixel of the drawn body."""
-    size, seed = config.model.image_size, config.seed + 10**6
-    inside = []
+    size, inside = config.model.image_size, []
     for name, found in zip(test.names, test.found, strict=True):
-        rng = stream(int(name.split()[1]), seed)
-        joints = pose(rng)
-        behind = background(rng, size).mean((0, 1))
+        if data == "panned":
+            capsules = limbs(int(Path(name).stem), config.seed)[0]
+        else:
+            rng = stream(int(name.split()[1]), config.seed + 10**6)
+            joints = pose(rng)
+            capsules = body(rng, joints, background(rng, size).mean((0, 1)))
         points = (found * size - 0.5) * 2 / (size - 1) - 1
-        limbs = [distance(points, start, end) - radius for start, end, radius, _ in body(rng, joints, behind)]
-        inside.append(np.min(limbs, 0) <= 2 / (size - 1))
+        gaps = [distance(points, start, end) - radius for start, end, radius, _ in capsules]
+        inside.append(np.min(gaps, 0) <= 2 / (size - 1))
     return float(np.mean(inside))
 
 

@@ -11,7 +11,7 @@ from ppl_cli.config.loading import load_config
 from ppl_cli.data.figures import figure_keypoints
 from ppl_cli.data.frame import Frame
 from ppl_cli.evaluation.protocols import Sample
-from tests.benchmarks import learning
+from tests.benchmarks import learning, moving_camera
 
 
 def test_every_row_is_a_configuration_of_its_own():
@@ -61,7 +61,21 @@ def test_joints_of_figures_are_on_the_figure_and_corners_are_not(tiny):
     corners = np.broadcast_to([[0.0, 0.0], [1.0, 0.0]], (4, 2, 2))
     for found, share in ((np.stack(joints), 1.0), (corners, 0.0)):
         sample = Sample([f"figure {i}" for i in range(4)], found, np.stack(joints), np.full((4, 2), 32))
-        assert learning.on_figures(sample, tiny) == share
+        assert learning.on_limbs(sample, "figures", tiny) == share
+
+
+def test_the_camera_pans_and_joints_are_on_the_figure(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(moving_camera, "FIT", 4)
+    monkeypatch.setattr(moving_camera, "TEST", 2)
+    folder = moving_camera.write_video(tmp_path / "video", tiny.seed)
+    fit, test = (json.loads((folder / f"{part}.json").read_text()) for part in ("train", "test"))
+    assert [image["file_name"] for image in test["images"]] == ["test/00004.png", "test/00005.png"]
+    lefts = [moving_camera.view(frame, tiny.seed)[0] for frame in range(6)]
+    assert lefts[5] - lefts[0] > moving_camera.SIZE
+    keypoints = np.array([annotation["keypoints"] for annotation in fit["annotations"]]).reshape(4, -1, 3)[..., :2]
+    found = (keypoints + 0.5) / moving_camera.SIZE
+    sample = Sample([image["file_name"] for image in fit["images"]], found, found, np.full((4, 2), moving_camera.SIZE))
+    assert learning.on_limbs(sample, "panned", tiny) == 1
 
 
 def test_near_the_hull_is_on_the_object():
