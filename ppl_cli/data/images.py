@@ -15,14 +15,12 @@ from PIL import Image, ImageOps
 from ppl_cli.data.depth import Range, choose_range, is_deep, own_range, spread, to_8_bits
 from ppl_cli.data.formats import FORMATS, name_type
 from ppl_cli.data.frame import PADDING
-from ppl_cli.data.pages import open_page, split_page
+from ppl_cli.data.pages import FILM, open_page, split_page
+from ppl_cli.data.videos import is_video
+from ppl_cli.errors import UnreadableImageError
 from ppl_cli.text import on_screen
 
 DARK = 64  # of 255: colours of up to 14 bits in 16
-
-
-class UnreadableImageError(Exception):
-    """An image that cannot be decoded; the message says why, without the file's name."""
 
 
 def decode(path: Path, value_range: Range | None = None) -> Image.Image:
@@ -31,6 +29,9 @@ def decode(path: Path, value_range: Range | None = None) -> Image.Image:
     Transparent pixels are laid over grey. Greys of more than 8 bits are mapped so that `value_range` is black and white;
     without one, each by itself. UnreadableImageError says why not.
     """
+    file, page = split_page(path)
+    if is_video(file):
+        return FILM.read(file, page)
     with reasons(path), opened(path) as image:
         cut = image.mode.startswith("RGB") and any(";16" in str(tile) for tile in getattr(image, "tile", ()))
         image.load()
@@ -60,6 +61,8 @@ def find_range(paths: Sequence[Path]) -> tuple[Range | None, list[str]]:
 
 def read_deep(path: Path) -> np.ndarray | None:
     """(H, W) values as they are in the file; None if it has 8 bits or cannot be read, which `decode` will say."""
+    if is_video(split_page(path)[0]):  # 10 bits become 8 as its colours become RGB
+        return None
     try:
         with reasons(path), opened(path) as image:
             return np.asarray(image) if is_deep(image) else None
