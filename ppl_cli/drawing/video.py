@@ -25,13 +25,13 @@ def writing_video(
     """Yields a function that adds a frame: (H, W, 3) uint8 in RGB, and when it is shown, in units of `tick` seconds.
 
     `size` is (width, height); an odd side gets one more pixel, a copy of its last, since H.264 halves the colours. The first
-    frame is shown at 0, and the last as long as one of `rate` frames a second. Whatever was at `path` stays until the end of
-    the block. PPLError if the video cannot be written.
+    frame is shown at 0, and the last as long as the others on average; a single one as long as one of `rate` a second.
+    Whatever was at `path` stays until the end of the block. PPLError if the video cannot be written.
     """
     import av
 
     width, height = size
-    odd, start = [(0, height % 2), (0, width % 2), (0, 0)], None
+    odd, stamps = [(0, height % 2), (0, width % 2), (0, 0)], []
     encoder = find_encoder()
     clock = max(tick, FINEST) if encoder == "mpeg4" else tick
     with replacing(path) as temporary:
@@ -46,18 +46,22 @@ def writing_video(
                     context.bit_rate = round(BITS * width * height * rate)
 
                 def add(picture: np.ndarray, stamp: int) -> None:
-                    nonlocal start
-                    start = stamp if start is None else start
+                    stamps.append(stamp)
                     frame = av.VideoFrame.from_ndarray(np.pad(picture, odd, "edge") if np.any(odd) else picture)
                     frame = frame.reformat(format="yuv420p", dst_colorspace=BT709)
-                    frame.pts, frame.time_base = round((stamp - start) * tick / clock), clock
-                    frame.duration = max(1, round(1 / (rate * clock)))
-                    container.mux(stream.encode(frame))
+                    frame.pts, frame.time_base = round((stamp - stamps[0]) * tick / clock), clock
+                    write(stream.encode(frame))
+
+                def write(packets: list[av.Packet]) -> None:
+                    seconds = (stamps[-1] - stamps[0]) * tick / (len(stamps) - 1) if len(stamps) > 1 else 1 / rate
+                    for packet in packets:
+                        packet.duration = max(1, round(seconds / packet.time_base))  # only that of the last is looked at
+                        container.mux(packet)
 
                 yield add
-                if start is None:
+                if not stamps:
                     raise PPLError(f"no frame to write into {path}")
-                container.mux(stream.encode(None))
+                write(stream.encode(None))
         except av.FFmpegError as error:
             if isinstance(error, OSError):  # `replacing` knows a full disk
                 raise
