@@ -20,15 +20,17 @@ def keypoint_colours(count: int) -> list[tuple[int, int, int]]:
     return [tuple(round(255 * c) for c in colorsys.hls_to_rgb(hue, 0.55, 0.95)) for hue in hues]
 
 
-def overlay(image: Image.Image, keypoints_px: np.ndarray, links: np.ndarray, labels: bool = True) -> Image.Image:
-    """image RGB; keypoints_px (N, 2) in its pixels, NaN where missing; links (N, N) weights.
+def overlay(
+    image: Image.Image, keypoints_px: np.ndarray, links: np.ndarray, labels: bool = True, hollow: np.ndarray | None = None
+) -> Image.Image:
+    """image RGB; keypoints_px (N, 2) in its pixels, NaN where missing; links (N, N) weights; `hollow` as in `draw_over`.
 
     Returns an RGB image whose longer side lies between 320 and 1024 pixels.
     """
     longest = max(image.size)
     zoom = min(max(1.0, SMALLEST / longest), LARGEST / longest)
     picture = np.array(image.resize([max(1, round(side * zoom)) for side in image.size], Image.Resampling.BICUBIC))
-    draw_over(picture, (np.asarray(keypoints_px) + 0.5) * zoom - 0.5, links, labels)
+    draw_over(picture, (np.asarray(keypoints_px) + 0.5) * zoom - 0.5, links, labels, hollow)
     return Image.fromarray(picture)
 
 
