@@ -45,7 +45,8 @@ class Details:
 
     batch: int = BATCH  # images per pass of the network
     strict: bool = False  # stop at the first image that cannot be used
-    overlay: bool = False  # also draw every pose over its image
+    overlay: bool = False  # also draw every pose over its image, or make a video of them
+    trail: int = 0  # on a drawn video: so many earlier positions of every keypoint
     gif: bool = False  # refinement: also an animation and a strip of the iterations
     all_iterations: bool = False  # refinement: rows of every iteration in keypoints.csv
 
@@ -153,9 +154,9 @@ class Predictor:
         """Poses of files and folders, as files in `output.folder`: what `ppl infer` does, which says what is written."""
         images = gather_inputs(inputs, output.folder)
         results = Results(output.folder, output.formats, self.bare_prior)
-        pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay)
+        pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay, details.trail)
         task = Task(images, Occluder(), self.finder, pictures, results, details.batch, details.strict, self.config.data.range)
-        identity = self._identify("infer", task, overlay=details.overlay)
+        identity = self._identify("infer", task, overlay=details.overlay, trail=details.trail)
         return run(task, output, identity, self.runtime, [self.estimator.compute.reason])
 
     def refine_files(
@@ -169,10 +170,15 @@ class Predictor:
         """Refined poses of files and folders, as files in `output.folder`: what `ppl refine` does."""
         images = gather_inputs(inputs, output.folder, occluder.masks)
         results = Results(output.folder, output.formats, self.bare_prior, options.iterations, details.all_iterations)
-        pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay)
+        pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay, details.trail)
         refiner = self.refiner(options, details.gif)
         task = Task(images, occluder, refiner, pictures, results, details.batch, details.strict, self.config.data.range)
-        written = {"overlay": details.overlay, "gif": details.gif, "all iterations": details.all_iterations}
+        written = {
+            "overlay": details.overlay,
+            "trail": details.trail,
+            "gif": details.gif,
+            "all iterations": details.all_iterations,
+        }
         identity = self._identify("refine", task, **written, **asdict(options), **occluder.identity())
         notes = [f"{self.estimator.compute.reason}; method {options.method}"]
         if not occluder.known:

@@ -1,6 +1,7 @@
 """`ppl infer`: poses of images and folders, as files."""
 
 from ppl_cli.cli import options
+from ppl_cli.errors import UsageError
 from ppl_cli.runtime import Output, Runtime
 
 
@@ -10,6 +11,7 @@ def infer(
     out: options.Results,
     format_: options.Formats = "csv,coco,npz",
     overlay: options.Overlay = False,
+    trail: options.Trail = 0,
     batch: options.Batch = 32,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
@@ -33,9 +35,11 @@ def infer(
       ppl infer runs/mine/model.safetensors a.jpg b.png --out poses --format csv
     """
     formats = options.parse_formats(format_)
+    if trail and not overlay:
+        raise UsageError("--trail is drawn in the videos of --overlay: add it")
 
     from ppl_cli.api.predictor import Details, load
 
     predictor = load(model, Runtime(device, precision, options.say))
-    details = Details(batch, strict, overlay)
+    details = Details(batch, strict, overlay, trail=trail)
     print(predictor.infer_files(inputs, Output(out, formats, overwrite, resume), details))

@@ -17,7 +17,10 @@ Model = Annotated[
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, and folders (searched recursively).")]
 Results = Annotated[Path, typer.Option(help="Folder for the results.")]
 Formats = Annotated[str, typer.Option("--format", help="Any of csv,coco,npz, with commas between.")]
-Overlay = Annotated[bool, typer.Option("--overlay", help="Also draw every pose over its image.")]
+Overlay = Annotated[bool, typer.Option("--overlay", help="Also draw every pose over its image; of a video, a video.")]
+Trail = Annotated[
+    int, typer.Option(min=0, max=1000, metavar="N", help="In drawn videos, with --overlay: also the last N positions.")
+]
 Batch = Annotated[int, typer.Option(min=1, help="Images per pass of the network.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove all earlier results in --out first.")]
 Resume = Annotated[

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from ppl_cli.cli import options
+from ppl_cli.errors import UsageError
 from ppl_cli.runtime import Output, Runtime
 
 WHERE, HOW = "Where the occlusion is", "Refinement"
@@ -40,6 +41,7 @@ def refine(
         bool, typer.Option("--all-iterations", help="Rows of every iteration in keypoints.csv, numbered.")
     ] = False,
     overlay: options.Overlay = False,
+    trail: options.Trail = 0,
     gif: Annotated[bool, typer.Option("--gif", help="Also an animation and a strip of the iterations of every image.")] = False,
     batch: options.Batch = 32,
     overwrite: options.Overwrite = False,
@@ -63,6 +65,8 @@ def refine(
       ppl refine runs/mine occluded --occluder-color red --out repaired
     """
     formats = options.parse_formats(format_)
+    if trail and not overlay:
+        raise UsageError("--trail is drawn in the videos of --overlay: add it")
 
     from ppl_cli.api.predictor import Details, load
     from ppl_cli.inference.occluder import Occluder, parse_colour
@@ -71,5 +75,5 @@ def refine(
     occluder = Occluder(masks, None if occluder_color is None else parse_colour(occluder_color))
     how = Options(iterations, method or ("visible" if occluder.known else "paper"), until_converged)
     predictor = load(model, Runtime(device, precision, options.say))
-    details = Details(batch, strict, overlay, gif, all_iterations)
+    details = Details(batch, strict, overlay, trail=trail, gif=gif, all_iterations=all_iterations)
     print(predictor.refine_files(inputs, Output(out, formats, overwrite, resume), occluder, how, details))

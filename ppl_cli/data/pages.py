@@ -40,6 +40,12 @@ def page_names(folder: Path | str, name: str) -> list[str]:
     return [name] if count < 2 else [f"{name}#{page}" for page in range(count)]
 
 
+def split_frame(name: str) -> tuple[str, int] | None:
+    """("a/clip.mp4", 7) of a/clip.mp4#7; None if it is not the name of a video's frame."""
+    found = PAGED.fullmatch(name)
+    return (found[1], int(found[2])) if found and is_video(found[1]) else None
+
+
 def split_page(path: Path) -> tuple[Path, int | None]:
     """(file, page); the page is None where the path is that of a whole file."""
     found = PAGED.fullmatch(path.name)

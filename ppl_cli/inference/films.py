@@ -12,18 +12,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ppl_cli.data.videos import Reader, Video, to_image
+from ppl_cli.data.pages import split_frame, split_page
+from ppl_cli.data.videos import Reader, Video, open_video, to_image
 from ppl_cli.drawing.overlay import draw_over
 from ppl_cli.drawing.video import writing_video
-from ppl_cli.errors import DiskFullError, PPLError, UnreadableImageError
+from ppl_cli.errors import UnreadableImageError
 from ppl_cli.files import folder_below
 from ppl_cli.inference.pictures import Pictures, is_doubtful
 from ppl_cli.results.pose import Pose
 
 
 @contextmanager
-def drawing_video(place: Path, video: Video, links: np.ndarray, trail: int = 0) -> Iterator[Callable[[Pose], None]]:
-    """Yields a function that draws a pose over its frame of `video` and adds it to that at `place`: same size, same times.
+def drawing_video(place: Path, video: Video, links: np.ndarray, trail: int = 0) -> Iterator[Callable[[int, Pose], None]]:
+    """Yields a function that draws a pose over a frame of `video`, by its number, and adds it to the video at `place`, which
+    has the same size and times.
 
     `links` (N, N) weights; `trail`: how many earlier positions of every keypoint are drawn too. A frame that cannot be decoded
     is left out, so the one before it stays. PPLError if the video cannot be written.
@@ -31,16 +33,16 @@ def drawing_video(place: Path, video: Video, links: np.ndarray, trail: int = 0) 
     size, earlier = (video.width, video.height), deque(maxlen=trail)
     with Reader(video) as reader, writing_video(place, size, video.tick, video.rate) as add:
 
-        def draw(pose: Pose) -> None:
+        def draw(number: int, pose: Pose) -> None:
             try:
-                picture = np.array(to_image(reader.read(pose.frame)))
+                picture = np.array(to_image(reader.read(number)))
             except UnreadableImageError:
                 return
             draw_over(picture, pose.keypoints, links, hollow=is_doubtful(pose), trail=earlier)
             earlier.append(pose.keypoints)
             if picture.shape[1::-1] != size:  # the stream has changed its size
                 picture = np.array(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
-            add(picture, int(video.stamps[pose.frame]))
+            add(picture, int(video.stamps[number]))
 
         yield draw
 
@@ -53,7 +55,7 @@ class Films:
 
     def __init__(self, pictures: Pictures):
         self.pictures = pictures
-        self.video: Video | None = None  # whose poses are coming
+        self.name: str | None = None  # of the video whose poses are coming
         self.film, self.draw = ExitStack(), None  # its drawing, unless there is none to do
 
     def __enter__(self) -> "Films":
@@ -63,23 +65,24 @@ class Films:
         with self.pictures.forgiving():
             self.film.__exit__(*error)
 
-    def add(self, pose: Pose, video: Video | None) -> None:
-        """`video` that the pose was found in; None: in an image. DiskFullError if there is no space left."""
-        if video is not self.video:
+    def add(self, name: str, path: Path, pose: Pose) -> None:
+        """`name` and `path` of the image; DiskFullError if there is no space left."""
+        video, number = split_frame(name) or (None, None)
+        if video != self.name:
             with self.pictures.forgiving():
                 self.film.close()
-            self.video, self.draw = video, None
+            self.name, self.draw = video, None
             if video is not None and self.pictures.overlays:
-                self.attempt(self.begin, pose.place.video, video)
+                self.attempt(self.begin, video, split_page(path)[0])
         if self.draw is not None and pose.width is not None:
-            self.attempt(self.draw, pose)
+            self.attempt(self.draw, number, pose)
 
-    def begin(self, name: str, video: Video) -> None:
+    def begin(self, name: str, path: Path) -> None:
         place = self.pictures.folder / "overlay" / (name if name.lower().endswith(".mp4") else f"{name}.mp4")
         folder_below(self.pictures.folder, place)
         if not place.exists():  # else it is complete: the run went on
-            links, trail = self.pictures.links, self.pictures.trail
-            self.draw = self.film.enter_context(drawing_video(place, video, links, trail))
+            drawing = drawing_video(place, open_video(path), self.pictures.links, self.pictures.trail)
+            self.draw = self.film.enter_context(drawing)
 
     def attempt(self, action: Callable[..., None], *arguments: object) -> None:
         """What fails is given up."""
