@@ -18,7 +18,9 @@ def refine(
     out: options.Results,
     masks: Annotated[
         Path | None,
-        typer.Option(help="Folder of masks, white where hidden, by the names of the images.", rich_help_panel=WHERE),
+        typer.Option(
+            help="Folder of masks, white where hidden, by the names of the images; or a video of masks.", rich_help_panel=WHERE
+        ),
     ] = None,
     occluder_color: Annotated[
         str | None, typer.Option(help="Colour of what hides the object: #ff0000, red or 255,0,0.", rich_help_panel=WHERE)
@@ -42,6 +44,9 @@ def refine(
     ] = False,
     overlay: options.Overlay = False,
     trail: options.Trail = 0,
+    start: options.Start = None,
+    stop: options.Stop = None,
+    every: options.Every = 1,
     gif: Annotated[bool, typer.Option("--gif", help="Also an animation and a strip of the iterations of every image.")] = False,
     batch: options.Batch = 32,
     overwrite: options.Overwrite = False,
@@ -69,11 +74,12 @@ def refine(
         raise UsageError("--trail is drawn in the videos of --overlay: add it")
 
     from ppl_cli.api.predictor import Details, load
+    from ppl_cli.data.excerpt import Excerpt
     from ppl_cli.inference.occluder import Occluder, parse_colour
     from ppl_cli.inference.refine import Options
 
     occluder = Occluder(masks, None if occluder_color is None else parse_colour(occluder_color))
     how = Options(iterations, method or ("visible" if occluder.known else "paper"), until_converged)
     predictor = load(model, Runtime(device, precision, options.say))
-    details = Details(batch, strict, overlay, trail=trail, gif=gif, all_iterations=all_iterations)
+    details = Details(batch, strict, overlay, trail, gif, all_iterations, Excerpt(start, stop, every))
     print(predictor.refine_files(inputs, Output(out, formats, overwrite, resume), occluder, how, details))

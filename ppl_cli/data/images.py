@@ -5,8 +5,9 @@ import os
 import re
 import stat
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from PIL import Image, ImageOps
 from ppl_cli.data.depth import Range, choose_range, is_deep, own_range, spread, to_8_bits
 from ppl_cli.data.formats import FORMATS, name_type
 from ppl_cli.data.frame import PADDING
-from ppl_cli.data.pages import FILM, open_page, split_page
-from ppl_cli.data.videos import is_video
+from ppl_cli.data.pages import FILM, Film, open_page, split_page
+from ppl_cli.data.videos import is_video, to_image
 from ppl_cli.errors import UnreadableImageError
 from ppl_cli.text import on_screen
 
@@ -31,7 +32,7 @@ def decode(path: Path, value_range: Range | None = None) -> Image.Image:
     """
     file, page = split_page(path)
     if is_video(file):
-        return FILM.read(file, page)
+        return to_image(FILM.read(file, page))
     with reasons(path), opened(path) as image:
         cut = image.mode.startswith("RGB") and any(";16" in str(tile) for tile in getattr(image, "tile", ()))
         image.load()
@@ -39,6 +40,22 @@ def decode(path: Path, value_range: Range | None = None) -> Image.Image:
             refuse_dark_colour(image)
         turn_as_displayed(image)
         return to_rgb(image, value_range)
+
+
+def fetch(path: Path, film: Film, value_range: Range | None = None) -> Callable[[], Image.Image]:
+    """`decode` for another thread to call. Frames of a video build upon each other, so one is decoded now by `film`, and made
+    an image then."""
+    file, page = split_page(path)
+    if not is_video(file):
+        return partial(decode, path, value_range)
+    try:
+        return partial(to_image, film.read(file, page))
+    except UnreadableImageError as error:
+        return partial(fail, error)
+
+
+def fail(error: UnreadableImageError) -> None:
+    raise error
 
 
 def refuse_dark_colour(image: Image.Image) -> None:

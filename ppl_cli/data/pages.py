@@ -13,15 +13,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import Image
 
 from ppl_cli.data.formats import FORMATS
 from ppl_cli.data.tiff import FORMS, FromPage, read_pages
-from ppl_cli.data.videos import VIDEO_SUFFIXES, Reader, is_video, open_video, to_image
+from ppl_cli.data.videos import VIDEO_SUFFIXES, Reader, is_video, open_video
 from ppl_cli.errors import UnreadableImageError
 from ppl_cli.text import counted
+
+if TYPE_CHECKING:
+    from av import VideoFrame
 
 SUFFIXES = (".tif", ".tiff", ".gif", ".png", ".apng", ".webp")
 PAGED = re.compile(rf"(.+(?:{'|'.join(map(re.escape, SUFFIXES + VIDEO_SUFFIXES))}))#(\d{{1,9}})", re.IGNORECASE | re.DOTALL)
@@ -155,18 +158,18 @@ class Reel(threading.local):
 
 
 class Film(threading.local):
-    """The video that this thread read last: its next frame is cheap."""
+    """The video that a thread read last: its next frame is cheap. Whoever reads on two places of one needs two of them."""
 
     reader: Reader | None = None
 
-    def read(self, path: Path, number: int | None) -> Image.Image:
+    def read(self, path: Path, number: int | None) -> "VideoFrame":
         video = open_video(path)
         if number is None:
             raise UnreadableImageError(f"a video of {counted(len(video), 'frame')}: name one, the first is {path.name}#0")
         if self.reader is None or self.reader.video is not video:
             self.close()
             self.reader = Reader(video)
-        return to_image(self.reader.read(number))
+        return self.reader.read(number)
 
     def close(self) -> None:
         if self.reader is not None:

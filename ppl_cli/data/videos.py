@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -56,7 +56,7 @@ class Video:
     def __len__(self) -> int:
         return len(self.stamps)
 
-    @property
+    @cached_property
     def times(self) -> np.ndarray:
         """(F,) seconds of the stream's clock, which need not begin at 0."""
         return self.stamps * float(self.tick)

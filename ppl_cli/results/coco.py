@@ -11,6 +11,7 @@ from ppl_cli.data.frame import Frame
 from ppl_cli.prior.prior import Prior
 from ppl_cli.prior.skeletons import coco_category
 from ppl_cli.results.pose import Pose
+from ppl_cli.text import in_utf8
 
 
 class KeypointsCoco:
@@ -28,6 +29,8 @@ class KeypointsCoco:
         self.count += 1
         comma = "," if self.count > 1 else ""
         image = {"id": self.count, "file_name": name, "width": pose.width, "height": pose.height}
+        if pose.place.video is not None:
+            image |= pose.place._asdict() | {"video": in_utf8(pose.place.video)}
         self.file.write(f"{comma}\n{json.dumps(image, ensure_ascii=False)}")
         self.annotations.write(f"{comma}\n{json.dumps(self.annotate(pose))}")
 

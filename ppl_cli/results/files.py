@@ -32,6 +32,7 @@ class Results:
     prior: Prior
     iterations: int | None = None  # of refinement; None for plain poses
     every: bool = False  # the table has rows for each of them
+    videos: bool = False  # some images are frames of videos: it is said which
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -51,8 +52,8 @@ class Results:
 
     def writer(self, form: str, path: Path) -> KeypointsCsv | KeypointsCoco | KeypointsNpz:
         if form == "csv":
-            return KeypointsCsv(path, self.prior.names, self.iterations is not None, self.every)
-        return {"coco": KeypointsCoco, "npz": KeypointsNpz}[form](path, self.prior)
+            return KeypointsCsv(path, self.prior.names, self.iterations is not None, self.every, self.videos)
+        return KeypointsCoco(path, self.prior) if form == "coco" else KeypointsNpz(path, self.prior, self.videos)
 
     def add(self, name: str, pose: Pose) -> None:
         with self.explaining():
