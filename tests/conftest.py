@@ -35,9 +35,11 @@ def one_thread():
 
 @pytest.fixture(autouse=True, scope="session")
 def few_figures():
-    """Models of drawn figures are measured on 40 of them, not on 500."""
+    """Models of drawn figures are measured on 40 of them, not on 500, and leave two of each to try them on."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ppl_cli.data.figures.TEST", 40)
+        patch.setattr("ppl_cli.training.examples.IMAGES", 2)
+        patch.setattr("ppl_cli.training.examples.FRAMES", 2)
         yield
 
 

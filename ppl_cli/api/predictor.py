@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from itertools import chain
@@ -16,10 +16,11 @@ from ppl_cli.config.sections import Config
 from ppl_cli.data.depth import Range
 from ppl_cli.data.excerpt import WHOLE, Excerpt
 from ppl_cli.data.images import find_range
-from ppl_cli.data.videos import is_video
+from ppl_cli.data.videos import is_video, open_video
 from ppl_cli.device import Compute, batch_that_fits
-from ppl_cli.errors import PPLError, UsageError
+from ppl_cli.errors import PPLError, UnreadableImageError, UsageError
 from ppl_cli.inference.estimate import Estimator, Finder, decode_square, stream_poses
+from ppl_cli.inference.films import drawing_video
 from ppl_cli.inference.given import HiddenLike, ImageLike, check_hidden, check_image, open_given, open_unhidden, take
 from ppl_cli.inference.inputs import Inputs, gather_inputs
 from ppl_cli.inference.occluder import Occluder
@@ -48,7 +49,8 @@ class Details:
 
     batch: int = BATCH  # images per pass of the network
     strict: bool = False  # stop at the first image that cannot be used
-    overlay: bool = False  # also draw every pose over its image
+    overlay: bool = False  # also draw every pose over its image, or make a video of them
+    trail: int = 0  # on a drawn video: so many earlier positions of every keypoint
     gif: bool = False  # refinement: also an animation and a strip of the iterations
     all_iterations: bool = False  # refinement: rows of every iteration in keypoints.csv
     excerpt: Excerpt = WHOLE  # which frames of videos
@@ -126,6 +128,30 @@ class Predictor:
         pairs = ((take(check_image(image, f"image {number}")), None) for number, image in enumerate(images))
         return self._stream(self.finder, pairs, batch, self._find_range(images))
 
+    def video(
+        self, path: str | Path, overlay: str | Path | None = None, *, trail: int = 0, **excerpt: str | float
+    ) -> list[Pose]:
+        """Poses of the frames of a video, in order; `excerpt` as in `stream`.
+
+        At `overlay` an MP4 of these frames is written with the poses drawn over them, and `trail` earlier positions of every
+        keypoint. UsageError if that is the video itself; PPLError if one cannot be read or the other not be written.
+        """
+        poses, drawing, path = [], nullcontext(), Path(path).expanduser()
+        if overlay is not None:
+            overlay = Path(overlay).expanduser()
+            if overlay.exists() and overlay.samefile(path):
+                raise UsageError(f"overlay: {overlay} is the video itself; write to another file")
+            try:
+                drawing = drawing_video(overlay, open_video(path), self.bare_prior.weights, trail)
+            except UnreadableImageError as error:
+                raise PPLError(f"{path}: {error}") from error
+        with drawing as draw:
+            for pose in self.stream(path, **excerpt):
+                poses.append(pose)
+                if draw is not None and pose.width is not None:
+                    draw(pose.frame, pose)
+        return poses
+
     def refine(
         self,
         image: ImageLike | list[ImageLike],
@@ -160,9 +186,9 @@ class Predictor:
         """Poses of files and folders, as files in `output.folder`: what `ppl infer` does, which says what is written."""
         images = gather_inputs(inputs, output.folder, excerpt=details.excerpt)
         results = Results(output.folder, output.formats, self.bare_prior, videos=images.hold_videos)
-        pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay)
+        pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay, details.trail)
         task = Task(images, Occluder(), self.finder, pictures, results, details.batch, details.strict, self.config.data.range)
-        identity = self._identify("infer", task, overlay=details.overlay)
+        identity = self._identify("infer", task, overlay=details.overlay, trail=details.trail)
         return run(task, output, identity, self.runtime, [self.estimator.compute.reason])
 
     def refine_files(
@@ -177,10 +203,15 @@ class Predictor:
         images = gather_inputs(inputs, output.folder, occluder.masks, details.excerpt)
         refined = {"iterations": options.iterations, "every": details.all_iterations}
         results = Results(output.folder, output.formats, self.bare_prior, videos=images.hold_videos, **refined)
-        pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay)
+        pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay, details.trail)
         refiner = self.refiner(options, details.gif)
         task = Task(images, occluder, refiner, pictures, results, details.batch, details.strict, self.config.data.range)
-        written = {"overlay": details.overlay, "gif": details.gif, "all iterations": details.all_iterations}
+        written = {
+            "overlay": details.overlay,
+            "trail": details.trail,
+            "gif": details.gif,
+            "all iterations": details.all_iterations,
+        }
         identity = self._identify("refine", task, **written, **asdict(options), **occluder.identity())
         notes = [f"{self.estimator.compute.reason}; method {options.method}"]
         if not occluder.known:

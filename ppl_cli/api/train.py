@@ -17,6 +17,7 @@ from ppl_cli.runtime import Runtime, as_runtime, silent
 from ppl_cli.text import counted, on_screen
 from ppl_cli.training import loop
 from ppl_cli.training.batch_size import largest_batch
+from ppl_cli.training.examples import save_examples
 from ppl_cli.training.loop import Machine, Run
 from ppl_cli.training.metrics import check_tensorboard
 from ppl_cli.training.reconstruction import reconstruction_loss
@@ -87,7 +88,10 @@ def train(
                 machine.say(f"note: {note}")
             machine.say(f"{describe_images(images)}; run folder {run.path}")
             chosen = fit_batch(chosen, loss, machine)
-            return loop.train(chosen, images, loss, run, machine, start, strict)
+            done = loop.train(chosen, images, loss, run, machine, start, strict)
+            if chosen.data.kind == "figures" and world.leader:
+                save_examples(run.path, chosen.seed)
+            return done
 
 
 def training_images(config: Config) -> Listing:

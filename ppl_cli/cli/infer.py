@@ -1,6 +1,7 @@
 """`ppl infer`: poses of images, videos and folders, as files."""
 
 from ppl_cli.cli import options
+from ppl_cli.errors import UsageError
 from ppl_cli.runtime import Output, Runtime
 
 
@@ -10,6 +11,7 @@ def infer(
     out: options.Results,
     format_: options.Formats = "csv,coco,npz",
     overlay: options.Overlay = False,
+    trail: options.Trail = 0,
     start: options.Start = None,
     stop: options.Stop = None,
     every: options.Every = 1,
@@ -38,10 +40,12 @@ def infer(
       ppl infer runs/mine clip.mp4 --out poses --start 1:30 --stop 2:00
     """
     formats = options.parse_formats(format_)
+    if trail and not overlay:
+        raise UsageError("--trail is drawn in the videos of --overlay: add it")
 
     from ppl_cli.api.predictor import Details, load
     from ppl_cli.data.excerpt import Excerpt
 
     predictor = load(model, Runtime(device, precision, options.say))
-    details = Details(batch, strict, overlay, excerpt=Excerpt(start, stop, every))
+    details = Details(batch, strict, overlay, trail, excerpt=Excerpt(start, stop, every))
     print(predictor.infer_files(inputs, Output(out, formats, overwrite, resume), details))

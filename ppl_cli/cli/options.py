@@ -17,7 +17,11 @@ Model = Annotated[
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, videos, and folders (searched recursively).")]
 Results = Annotated[Path, typer.Option(help="Folder for the results.")]
 Formats = Annotated[str, typer.Option("--format", help="Any of csv,coco,npz, with commas between.")]
-Overlay = Annotated[bool, typer.Option("--overlay", help="Also draw every pose over its image.")]
+Overlay = Annotated[bool, typer.Option("--overlay", help="Also draw every pose over its image; of a video, a video.")]
+Trail = Annotated[
+    int,
+    typer.Option(min=0, max=1000, metavar="N", help="With --overlay: also the last N positions.", rich_help_panel=VIDEOS),
+]
 Start = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="Of videos the first: 90, 0:01:30.5, or a frame 2700f.", rich_help_panel=VIDEOS),

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from ppl_cli.cli import options
+from ppl_cli.errors import UsageError
 from ppl_cli.runtime import Output, Runtime
 
 WHERE, HOW = "Where the occlusion is", "Refinement"
@@ -42,6 +43,7 @@ def refine(
         bool, typer.Option("--all-iterations", help="Rows of every iteration in keypoints.csv, numbered.")
     ] = False,
     overlay: options.Overlay = False,
+    trail: options.Trail = 0,
     start: options.Start = None,
     stop: options.Stop = None,
     every: options.Every = 1,
@@ -68,6 +70,8 @@ def refine(
       ppl refine runs/mine occluded --occluder-color red --out repaired
     """
     formats = options.parse_formats(format_)
+    if trail and not overlay:
+        raise UsageError("--trail is drawn in the videos of --overlay: add it")
 
     from ppl_cli.api.predictor import Details, load
     from ppl_cli.data.excerpt import Excerpt
@@ -77,5 +81,5 @@ def refine(
     occluder = Occluder(masks, None if occluder_color is None else parse_colour(occluder_color))
     how = Options(iterations, method or ("visible" if occluder.known else "paper"), until_converged)
     predictor = load(model, Runtime(device, precision, options.say))
-    details = Details(batch, strict, overlay, gif, all_iterations, Excerpt(start, stop, every))
+    details = Details(batch, strict, overlay, trail, gif, all_iterations, Excerpt(start, stop, every))
     print(predictor.refine_files(inputs, Output(out, formats, overwrite, resume), occluder, how, details))

@@ -1,8 +1,9 @@
 """`ppl train`: its options, what they set in the configuration, and what is printed at the end."""
 
+import shlex
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,9 @@ from ppl_cli.distributed import launched
 from ppl_cli.errors import UsageError
 from ppl_cli.runtime import Runtime
 from ppl_cli.text import counted
+
+if TYPE_CHECKING:
+    from ppl_cli.config.sections import DataConfig
 
 PRIOR, SHOW = "Starting from a prior", "Configuration"
 
@@ -118,7 +122,15 @@ def train(
         print(
             f"held-out figures: error {error:.2f} % of the image side, mean pose {baseline:.2f}, ratio {error / baseline:.2f}"
         )
-    print(f"look at {run.folder / 'samples'}; find poses with: ppl infer {run.folder} IMAGES --out poses --overlay")
+    print(f"look at {run.folder / 'samples'}; find poses with:")
+    print(next_command(run.folder, run.config.data))
+
+
+def next_command(run: Path, data: "DataConfig") -> str:
+    """It runs as it stands, where there are images as files: those drawn beside a run of figures, or what it learned from."""
+    images = run / "try" if data.kind == "figures" else "IMAGES" if data.kind == "h5" else data.path
+    again = ["--overwrite"] if (run / "poses").exists() else []
+    return shlex.join(["ppl", "infer", str(run), str(images), "--out", str(run / "poses"), "--overlay", *again])
 
 
 def print_config(config: str | None, data: Path | None, settings: dict[str, object]) -> None:

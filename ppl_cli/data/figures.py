@@ -35,10 +35,13 @@ def drawn_figures(config: DataConfig, part: Part, seed: int, size: int) -> Listi
     )
 
 
-def figure(index: int, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Picture (size, size, 3) uint8 and keypoints (11, 2) (x, y), normalised to [-1, 1]."""
+def figure(index: int, size: int, seed: int = 0, time: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Picture (size, size, 3) uint8 and keypoints (11, 2) (x, y), normalised to [-1, 1].
+
+    With a `time` the figure moves: from 0 to 1 through many poses, smoothly, and back to the first.
+    """
     rng = stream(index, seed)
-    joints = pose(rng)
+    joints = pose(rng if time is None else Swaying(rng, time))
     picture = background(rng, size)
     behind = picture.mean((0, 1))
     for start, end, radius, colour in body(rng, joints, behind):
@@ -56,11 +59,25 @@ def stream(index: int, seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64([seed, index]))
 
 
+class Swaying:
+    """Numbers for `pose` that go to and fro as `time` passes, within the ranges of those that it usually draws."""
+
+    def __init__(self, rng: np.random.Generator, time: float):
+        self.rng, self.time = rng, time
+
+    def uniform(self, low: float, high: float, size: int | None = None) -> float | np.ndarray:
+        return self.normal((low + high) / 2, (high - low) / 2, size)
+
+    def normal(self, centre: float, reach: float, size: int | None = None) -> float | np.ndarray:
+        turns, phase = self.rng.integers(1, 4, size), self.rng.random(size)
+        return centre + reach * np.sin(2 * math.pi * (turns * self.time + phase))
+
+
 def stack_keypoints(joints: dict[str, np.ndarray]) -> np.ndarray:
     return np.stack([joints[name] for name in KEYPOINT_NAMES])
 
 
-def pose(rng: np.random.Generator) -> dict[str, np.ndarray]:
+def pose(rng: "np.random.Generator | Swaying") -> dict[str, np.ndarray]:
     """Joint name -> (x, y); the figure faces us, so its left is on the right of the picture."""
     scale = rng.uniform(0.85, 1.1)
     lean = rng.normal(0, 0.12)

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ppl_cli.drawing.overlay import draw_smoothly
 from ppl_cli.drawing.save import save_png
+from ppl_cli.drawing.shapes import paint
 from ppl_cli.drawing.sheets import captioned, grid
 
 TILE, GAP, CAPTION, LETTERS = 320, 8, 22, 15
@@ -77,16 +77,10 @@ def case(image: Image.Image, truth: np.ndarray, mapped: np.ndarray) -> Image.Ima
     zoom = TILE / max(image.size)
     picture = Image.new("RGB", (TILE, TILE), (240, 240, 240))
     picture.paste(image.resize([max(1, round(side * zoom)) for side in image.size], Image.Resampling.BICUBIC), (0, 0))
-
-    def paint(layer: ImageDraw.ImageDraw) -> None:
-        scale = layer.im.size[0] / TILE
-        for (x, y), (u, v) in zip((truth + 0.5) * zoom * scale, (mapped + 0.5) * zoom * scale, strict=True):
-            if not np.isfinite((x, y, u, v)).all():
-                continue
-            radius, dot = 6 * scale, 3.5 * scale
-            layer.line([(x, y), (u, v)], fill=(255, 255, 255, 220), width=round(1.6 * scale))
-            layer.ellipse((x - radius, y - radius, x + radius, y + radius), outline=(*TRUTH, 255), width=round(2 * scale))
-            layer.ellipse((u - dot, v - dot, u + dot, v + dot), fill=(*MAPPED, 255), outline=(20, 20, 20, 255))
-
-    draw_smoothly(picture, paint)
-    return picture
+    pixels = np.array(picture)
+    for true, found in zip((truth + 0.5) * zoom - 0.5, (mapped + 0.5) * zoom - 0.5, strict=True):
+        if np.isfinite((true, found)).all():
+            paint(pixels, true, found, [(0.8, (255, 255, 255), 0.86)])
+            paint(pixels, true, true, [(6, TRUTH, 1), (4, TRUTH, 0)])
+            paint(pixels, found, found, [(3.5, (20, 20, 20), 1), (3.2, MAPPED, 1)])
+    return Image.fromarray(pixels)

@@ -4,10 +4,11 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from ppl_cli.drawing.overlay import draw_pose, draw_smoothly, keypoint_colours, sort_links
+from ppl_cli.drawing.overlay import draw_pose, keypoint_colours, sort_links
 from ppl_cli.drawing.save import save_animation, save_png
+from ppl_cli.drawing.shapes import paint
 from ppl_cli.drawing.sheets import captioned, grid
 from ppl_cli.files import replace_text
 from ppl_cli.prior.prior import Prior
@@ -85,16 +86,11 @@ def bank_sheet(prior: Prior, poses: list[np.ndarray]) -> Image.Image:
     colours = keypoint_colours(len(prior.names))
     for number, (bank, variants) in enumerate(zip(prior.banks, poses, strict=True)):
         used = [pose for share, pose in zip(bank.use, variants, strict=True) if share > 0]
-        tile = skeleton_picture(variants[int(np.argmax(bank.use))], prior.weights, TILE, labels=False)
-
-        def paint(layer: ImageDraw.ImageDraw, used: list[np.ndarray] = used) -> None:
-            scale = layer.im.size[0]
-            for pose in used:
-                for (x, y), colour in zip((pose + 1) / 2 * scale, colours, strict=True):
-                    layer.ellipse((x - 9, y - 9, x + 9, y + 9), fill=(*colour, 200))
-
-        draw_smoothly(tile, paint)
-        tiles.append(titled(tile, f"bank {number}: {bank.perplexity:.1f} vectors used"))
+        tile = np.array(skeleton_picture(variants[int(np.argmax(bank.use))], prior.weights, TILE, labels=False))
+        for pose in used:
+            for place, colour in zip((pose + 1) / 2 * (TILE - 1), colours, strict=True):
+                paint(tile, place, place, [(2.25, colour, 0.8)])
+        tiles.append(titled(Image.fromarray(tile), f"bank {number}: {bank.perplexity:.1f} vectors used"))
     return grid(tiles, 4, GAP)
 
 

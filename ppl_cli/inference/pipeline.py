@@ -2,7 +2,7 @@
 
     inputs --decode--> squares --find--> poses --draw--> pictures
                                            |
-                                           +--keep--> journal --write--> keypoints.csv, ...
+                                           +--keep--> journal --write--> keypoints.csv, ..., drawn videos
 
 A batch enters the journal when its pictures are drawn, so whatever is in the journal is complete: a run that was stopped
 goes on with the image behind it. Of several processes each finds the poses of its share, and the leader writes them all.
@@ -25,6 +25,7 @@ from ppl_cli.device import batch_that_fits
 from ppl_cli.distributed import World, processes
 from ppl_cli.errors import PPLError
 from ppl_cli.inference.estimate import Finder, Opened, stream_poses
+from ppl_cli.inference.films import Films
 from ppl_cli.inference.inputs import Inputs
 from ppl_cli.inference.occluder import Occluder
 from ppl_cli.inference.pictures import Pictures
@@ -100,11 +101,13 @@ def run(task: Task, output: Output, identity: dict[str, object], runtime: Runtim
                 say(line)
             task.inputs.choose_range(task.value_range, say)
             writing = task.results.open() if world.leader else nullcontext()
-            with batch_that_fits(task.batch), writing, closing(all_poses(task, kept, world)) as batches:
+            films, poses = Films(task.pictures), all_poses(task, kept, world)
+            with batch_that_fits(task.batch), writing, films, closing(poses) as batches:
                 for pose in chain.from_iterable(batches):
                     pose.place = task.inputs.locate(pose.index)
                     task.results.add(task.inputs.name(pose.index), pose)
                     tally.add(task.inputs.name(pose.index), pose)
+                    films.add(task.inputs.name(pose.index), task.inputs.paths[pose.index], pose)
         undrawn = world.from_all((task.pictures.undrawn, task.pictures.first_undrawn))
         tally = world.from_leader(tally)
     for line in tally.notes():

@@ -15,6 +15,8 @@ from ppl_cli.files import is_leftover, latest_folder, make_folder, next_free_fol
 from ppl_cli.lock import FILE as LOCK
 from ppl_cli.lock import locked
 from ppl_cli.text import in_csv
+from ppl_cli.training.examples import FOLDER as EXAMPLES
+from ppl_cli.training.examples import remove_examples
 
 RUNS = Path("runs")
 Settings = Mapping[str, object]  # dotted keys and their values
@@ -168,6 +170,7 @@ def clear_run(folder: Path) -> None:
     for file in [*(folder / name for name in FILES), *samples]:
         file.unlink(missing_ok=True)
     shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+    remove_examples(folder)
     for report in [path for path in folder.glob("eval-*") if re.fullmatch(r"eval-\d+", path.name) and path.is_dir()]:
         for name in EVALUATION:  # what ppl eval writes into eval-1, ...
             (report / name).unlink(missing_ok=True)
@@ -178,7 +181,7 @@ def clear_run(folder: Path) -> None:
 
 def remove_unfinished(folder: Path) -> None:
     """Files that kills have left half written."""
-    for place in (folder, folder / "samples"):
+    for place in (folder, folder / "samples", folder / EXAMPLES):
         remove_leftovers(place)
 
 

@@ -1,5 +1,6 @@
 """`ppl_cli.api.train.train`: what it takes, what it gives, and `ppl train` on top of it."""
 
+import shlex
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from ppl_cli.cli.train import complete_config
 from ppl_cli.config.loading import load_config
 from ppl_cli.errors import UsageError
 from ppl_cli.runtime import Runtime
+from ppl_cli.training.examples import remove_examples
 from ppl_cli.training.metrics import read_metrics
 
 
@@ -26,8 +28,8 @@ def ppl(capsys, *arguments) -> tuple[int, str, str]:
 
 def test_writes_the_run_folder(tiny_yaml, tmp_path):
     run = train(tiny_yaml, out=tmp_path / "run", device="cpu")
-    names = {path.name for path in run.folder.iterdir()}
-    assert names == {"config.yaml", "model.safetensors", "training.pt", "metrics.csv", "samples", "prior.json", "curves.png"}
+    names = {path.name for path in run.folder.iterdir()} - {"samples", "try"}
+    assert names == {"config.yaml", "model.safetensors", "training.pt", "metrics.csv", "prior.json", "curves.png"}
     samples = {f"{name}-{step}" for step in ("000000", "000006") for name in ("step", "prior")}
     assert {path.stem for path in (run.folder / "samples").iterdir()} == samples
     assert [row["step"] for row in read_metrics(run.folder / "metrics.csv")] == [2, 4, 6]
@@ -37,6 +39,22 @@ def test_writes_the_run_folder(tiny_yaml, tmp_path):
 
 
 @pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("kind", ["figures", "folder"])
+def test_the_last_line_is_a_command_that_runs_as_it_stands(tiny_yaml, tmp_path, capsys, pictures, kind):
+    """Also for a run in a folder with a space, and a second time for a run that replaces the first."""
+    words = ["train", tiny_yaml, "--out", tmp_path / "the run", "--device", "cpu"]
+    words += ["--data", pictures, "--set", "data.kind=folder"] if kind == "folder" else []
+    for _ in range(2):
+        code, out, error = ppl(capsys, *words, "--overwrite")
+        assert code == 0, error
+        name, *command = shlex.split(out.splitlines()[-1])
+        assert name == "ppl"
+        code, out, error = ppl(capsys, *command, "--device", "cpu")
+        assert code == 0, error
+    assert (tmp_path / "the run" / "poses" / "keypoints.csv").is_file()
+    assert len(list((tmp_path / "the run" / "poses" / "overlay").rglob("*.png"))) == (8 if kind == "folder" else 2)
+
+
 def test_settings_are_python_values_and_the_run_says_where_its_model_is(tiny_yaml, tmp_path, pictures):
     said = []
     settings = {"train.steps": 2, "data.kind": "folder", "model.keypoints": 4, "prior.freeze": ["links"]}
@@ -65,6 +83,7 @@ def test_a_run_that_never_began_begins_with_its_own_configuration(tiny_yaml, tmp
     train(tiny_yaml, out=tmp_path / "run", device="cpu", **{"train.steps": 1})
     for file in ("training.pt", "model.safetensors", "prior.json", "curves.png"):
         (tmp_path / "run" / file).unlink()
+    remove_examples(tmp_path / "run")
     said = []
     assert train(out=tmp_path / "run", resume=True, device=Runtime("cpu", say=said.append)).step == 1
     assert said[0].endswith("was stopped before its first checkpoint: starting with step 0")

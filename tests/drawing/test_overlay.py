@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppl_cli.drawing.overlay import keypoint_colours, overlay
+from ppl_cli.drawing.overlay import draw_over, keypoint_colours, overlay
 
 LINKS = np.array([[0, 1.0, 0.05], [1, 0, 0], [0.05, 0, 0]])
 
@@ -38,3 +38,37 @@ def test_colours_differ():
     colours = np.array(keypoint_colours(16))
     gaps = np.abs(colours[:, None] - colours[None]).sum(-1) + 1000 * np.eye(16)
     assert gaps.min() > 25
+
+
+def test_a_hollow_keypoint_shows_what_is_below_it():
+    picture, points = np.full((300, 400, 3), 90, np.uint8), np.array([[50.0, 100], [300, 250], [320, 60]])
+    draw_over(picture, points, 0 * LINKS, labels=False, hollow=np.array([True, False, False]))
+    assert (picture[100, 50] == 90).all()
+    assert np.abs(picture[100, 54].astype(int) - keypoint_colours(3)[0]).max() < 3
+    assert (picture[250, 300] == keypoint_colours(3)[1]).all()
+
+
+def test_a_trail_leads_to_the_keypoint_and_grows_thinner_backwards():
+    trail = [np.array([[50.0 + 20 * step, 100]]) for step in range(10)]
+    picture = np.zeros((300, 400, 3), np.uint8)
+    draw_over(picture, np.array([[250.0, 100]]), np.zeros((1, 1)), labels=False, trail=trail)
+    width = (picture > 0).any(-1)[:, 55:240].sum(0)
+    assert (np.diff(width) >= 0).all()
+    assert width[-1] > width[0] > 0
+
+
+def test_a_trail_has_a_gap_where_the_keypoint_was_missing():
+    trail = [np.array([[x, 100.0]]) for x in (50, np.nan, 150)]
+    picture = np.zeros((300, 400, 3), np.uint8)
+    draw_over(picture, np.array([[200.0, 100]]), np.zeros((1, 1)), labels=False, trail=trail)
+    assert not picture[:, :140].any()
+    assert picture[100, 175].any()
+
+
+def test_draws_only_where_the_pose_is():
+    """Of a picture of noise everything else stays as it is, bit for bit."""
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    picture = noise.copy()
+    draw_over(picture, np.array([[50.0, 100], [90, 120], [70, 60]]), LINKS)
+    assert np.array_equal(picture[150:], noise[150:])
+    assert np.array_equal(picture[:, 130:], noise[:, 130:])

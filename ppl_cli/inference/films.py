@@ -1,0 +1,95 @@
+"""Videos with the poses drawn over them, written while these come in.
+
+A video is decoded once more for it. Nothing of a half one is kept: a run that goes on draws the video anew in which it was
+stopped, from the poses in its journal.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ppl_cli.data.pages import split_frame, split_page
+from ppl_cli.data.videos import Reader, Video, open_video, to_image
+from ppl_cli.drawing.overlay import draw_over
+from ppl_cli.drawing.video import writing_video
+from ppl_cli.errors import UnreadableImageError
+from ppl_cli.files import folder_below
+from ppl_cli.inference.pictures import Pictures, is_doubtful
+from ppl_cli.results.pose import Pose
+
+
+@contextmanager
+def drawing_video(place: Path, video: Video, links: np.ndarray, trail: int = 0) -> Iterator[Callable[[int, Pose], None]]:
+    """Yields a function that draws a pose over a frame of `video`, by its number, and adds it to the video at `place`, which
+    has the same size and times.
+
+    `links` (N, N) weights; `trail`: how many earlier positions of every keypoint are drawn too. A frame that cannot be decoded
+    is left out, so the one before it stays. PPLError if the video cannot be written.
+    """
+    size, earlier = (video.width, video.height), deque(maxlen=trail)
+    with Reader(video) as reader, writing_video(place, size, video.tick, video.rate) as add:
+
+        def draw(number: int, pose: Pose) -> None:
+            try:
+                picture = np.array(to_image(reader.read(number)))
+            except UnreadableImageError:
+                return
+            draw_over(picture, pose.keypoints, links, hollow=is_doubtful(pose), trail=earlier)
+            earlier.append(pose.keypoints)
+            if picture.shape[1::-1] != size:  # the stream has changed its size
+                picture = np.array(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+            add(picture, int(video.stamps[number]))
+
+        yield draw
+
+
+class Films:
+    """overlay/NAME.mp4 for every video that poses were found in, where `pictures` are to have overlays.
+
+    Poses come in order, video after video. One that cannot be drawn must not cost the results: it is counted in `pictures`.
+    """
+
+    def __init__(self, pictures: Pictures):
+        self.pictures = pictures
+        self.name: str | None = None  # of the video whose poses are coming
+        self.film, self.draw = ExitStack(), None  # its drawing, unless there is none to do
+
+    def __enter__(self) -> "Films":
+        return self
+
+    def __exit__(self, *error) -> None:
+        with self.pictures.forgiving():
+            self.film.__exit__(*error)
+
+    def add(self, name: str, path: Path, pose: Pose) -> None:
+        """`name` and `path` of the image; DiskFullError if there is no space left."""
+        video, number = split_frame(name) or (None, None)
+        if video != self.name:
+            with self.pictures.forgiving():
+                self.film.close()
+            self.name, self.draw = video, None
+            if video is not None and self.pictures.overlays:
+                self.attempt(self.begin, video, split_page(path)[0])
+        if self.draw is not None and pose.width is not None:
+            self.attempt(self.draw, number, pose)
+
+    def begin(self, name: str, path: Path) -> None:
+        place = self.pictures.folder / "overlay" / (name if name.lower().endswith(".mp4") else f"{name}.mp4")
+        folder_below(self.pictures.folder, place)
+        if not place.exists():  # else it is complete: the run went on
+            drawing = drawing_video(place, open_video(path), self.pictures.links, self.pictures.trail)
+            self.draw = self.film.enter_context(drawing)
+
+    def attempt(self, action: Callable[..., None], *arguments: object) -> None:
+        """What fails is given up."""
+        with self.pictures.forgiving():
+            try:
+                action(*arguments)
+            except BaseException as error:
+                self.draw = None
+                self.film.__exit__(type(error), error, error.__traceback__)
+                raise
