@@ -79,7 +79,7 @@ class Predictor:
 
     @cached_property
     def names(self) -> list[str]:
-        """Of the N keypoints: those of the prior that training started from, else k0, k1, ..."""
+        """Of the N keypoints: those given by `ppl export-prior --names`, in prior.json or with a prior, else k0, k1, ..."""
         return self.bare_prior.names
 
     @cached_property
