@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ppl_cli.config.sections import Config
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited
-from ppl_cli.prior.prior import Keypoint, first_problem, load_prior
+from ppl_cli.prior.prior import Keypoint, first_problem, load_prior, number_names
 from ppl_cli.text import counted, printable
 
 LARGEST_FILE = 1 << 20  # bytes
@@ -53,4 +53,4 @@ def with_names_of_run(config: Config, folder: Path) -> Config:
     if len(names) != config.model.keypoints:
         held, needed = counted(len(names), "keypoint"), config.model.keypoints
         raise UsageError(f"{file} has {held}, the model beside it {needed}: it belongs to another model, or was cut")
-    return with_names(config, names)
+    return config if names == (config.prior.names or number_names(len(names))) else with_names(config, names)
