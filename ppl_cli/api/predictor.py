@@ -18,7 +18,7 @@ from ppl_cli.device import Compute, batch_that_fits
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.inference.estimate import Estimator, Finder, decode_square, stream_poses
 from ppl_cli.inference.given import HiddenLike, ImageLike, check_hidden, check_image, open_given, take
-from ppl_cli.inference.inputs import gather_inputs
+from ppl_cli.inference.inputs import Inputs, gather_inputs
 from ppl_cli.inference.occluder import Occluder
 from ppl_cli.inference.pictures import Pictures
 from ppl_cli.inference.pipeline import Summary, Task, run
@@ -26,6 +26,7 @@ from ppl_cli.inference.refine import Method, Options
 from ppl_cli.inference.refiner import Refiner
 from ppl_cli.prior.prior import Prior
 from ppl_cli.prior.prototypes import Recalled, build_prior, decode_tokens, learned_prior
+from ppl_cli.results.deeplabcut import can_write_h5
 from ppl_cli.results.files import Results
 from ppl_cli.results.pose import Pose
 from ppl_cli.results.resuming import identify
@@ -152,7 +153,7 @@ class Predictor:
     def infer_files(self, inputs: list[Path], output: Output, details: Details = Details()) -> Summary:
         """Poses of files and folders, as files in `output.folder`: what `ppl infer` does, which says what is written."""
         images = gather_inputs(inputs, output.folder)
-        results = Results(output.folder, output.formats, self.bare_prior)
+        results = self._results(output, images)
         pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay)
         task = Task(images, Occluder(), self.finder, pictures, results, details.batch, details.strict, self.config.data.range)
         identity = self._identify("infer", task, overlay=details.overlay)
@@ -168,7 +169,7 @@ class Predictor:
     ) -> Summary:
         """Refined poses of files and folders, as files in `output.folder`: what `ppl refine` does."""
         images = gather_inputs(inputs, output.folder, occluder.masks)
-        results = Results(output.folder, output.formats, self.bare_prior, options.iterations, details.all_iterations)
+        results = self._results(output, images, options.iterations, details.all_iterations)
         pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay)
         refiner = self.refiner(options, details.gif)
         task = Task(images, occluder, refiner, pictures, results, details.batch, details.strict, self.config.data.range)
@@ -218,6 +219,12 @@ class Predictor:
         with batch_that_fits(batch):
             open_one = partial(open_given, value_range=value_range)
             yield from chain.from_iterable(stream_poses(finder, open_one, pairs, batch))
+
+    def _results(self, output: Output, images: Inputs, iterations: int | None = None, every: bool = False) -> Results:
+        if "dlc" in output.formats and not can_write_h5():
+            self.runtime.say('note: dlc has tables in .csv only; pip install "ppl-cli[formats]" adds those in .h5')
+        scorer = f"PPL_{self.config.name}_{self.checkpoint.step}"
+        return Results(output.folder, output.formats, self.bare_prior, iterations, every, images.paths, scorer)
 
     def _identify(self, command: str, task: Task, **options: object) -> dict[str, object]:
         """What must be the same for a run to go on."""
