@@ -17,6 +17,10 @@ class UsageError(PPLError):
     exit_code = 2
 
 
+class UnreadableImageError(Exception):
+    """An image that cannot be decoded; the message says why, without the file's name."""
+
+
 class InterruptedRunError(PPLError):
     """Stopped by SIGINT or SIGTERM after saving (exit code 130)."""
 

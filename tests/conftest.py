@@ -12,6 +12,7 @@ from ppl_cli.checkpoints.model_file import save_model
 from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.config.sections import Config
 from ppl_cli.data.figures import figure
+from tests.clips import BROKEN, GOOD
 from tests.forks import Forks
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -128,6 +129,17 @@ def pictures(tmp_path) -> Path:
         pixels, _ = figure(i, 64)
         name = f"sub/{i}.png" if i > 5 else f"{i}.jpg"
         Image.fromarray(pixels).resize((width, height)).save(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory) -> Path:
+    """A folder with every clip of `clips.GOOD` in good/ and of `clips.BROKEN` in broken/; not to be changed."""
+    folder = tmp_path_factory.mktemp("clips")
+    for place, writers in (("good", GOOD), ("broken", BROKEN)):
+        (folder / place).mkdir()
+        for name, write in writers.items():
+            write(folder / place / name)
     return folder
 
 

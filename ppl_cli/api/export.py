@@ -54,7 +54,7 @@ class Pictures:
     resize: str  # how the model's images come to their square
 
     def decode(self, index: int, size: int):
-        return decode_square(lambda at: (self.open_image(at), None), index, size, self.resize)
+        return decode_square(lambda: (self.open_image(index), None), size, self.resize)
 
 
 def export_prior(

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from itertools import chain
@@ -13,11 +14,13 @@ from PIL import Image
 from ppl_cli.checkpoints.model_file import Checkpoint, load_model
 from ppl_cli.config.sections import Config
 from ppl_cli.data.depth import Range
+from ppl_cli.data.excerpt import WHOLE, Excerpt
 from ppl_cli.data.images import find_range
+from ppl_cli.data.videos import is_video
 from ppl_cli.device import Compute, batch_that_fits
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.inference.estimate import Estimator, Finder, decode_square, stream_poses
-from ppl_cli.inference.given import HiddenLike, ImageLike, check_hidden, check_image, open_given, take
+from ppl_cli.inference.given import HiddenLike, ImageLike, check_hidden, check_image, open_given, open_unhidden, take
 from ppl_cli.inference.inputs import Inputs, gather_inputs
 from ppl_cli.inference.occluder import Occluder
 from ppl_cli.inference.pictures import Pictures
@@ -49,6 +52,7 @@ class Details:
     overlay: bool = False  # also draw every pose over its image
     gif: bool = False  # refinement: also an animation and a strip of the iterations
     all_iterations: bool = False  # refinement: rows of every iteration in keypoints.csv
+    excerpt: Excerpt = WHOLE  # which frames of videos
 
 
 def load(source: str | Path, device: str | Runtime = "auto") -> "Predictor":
@@ -109,14 +113,17 @@ class Predictor:
             return list(self.stream(image))
         return self._find_one(self.finder, check_image(image))
 
-    def stream(self, images: Iterable[ImageLike], batch: int = BATCH) -> Iterator[Pose]:
+    def stream(self, images: Iterable[ImageLike] | str | Path, batch: int = BATCH, **excerpt: str | float) -> Iterator[Pose]:
         """Poses of any number of images, in order: they are taken as they are needed, and memory does not grow.
 
-        An image that cannot be read gives a pose with a `problem`, the reason, and NaN as keypoints. What is no image at all
-        is a UsageError.
+        The path of a video or a folder stands for all that is in it, of videos what `start`, `stop` and `every` choose, as
+        those of `ppl infer`. Such poses have an `image`, and of a video `frame` and `time`. An image that cannot be read gives
+        a pose with a `problem`, the reason, and NaN as keypoints. What is no image at all is a UsageError.
         """
-        if isinstance(images, str | Path | Image.Image):
-            raise UsageError(f"stream: expected several images, got {images}; give a list, such as Path(folder).glob('*.jpg')")
+        if isinstance(images, str | Path) and (is_video(images) or Path(images).expanduser().is_dir()):
+            return self._stream_files(gather_inputs([Path(images)], None, excerpt=Excerpt(**excerpt)), batch)
+        if excerpt or isinstance(images, str | Path | Image.Image):
+            raise UsageError(f"stream: expected a video, a folder or a list of images, got {images}")
         pairs = ((take(check_image(image, f"image {number}")), None) for number, image in enumerate(images))
         return self._stream(self.finder, pairs, batch, self._find_range(images))
 
@@ -152,7 +159,7 @@ class Predictor:
 
     def infer_files(self, inputs: list[Path], output: Output, details: Details = Details()) -> Summary:
         """Poses of files and folders, as files in `output.folder`: what `ppl infer` does, which says what is written."""
-        images = gather_inputs(inputs, output.folder)
+        images = gather_inputs(inputs, output.folder, excerpt=details.excerpt)
         results = self._results(output, images)
         pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay)
         task = Task(images, Occluder(), self.finder, pictures, results, details.batch, details.strict, self.config.data.range)
@@ -168,7 +175,7 @@ class Predictor:
         details: Details = Details(),
     ) -> Summary:
         """Refined poses of files and folders, as files in `output.folder`: what `ppl refine` does."""
-        images = gather_inputs(inputs, output.folder, occluder.masks)
+        images = gather_inputs(inputs, output.folder, occluder.masks, details.excerpt)
         results = self._results(output, images, options.iterations, details.all_iterations)
         pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay)
         refiner = self.refiner(options, details.gif)
@@ -207,7 +214,7 @@ class Predictor:
     def _find_one(self, finder: Finder, image: ImageLike, hidden: HiddenLike | None = None) -> Pose:
         """PPLError if the image or what is hidden of it cannot be used."""
         open_one = partial(open_given, value_range=self._find_range([image]))
-        pose = finder.find([decode_square(open_one, (image, hidden), finder.size, finder.resize)])[0]
+        pose = finder.find([decode_square(partial(open_one, (image, hidden)), finder.size, finder.resize)])[0]
         if np.isnan(pose.keypoints).all():
             where = image if isinstance(image, str | Path) else "the image"
             raise PPLError(f"{where}: {pose.problem}")
@@ -217,14 +224,25 @@ class Predictor:
         self, finder: Finder, pairs: Iterable[tuple[ImageLike, HiddenLike | None]], batch: int, value_range: Range | None
     ) -> Iterator[Pose]:
         with batch_that_fits(batch):
-            open_one = partial(open_given, value_range=value_range)
-            yield from chain.from_iterable(stream_poses(finder, open_one, pairs, batch))
+            openers = (partial(open_given, pair, value_range) for pair in pairs)
+            yield from chain.from_iterable(stream_poses(finder, openers, batch))
+
+    def _stream_files(self, inputs: Inputs, batch: int) -> Iterator[Pose]:
+        for line in inputs.describe_videos():
+            self.runtime.say(line)
+        inputs.choose_range(self.config.data.range, self.runtime.say)
+        with batch_that_fits(batch), closing(inputs.fetch_all(range(len(inputs)))) as images:
+            openers = (partial(open_unhidden, image) for image in images)
+            for pose in chain.from_iterable(stream_poses(self.finder, openers, batch)):
+                pose.place, pose.source = inputs.locate(pose.index), inputs.paths[pose.index]
+                yield pose
 
     def _results(self, output: Output, images: Inputs, iterations: int | None = None, every: bool = False) -> Results:
         if "dlc" in output.formats and not can_write_h5():
             self.runtime.say('note: dlc has tables in .csv only; pip install "ppl-cli[formats]" adds those in .h5')
         scorer = f"PPL_{self.config.name}_{self.checkpoint.step}"
-        return Results(output.folder, output.formats, self.bare_prior, iterations, every, images.paths, scorer)
+        known = {"paths": images.paths, "scorer": scorer, "videos": images.hold_videos}
+        return Results(output.folder, output.formats, self.bare_prior, iterations, every, **known)
 
     def _identify(self, command: str, task: Task, **options: object) -> dict[str, object]:
         """What must be the same for a run to go on."""

@@ -1,4 +1,4 @@
-"""`ppl infer`: poses of images and folders, as files."""
+"""`ppl infer`: poses of images, videos and folders, as files."""
 
 from ppl_cli.cli import options
 from ppl_cli.runtime import Output, Runtime
@@ -10,6 +10,9 @@ def infer(
     out: options.Results,
     format_: options.Formats = "csv,coco,npz",
     overlay: options.Overlay = False,
+    start: options.Start = None,
+    stop: options.Stop = None,
+    every: options.Every = 1,
     batch: options.Batch = 32,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
@@ -17,7 +20,7 @@ def infer(
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
 ) -> None:
-    """Find the keypoints of every image.
+    """Find the keypoints of every image, and of every frame of videos.
 
     Coordinates are (x, y) in pixels of the image as displayed, origin at the centre of the top left pixel. The
     confidence of a keypoint, 0 to 1, says how concentrated the network's attention was when it placed it.
@@ -31,11 +34,14 @@ def infer(
       ppl infer runs/quickstart-1 photos --out poses --overlay
 
       ppl infer runs/mine/model.safetensors a.jpg b.png --out poses --format csv
+
+      ppl infer runs/mine clip.mp4 --out poses --start 1:30 --stop 2:00
     """
     formats = options.parse_formats(format_)
 
     from ppl_cli.api.predictor import Details, load
+    from ppl_cli.data.excerpt import Excerpt
 
     predictor = load(model, Runtime(device, precision, options.say))
-    details = Details(batch, strict, overlay)
+    details = Details(batch, strict, overlay, excerpt=Excerpt(start, stop, every))
     print(predictor.infer_files(inputs, Output(out, formats, overwrite, resume), details))

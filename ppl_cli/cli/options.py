@@ -9,15 +9,21 @@ import typer
 from ppl_cli.errors import UsageError
 from ppl_cli.text import on_screen
 
-MACHINE = "Machine"
+MACHINE, VIDEOS = "Machine", "Videos"
 
 Model = Annotated[
     str, typer.Argument(help="A run folder of ppl train, a model.safetensors, or a .pth of the original implementation.")
 ]
-Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, and folders (searched recursively).")]
+Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, videos, and folders (searched recursively).")]
 Results = Annotated[Path, typer.Option(help="Folder for the results.")]
 Formats = Annotated[str, typer.Option("--format", help="Any of csv,coco,npz,dlc,slp, with commas between.")]
 Overlay = Annotated[bool, typer.Option("--overlay", help="Also draw every pose over its image.")]
+Start = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Of videos the first: 90, 0:01:30.5, or a frame 2700f.", rich_help_panel=VIDEOS),
+]
+Stop = Annotated[str | None, typer.Option(metavar="TIME", help="Of videos the end, itself left out.", rich_help_panel=VIDEOS)]
+Every = Annotated[int, typer.Option(min=1, help="Of videos every Nth frame.", rich_help_panel=VIDEOS)]
 Batch = Annotated[int, typer.Option(min=1, help="Images per pass of the network.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove all earlier results in --out first.")]
 Resume = Annotated[

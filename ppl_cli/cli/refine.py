@@ -17,7 +17,9 @@ def refine(
     out: options.Results,
     masks: Annotated[
         Path | None,
-        typer.Option(help="Folder of masks, white where hidden, by the names of the images.", rich_help_panel=WHERE),
+        typer.Option(
+            help="Folder of masks, white where hidden, by the names of the images; or a video of masks.", rich_help_panel=WHERE
+        ),
     ] = None,
     occluder_color: Annotated[
         str | None, typer.Option(help="Colour of what hides the object: #ff0000, red or 255,0,0.", rich_help_panel=WHERE)
@@ -40,6 +42,9 @@ def refine(
         bool, typer.Option("--all-iterations", help="Rows of every iteration in keypoints.csv, numbered.")
     ] = False,
     overlay: options.Overlay = False,
+    start: options.Start = None,
+    stop: options.Stop = None,
+    every: options.Every = 1,
     gif: Annotated[bool, typer.Option("--gif", help="Also an animation and a strip of the iterations of every image.")] = False,
     batch: options.Batch = 32,
     overwrite: options.Overwrite = False,
@@ -65,11 +70,12 @@ def refine(
     formats = options.parse_formats(format_)
 
     from ppl_cli.api.predictor import Details, load
+    from ppl_cli.data.excerpt import Excerpt
     from ppl_cli.inference.occluder import Occluder, parse_colour
     from ppl_cli.inference.refine import Options
 
     occluder = Occluder(masks, None if occluder_color is None else parse_colour(occluder_color))
     how = Options(iterations, method or ("visible" if occluder.known else "paper"), until_converged)
     predictor = load(model, Runtime(device, precision, options.say))
-    details = Details(batch, strict, overlay, gif, all_iterations)
+    details = Details(batch, strict, overlay, gif, all_iterations, Excerpt(start, stop, every))
     print(predictor.refine_files(inputs, Output(out, formats, overwrite, resume), occluder, how, details))

@@ -1,4 +1,4 @@
-"""Which image files ppl opens, and a name for those it does not."""
+"""Which files ppl opens, and a name for those it does not."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import features
 
 from ppl_cli.data.tiff import describe_pixels, read_pages
+from ppl_cli.data.videos import VIDEO_SUFFIXES
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".apng", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 # What Pillow may open: more of its formats run other programs (EPS) or read rarely tested code.
@@ -19,9 +20,9 @@ if find_spec("pillow_heif"):
     pillow_heif.register_heif_opener(thumbnails=False)
     SUFFIXES, FORMATS = (*SUFFIXES, ".heic", ".heif", ".hif"), (*FORMATS, "HEIF")
 
-KINDS = " ".join(suffix[1:] for suffix in SUFFIXES)
+READ = (*SUFFIXES, *VIDEO_SUFFIXES)
+KINDS = " ".join(suffix[1:] for suffix in READ)
 HEIF = ("heic", "heif", "hif", "avif")
-VIDEOS = ("mp4", "avi", "mov", "mkv", "m4v", "mpg", "mpeg", "wmv", "webm")
 INSTALL_HEIF = "pip install pillow-heif"
 
 BRANDS = {

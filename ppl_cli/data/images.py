@@ -5,8 +5,9 @@ import os
 import re
 import stat
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,12 @@ from PIL import Image, ImageOps
 from ppl_cli.data.depth import Range, choose_range, is_deep, own_range, spread, to_8_bits
 from ppl_cli.data.formats import FORMATS, name_type
 from ppl_cli.data.frame import PADDING
-from ppl_cli.data.pages import open_page, split_page
+from ppl_cli.data.pages import FILM, Film, open_page, split_page
+from ppl_cli.data.videos import is_video, to_image
+from ppl_cli.errors import UnreadableImageError
 from ppl_cli.text import on_screen
 
 DARK = 64  # of 255: colours of up to 14 bits in 16
-
-
-class UnreadableImageError(Exception):
-    """An image that cannot be decoded; the message says why, without the file's name."""
 
 
 def decode(path: Path, value_range: Range | None = None) -> Image.Image:
@@ -31,6 +30,9 @@ def decode(path: Path, value_range: Range | None = None) -> Image.Image:
     Transparent pixels are laid over grey. Greys of more than 8 bits are mapped so that `value_range` is black and white;
     without one, each by itself. UnreadableImageError says why not.
     """
+    file, page = split_page(path)
+    if is_video(file):
+        return to_image(FILM.read(file, page))
     with reasons(path), opened(path) as image:
         cut = image.mode.startswith("RGB") and any(";16" in str(tile) for tile in getattr(image, "tile", ()))
         image.load()
@@ -38,6 +40,22 @@ def decode(path: Path, value_range: Range | None = None) -> Image.Image:
             refuse_dark_colour(image)
         turn_as_displayed(image)
         return to_rgb(image, value_range)
+
+
+def fetch(path: Path, film: Film, value_range: Range | None = None) -> Callable[[], Image.Image]:
+    """`decode` for another thread to call. Frames of a video build upon each other, so one is decoded now by `film`, and made
+    an image then."""
+    file, page = split_page(path)
+    if not is_video(file):
+        return partial(decode, path, value_range)
+    try:
+        return partial(to_image, film.read(file, page))
+    except UnreadableImageError as error:
+        return partial(fail, error)
+
+
+def fail(error: UnreadableImageError) -> None:
+    raise error
 
 
 def refuse_dark_colour(image: Image.Image) -> None:
@@ -60,6 +78,8 @@ def find_range(paths: Sequence[Path]) -> tuple[Range | None, list[str]]:
 
 def read_deep(path: Path) -> np.ndarray | None:
     """(H, W) values as they are in the file; None if it has 8 bits or cannot be read, which `decode` will say."""
+    if is_video(split_page(path)[0]):  # 10 bits become 8 as its colours become RGB
+        return None
     try:
         with reasons(path), opened(path) as image:
             return np.asarray(image) if is_deep(image) else None

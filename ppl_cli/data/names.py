@@ -1,4 +1,4 @@
-"""A folder -> the names of its images, in natural order, whatever else the folder may hold."""
+"""A folder -> the names of its images and of the frames of its videos, in natural order, whatever else the folder may hold."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ppl_cli.data.formats import HEIF, INSTALL_HEIF, KINDS, SUFFIXES, VIDEOS
+from ppl_cli.data.formats import HEIF, INSTALL_HEIF, KINDS, READ
 from ppl_cli.data.pages import page_names
 from ppl_cli.errors import UsageError
 from ppl_cli.text import counted
@@ -43,8 +43,9 @@ class Others:
 def image_names(folder: Path, without: Collection[str] = (), others: Others | None = None) -> Iterator[str]:
     """Images below `folder`: their names relative to it, with "/" between, recursive, in natural order.
 
-    A file of several pages is that many images. Linked folders are followed, and each folder counts once. Hidden files,
-    what other programs leave behind, and the folders `without` are skipped. `others` counts what else there is.
+    A file of several pages is that many images, and so is a video. Linked folders are followed, and each folder counts
+    once. Hidden files, what other programs leave behind, and the folders `without` are skipped. `others` counts what else
+    there is.
     """
     others = Others() if others is None else others
     reached = {identity for place in without if (identity := identify_folder(place))}
@@ -99,8 +100,8 @@ def sorted_entries(folder: str, others: Others) -> list[str]:
                     elif not name.startswith("."):
                         keys.append(natural_order(name) + "/")
                 elif name.startswith("."):
-                    others.copies["._*"] += name.startswith("._") and name.lower().endswith(SUFFIXES)
-                elif name.lower().endswith(SUFFIXES):
+                    others.copies["._*"] += name.startswith("._") and name.lower().endswith(READ)
+                elif name.lower().endswith(READ):
                     keys.append(natural_order(name))
                 elif entry.is_symlink() and not os.path.exists(entry.path):
                     others.lost += 1
@@ -127,14 +128,14 @@ def is_folder(entry: os.DirEntry) -> bool:
 
 
 def count_images(folder: str) -> int:
-    return sum(name.lower().endswith(SUFFIXES) for _, _, names in os.walk(folder) for name in names)
+    return sum(name.lower().endswith(READ) for _, _, names in os.walk(folder) for name in names)
 
 
 def note_others(others: Others) -> list[str]:
     """Lines for the user on what is left out."""
     notes = []
     if types := describe_types(others):
-        notes.append(f"files that are not images are left out: {types} (it reads {KINDS}){how_to_read(others)}")
+        notes.append(f"files that are not images or videos are left out: {types} (it reads {KINDS}){how_to_read(others)}")
     return notes + note_copies(others)
 
 
@@ -157,10 +158,7 @@ def describe_types(others: Others) -> str:
 
 def how_to_read(others: Others) -> str:
     """How to go on with files of some types."""
-    ways = [f"{INSTALL_HEIF} reads HEIC and AVIF"] if any(others.types[suffix] for suffix in HEIF) else []
-    if any(others.types[suffix] for suffix in VIDEOS):
-        ways.append("ffmpeg -i VIDEO FRAMES/%06d.png takes the frames out of a video")
-    return "; " + "; ".join(ways) if ways else ""
+    return f"; {INSTALL_HEIF} reads HEIC and AVIF" if any(others.types[suffix] for suffix in HEIF) else ""
 
 
 def list_names(folder: Path, others: Others | None = None) -> list[str]:

@@ -1,7 +1,7 @@
 """Files of several pages or frames: each is an image of its own, `movie.tif#7`, counted from 0 as the frames of videos are.
 
-TIFF stacks, animated GIF, PNG and WEBP. Pages are counted in the file as it is, not by what its header claims, and none is
-decoded for it. A file of one page keeps its plain name.
+TIFF stacks, animated GIF, PNG and WEBP; and videos (videos.py), of which even a single frame has a number. Pages are counted
+in the file as it is, not by what its header claims, and none is decoded for it. A file of one page keeps its plain name.
 """
 
 import os
@@ -13,23 +13,40 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import Image
 
 from ppl_cli.data.formats import FORMATS
 from ppl_cli.data.tiff import FORMS, FromPage, read_pages
+from ppl_cli.data.videos import VIDEO_SUFFIXES, Reader, is_video, open_video
+from ppl_cli.errors import UnreadableImageError
+from ppl_cli.text import counted
 
-PAGED = re.compile(r"(.+\.(?:tiff?|gif|a?png|webp))#(\d{1,9})", re.IGNORECASE | re.DOTALL)
+if TYPE_CHECKING:
+    from av import VideoFrame
+
 SUFFIXES = (".tif", ".tiff", ".gif", ".png", ".apng", ".webp")
+PAGED = re.compile(rf"(.+(?:{'|'.join(map(re.escape, SUFFIXES + VIDEO_SUFFIXES))}))#(\d{{1,9}})", re.IGNORECASE | re.DOTALL)
 
 
 def page_names(folder: Path | str, name: str) -> list[str]:
     """The images of the file `name` in `folder`: itself, or its pages."""
+    if is_video(name):
+        try:
+            return [f"{name}#{frame}" for frame in range(len(open_video(os.path.join(folder, name))))]
+        except UnreadableImageError:  # said again when it is decoded
+            return [name]
     if not name.lower().endswith(SUFFIXES):
         return [name]
     count = count_pages(os.path.join(folder, name))
     return [name] if count < 2 else [f"{name}#{page}" for page in range(count)]
+
+
+def split_frame(name: str) -> tuple[str, int] | None:
+    """("a/clip.mp4", 7) of a/clip.mp4#7; None if it is not the name of a video's frame."""
+    found = PAGED.fullmatch(name)
+    return (found[1], int(found[2])) if found and is_video(found[1]) else None
 
 
 def split_page(path: Path) -> tuple[Path, int | None]:
@@ -140,7 +157,27 @@ class Reel(threading.local):
             image.close()
 
 
-REEL = Reel()
+class Film(threading.local):
+    """The video that a thread read last: its next frame is cheap. Whoever reads on two places of one needs two of them."""
+
+    reader: Reader | None = None
+
+    def read(self, path: Path, number: int | None) -> "VideoFrame":
+        video = open_video(path)
+        if number is None:
+            raise UnreadableImageError(f"a video of {counted(len(video), 'frame')}: name one, the first is {path.name}#0")
+        if self.reader is None or self.reader.video is not video:
+            self.close()
+            self.reader = Reader(video)
+        return self.reader.read(number)
+
+    def close(self) -> None:
+        if self.reader is not None:
+            self.reader.close()
+        self.reader = None
+
+
+REEL, FILM = Reel(), Film()
 
 
 @contextmanager

@@ -60,7 +60,7 @@ class Reader:
             raise PPLError(f"none of the {images} can be read; the first: {self.unreadable[0]}")
 
     def decode_one(self, index: int) -> Decoded:
-        return decode_square(lambda at: (self.listing.open_image(at), None), index, self.size, self.resize)
+        return decode_square(lambda: (self.listing.open_image(index), None), self.size, self.resize)
 
     def readable(self, held: list[Decoded], first: int) -> Annotated:
         rows, frames, truth = [], [], []

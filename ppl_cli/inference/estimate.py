@@ -45,10 +45,10 @@ class Decoded:
     hidden: np.ndarray | None = None  # (S, S) bool; None: nothing is known of what is hidden
 
 
-def decode_square(open_one: Callable[[T], Opened], one: T, size: int, resize: Resize) -> Decoded:
-    """The network's square of what `open_one` opens, with a problem where that cannot be used."""
+def decode_square(opener: Callable[[], Opened], size: int, resize: Resize) -> Decoded:
+    """The network's square of what `opener` opens, with a problem where that cannot be used."""
     try:
-        image, hidden = open_one(one)
+        image, hidden = opener()
         frame = Frame(*image.size, size, resize)
         if hidden is None:
             return Decoded(frame.apply_image(image), frame, None)
@@ -71,6 +71,8 @@ def decode_ahead(
         try:
             for one in wanted:
                 waiting.append(pool.submit(decode_one, one))
+                if len(waiting) > batch:
+                    waiting[-1 - batch].exception()  # frames of videos wait undiminished: of those there shall be few
                 if len(waiting) == 3 * batch:
                     yield [waiting.popleft().result() for _ in range(batch)]
             while waiting:
@@ -198,21 +200,19 @@ class Finder:
         return Pose(index, None, None, nothing, nothing[:, 0], problem, names=self.names)
 
 
-def stream_poses(
-    finder: Finder, open_one: Callable[[T], Opened], wanted: Iterable[T], batch: int, first: int = 0
-) -> Iterator[list[Pose]]:
-    """Poses of what is `wanted`, in order and in batches. `open_one` gives each image, or raises UnreadableImageError; the
-    index of the first is `first`."""
+def stream_poses(finder: Finder, openers: Iterable[Callable[[], Opened]], batch: int, first: int = 0) -> Iterator[list[Pose]]:
+    """Poses, in order and in batches, of what each of `openers` opens, in a thread of its own, or raises UnreadableImageError
+    for; the index of the first is `first`."""
     on_cpu = finder.estimator.compute.device.type == "cpu"
     threads = DECODERS if on_cpu else min(CORES, MOST_DECODERS)
 
-    def decode_one(one: T) -> Decoded:
-        return decode_square(open_one, one, finder.size, finder.resize)
+    def decode_one(opener: Callable[[], Opened]) -> Decoded:
+        return decode_square(opener, finder.size, finder.resize)
 
     # A thread of its own for the network: while it computes a batch, the one before is drawn and written.
     with half_of_the_cores() if finder.shares_cores else nullcontext(), ThreadPoolExecutor(1) as network:
         before: Future[list[Pose]] | None = None
-        for held in decode_ahead(decode_one, wanted, batch, threads):
+        for held in decode_ahead(decode_one, openers, batch, threads):
             running = network.submit(finder.find, held, first)
             first += len(held)
             if before is not None:

@@ -1,6 +1,7 @@
 """What a caller of the Python API may give as an image, and as what of it is hidden."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -74,6 +75,10 @@ def take(image: ImageLike) -> ImageLike:
         with suppress(Exception):  # a damaged one is named when it is decoded
             image.load()
     return image
+
+
+def open_unhidden(open_image: Callable[[], Image.Image]) -> Opened:
+    return open_image(), None
 
 
 def open_given(given: tuple[ImageLike, HiddenLike | None], value_range: Range | None = None) -> Opened:

@@ -1,8 +1,10 @@
-"""The images that `ppl infer` and `ppl refine` are given: files and folders, under names of their own in the results."""
+"""The images that `ppl infer` and `ppl refine` are given: files and folders, under names of their own in the results. Frames
+of videos are images, too."""
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, groupby
@@ -11,11 +13,15 @@ from pathlib import Path
 from PIL import Image
 
 from ppl_cli.data.depth import Range
-from ppl_cli.data.images import decode, find_range
+from ppl_cli.data.excerpt import WHOLE, Excerpt
+from ppl_cli.data.images import decode, fetch, find_range
 from ppl_cli.data.listing import fingerprint_names
 from ppl_cli.data.names import Others, image_names, list_names
-from ppl_cli.data.pages import page_names, split_page
-from ppl_cli.errors import UsageError
+from ppl_cli.data.pages import Film, page_names, split_frame, split_page
+from ppl_cli.data.videos import Video, is_video, open_video
+from ppl_cli.errors import UnreadableImageError, UsageError
+from ppl_cli.results.pose import Place
+from ppl_cli.text import counted, on_screen
 
 
 class Paths(Sequence[Path]):
@@ -49,6 +55,7 @@ class Inputs:
     paths: Paths = field(default_factory=Paths)
     others: Others = field(default_factory=Others)
     range: Range | None = None
+    videos: dict[str, Video] = field(default_factory=dict)  # by the names under which they are in the results
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -66,13 +73,38 @@ class Inputs:
     def open_image(self, index: int) -> Image.Image:
         return decode(self.paths[index], self.range)
 
+    def fetch_all(self, wanted: Iterable[int]) -> Iterator[Callable[[], Image.Image]]:
+        """For each a function that opens it, in any thread; frames of videos are decoded here, one after another."""
+        with closing(Film()) as film:
+            for index in wanted:
+                yield fetch(self.paths[index], film, self.range)
+
+    def locate(self, index: int) -> Place:
+        """Where in a video an image is."""
+        name, frame = split_frame(self.name(index)) or (self.name(index), None)
+        if name not in self.videos:
+            return Place(name, frame) if is_video(name) else Place()
+        return Place(name, frame, float(self.videos[name].times[frame]))
+
+    @property
+    def hold_videos(self) -> bool:
+        """Also such as cannot be opened."""
+        return bool(self.videos) or any(map(is_video, self.paths.names))
+
+    def describe_videos(self) -> list[str]:
+        """Lines for the user."""
+        frames = sum(split_frame(name) is not None for name in self.paths.names)
+        lines = [f"{counted(len(self.videos), 'video')}, {counted(frames, 'frame')}"] if self.videos else []
+        return lines + [f"note: {on_screen(name)}: {video.note}" for name, video in self.videos.items() if video.note]
+
     def fingerprint(self) -> str:
         """Of the names and of the folders that they are in: frames of many videos are called alike."""
         return fingerprint_names(chain(map(os.path.abspath, self.paths.roots), self.paths.names))
 
 
-def gather_inputs(given: list[Path], out: Path, masks: Path | None = None) -> Inputs:
-    """Images of files and folders, in the order given; what lies in `out` or in `masks` is left out.
+def gather_inputs(given: list[Path], out: Path | None, masks: Path | None = None, excerpt: Excerpt = WHOLE) -> Inputs:
+    """Images of files and folders, in the order given; what lies in `out` or in `masks` is left out. `excerpt` says which
+    frames of videos are wanted.
 
     Names are relative to the folder given, or just the file's own. Where that would give two images one name, all
     names are relative to the folder that holds all inputs.
@@ -86,18 +118,40 @@ def gather_inputs(given: list[Path], out: Path, masks: Path | None = None) -> In
             names = list(image_names(path, without, inputs.others))
             if not names:
                 list_names(path)  # says so if it holds no image at all
-            inputs.paths.add(path, names)
+            inputs.paths.add(path, choose_frames(path, names, excerpt))
         elif path.exists() or path.is_symlink():
-            inputs.paths.add(path.parent, page_names(path.parent, path.name))
+            names = page_names(path.parent, path.name)
+            inputs.paths.add(path.parent, choose_frames(path.parent, names, excerpt))
         elif split_page(path)[1] is not None and split_page(path)[0].exists():
             inputs.paths.add(path.parent, [path.name])
         else:
             raise UsageError(f"no such image or folder: {path}")
     if not inputs.paths:
-        raise UsageError(f"no images but those in {out}, the folder for the results")
+        left = f"no images but those in {out}, the folder for the results"
+        raise UsageError(left if excerpt == WHOLE else "no frame lies between --start and --stop")
     if len(given) > 1:
         inputs.paths = kept_apart(once(inputs.paths))
+    frames = {}  # index of one frame of each video
+    for index, name in enumerate(inputs.paths.names):
+        if found := split_frame(name):
+            frames.setdefault(found[0], index)
+    for video, index in frames.items():
+        with suppress(UnreadableImageError):
+            inputs.videos[video] = open_video(split_page(inputs.paths[index])[0])
+    if excerpt != WHOLE and not frames:
+        raise UsageError("--start, --stop and --every choose frames of videos, and there is none")
     return inputs
+
+
+def choose_frames(root: Path, names: list[str], excerpt: Excerpt) -> list[str]:
+    """`names` without those of frames that are not wanted."""
+    if excerpt == WHOLE:
+        return names
+    chosen = []
+    for video, group in groupby(names, lambda name: (split_frame(name) or [None])[0]):
+        group = list(group)
+        chosen += [group[k] for k in excerpt.choose_frames(open_video(root / video))] if video else group
+    return chosen
 
 
 def once(paths: Paths) -> Paths:

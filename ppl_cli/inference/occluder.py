@@ -1,15 +1,20 @@
 """Where an image is hidden: a mask file of its own, or the colour of what covers it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageColor
 
-from ppl_cli.data.images import UnreadableImageError, decode
+from ppl_cli.data.images import fail, fetch
 from ppl_cli.data.listing import fingerprint_names
 from ppl_cli.data.names import image_names
-from ppl_cli.errors import UsageError
+from ppl_cli.data.pages import Film, page_names, split_frame, split_page
+from ppl_cli.data.videos import is_video, open_video
+from ppl_cli.errors import UnreadableImageError, UsageError
+from ppl_cli.text import counted
 
 MIDDLE = 128  # a mask is white, hidden, above it
 NEAR = 24  # how far a pixel may be from the occluder's colour, in each channel of 0..255: JPEG blurs colours
@@ -17,63 +22,98 @@ NEAR = 24  # how far a pixel may be from the occluder's colour, in each channel 
 
 @dataclass
 class Occluder:
-    """`hidden(name, image)` gives (H, W) bool, True where the image is hidden; None where nothing is known.
+    """`hidden(image, mask)` gives (H, W) bool, True where the image is hidden; None where nothing is known.
 
-    Without masks and colour the whole image is taken as visible, as in the paper.
+    Without masks and colour the whole image is taken as visible, as in the paper. `masks` is a folder of images and videos, or
+    one video. A frame's mask is that of its very name, else the frame of the same number of a video or a folder that is called
+    like the image's video and has as many frames, else the one image for all its frames.
     """
 
     masks: Path | None = None
     colour: tuple[int, int, int] | None = None
     files: dict[str, list[Path]] = field(default_factory=dict)  # name without suffix -> masks
+    rows: dict[str, list[Path]] = field(default_factory=dict)  # folder or video, without suffix -> masks of its frames
 
     def __post_init__(self) -> None:
-        if self.masks is not None:
-            if not self.masks.is_dir():
-                what = "is a file" if self.masks.exists() else "no such folder"
-                raise UsageError(f"--masks {self.masks}: {what}; give a folder with a mask for every image, by the same name")
-            for name in image_names(self.masks):
-                self.files.setdefault(stem(name), []).append(self.masks / name)
-            if not self.files:
-                raise UsageError(f"--masks {self.masks}: no images in this folder")
+        if self.masks is None:
+            return
+        single = is_video(self.masks)
+        if not (self.masks.is_file() if single else self.masks.is_dir()):
+            what = "is a file" if self.masks.exists() else "no such folder"
+            raise UsageError(
+                f"--masks {self.masks}: {what}; give a folder with a mask for every image, by the same name, or a video"
+            )
+        for name in page_names(self.root, self.masks.name) if single else image_names(self.root):
+            self.files.setdefault(stem(name), []).append(self.root / name)
+            video = split_frame(name)
+            row = "." if single else stem(video[0]) if video else str(Path(name).parent)
+            self.rows.setdefault(row, []).append(self.root / name)
+        if not self.files:
+            raise UsageError(f"--masks {self.masks}: no images in this folder")
 
     @property
     def known(self) -> bool:
         return self.masks is not None or self.colour is not None
 
+    @property
+    def root(self) -> Path:
+        """What names of masks are relative to."""
+        return self.masks.parent if is_video(self.masks) else self.masks
+
     def identity(self) -> dict[str, object]:
         """What makes two occluders the same, in words for the user; masks by their names."""
-        names = sorted(file.relative_to(self.masks).as_posix() for files in self.files.values() for file in files)
+        names = sorted(file.relative_to(self.root).as_posix() for files in self.files.values() for file in files)
         return {"masks": fingerprint_names(names) if names else None, "occluder colour": self.colour}
 
-    def hidden(self, name: str, image: Image.Image) -> np.ndarray | None:
-        """`name` of the image relative to its input folder. UnreadableImageError if its mask is missing or does not fit."""
-        if not self.known:
+    def fetch(self, name: str, image: Path, film: Film) -> Callable[[], Image.Image] | None:
+        """As `images.fetch`, for the mask of `image`, whose name relative to its input folder is `name`."""
+        if self.masks is None:
             return None
-        hidden = np.zeros((image.height, image.width), bool)
-        if self.masks is not None:
-            hidden |= self.read_mask(name, image)
-        if self.colour is not None:
-            away = np.abs(np.asarray(image).astype(np.int16) - np.array(self.colour, np.int16))
-            hidden |= (away <= NEAR).all(-1)
-        return check_some_visible(hidden)
-
-    def read_mask(self, name: str, image: Image.Image) -> np.ndarray:
-        file = self.find_mask(name)
         try:
-            mask = decode(file)
+            file = self.find_mask(name, image)
+        except UnreadableImageError as error:
+            return partial(fail, error)
+        return partial(self.read_mask, file, fetch(file, film))
+
+    def read_mask(self, file: Path, open_mask: Callable[[], Image.Image]) -> Image.Image:
+        try:
+            return open_mask()
         except UnreadableImageError as error:
             raise UnreadableImageError(f"its mask {file.name}: {error}") from error
-        return take_mask(np.asarray(mask.convert("L")), image)
 
-    def find_mask(self, name: str) -> Path:
+    def find_mask(self, name: str, image: Path) -> Path:
         """The mask of that very name, else the one that differs in the suffix; for a page, else that of the whole file."""
-        fitting = self.files.get(name) or self.files.get(stem(name), [])
-        exact = [file for file in fitting if file.relative_to(self.masks).as_posix() == name]
+        frame = split_frame(name)
+        if not (fitting := self.files.get(name) or self.files.get(stem(name), [])) and frame:
+            return self.find_row(*frame, len(open_video(split_page(image)[0])))
+        exact = [file for file in fitting if file.relative_to(self.root).as_posix() == name]
         if not fitting:
             raise UnreadableImageError(f"no mask for it in {self.masks} (expected {stem(name)}.png)")
         if len(fitting) > 1 and not exact:
             raise UnreadableImageError(f"several masks fit: {', '.join(file.name for file in fitting)}")
         return (exact or fitting)[0]
+
+    def find_row(self, video: str, number: int, count: int) -> Path:
+        """The mask of frame `number` of `count` where masks are numbered as they lie in a folder, or one is for all frames."""
+        masks = self.rows.get(stem(video)) or self.rows.get(video) or self.files.get(stem(video)) or self.rows.get(".", [])
+        if len(masks) not in (1, count):
+            expected = (
+                f"expected a video or a folder {stem(video)} of {counted(count, 'mask')}, or {stem(video)}.png for all frames"
+            )
+            raise UnreadableImageError(f"{self.masks} has {counted(len(masks), 'mask')} for its video; {expected}")
+        return masks[number if len(masks) == count else 0]
+
+    def hidden(self, image: Image.Image, open_mask: Callable[[], Image.Image] | None) -> np.ndarray | None:
+        """UnreadableImageError if its mask is missing or does not fit."""
+        if not self.known:
+            return None
+        hidden = np.zeros((image.height, image.width), bool)
+        if open_mask is not None:
+            hidden |= take_mask(np.asarray(open_mask().convert("L")), image)
+        if self.colour is not None:
+            away = np.abs(np.asarray(image).astype(np.int16) - np.array(self.colour, np.int16))
+            hidden |= (away <= NEAR).all(-1)
+        return check_some_visible(hidden)
 
 
 def take_mask(values: np.ndarray, image: Image.Image) -> np.ndarray:
@@ -93,7 +133,9 @@ def check_some_visible(hidden: np.ndarray) -> np.ndarray:
 
 
 def stem(name: str) -> str:
-    return str(Path(name).with_suffix(""))
+    """Without the suffix; a video's frame keeps its number."""
+    frame = split_frame(name)
+    return str(Path(name).with_suffix("")) if frame is None else f"{stem(frame[0])}#{frame[1]}"
 
 
 def parse_colour(text: str) -> tuple[int, int, int]:

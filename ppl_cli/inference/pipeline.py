@@ -8,17 +8,19 @@ A batch enters the journal when its pictures are drawn, so whatever is in the jo
 goes on with the image behind it. Of several processes each finds the poses of its share, and the leader writes them all.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
+from PIL import Image
 from tqdm import tqdm
 
 from ppl_cli.data.depth import Range
 from ppl_cli.data.names import note_others
+from ppl_cli.data.pages import Film
 from ppl_cli.device import batch_that_fits
 from ppl_cli.distributed import World, processes
 from ppl_cli.errors import PPLError
@@ -48,9 +50,16 @@ class Task:
     strict: bool  # stop at the first image that could not be used
     value_range: Range | None = None  # of images of more than 8 bits, where the model has learned from such
 
-    def open_one(self, index: int) -> Opened:
-        image = self.inputs.open_image(index)
-        return image, self.occluder.hidden(self.inputs.name(index), image)
+    def openers(self, wanted: Sequence[int]) -> Iterator[Callable[[], Opened]]:
+        """For each image a function that opens it and its mask, in any thread."""
+        with closing(Film()) as film, closing(self.inputs.fetch_all(wanted)) as images:
+            for index, image in zip(wanted, images, strict=True):
+                mask = self.occluder.fetch(self.inputs.name(index), self.inputs.paths[index], film)
+                yield partial(self.open_one, image, mask)
+
+    def open_one(self, open_image: Callable[[], Image.Image], open_mask: Callable[[], Image.Image] | None) -> Opened:
+        image = open_image()
+        return image, self.occluder.hidden(image, open_mask)
 
     def check(self, poses: list[Pose]) -> list[Pose]:
         for pose in poses:
@@ -58,6 +67,9 @@ class Task:
                 where = self.inputs.paths[pose.index]
                 raise PPLError(f"{where}: {pose.problem} (--strict stops at the first such image)")
         return poses
+
+    def progress(self, title: str, count: int) -> tqdm:
+        return tqdm(desc=title, total=count, unit="frame" if self.inputs.videos else "image", disable=None)
 
     def open_journal(self, kept: Path, rank: int) -> Journal:
         return Journal(kept / f"poses-{rank}.journal", len(self.results.prior.keypoints), self.results.iterations)
@@ -83,12 +95,14 @@ def run(task: Task, output: Output, identity: dict[str, object], runtime: Runtim
     with processes(compute) as world:
         say = runtime.say if world.leader else silent
         with results_folder(output, identity, say, world) as kept:
-            for line in (*notes, *(f"note: {note}" for note in note_others(task.inputs.others))):
+            others = (f"note: {note}" for note in note_others(task.inputs.others))
+            for line in (*notes, *task.inputs.describe_videos(), *others):
                 say(line)
             task.inputs.choose_range(task.value_range, say)
             writing = task.results.open() if world.leader else nullcontext()
             with batch_that_fits(task.batch), writing, closing(all_poses(task, kept, world)) as batches:
                 for pose in chain.from_iterable(batches):
+                    pose.place = task.inputs.locate(pose.index)
                     task.results.add(task.inputs.name(pose.index), pose)
                     tally.add(task.inputs.name(pose.index), pose)
         undrawn = world.from_all((task.pictures.undrawn, task.pictures.first_undrawn))
@@ -110,7 +124,7 @@ def all_poses(task: Task, kept: Path, world: World) -> Iterator[list[Pose]]:
     """Poses of all inputs, in order, for the leader to write."""
     share = world.share(len(task.inputs))
     with (
-        progress(task.finder.title, len(share)) as bar,
+        task.progress(task.finder.title, len(share)) as bar,
         task.open_journal(kept, world.rank) as journal,
         closing(find_poses(task, journal, share)) as batches,
     ):
@@ -120,7 +134,7 @@ def all_poses(task: Task, kept: Path, world: World) -> Iterator[list[Pose]]:
                 yield poses
     world.from_all(None)  # everyone is done
     if world.size > 1 and world.leader:
-        with progress("writing results", len(task.inputs)) as bar:
+        with task.progress("writing results", len(task.inputs)) as bar:
             for rank in range(world.size):
                 with task.open_journal(kept, rank) as journal:
                     for poses in journal.batches():
@@ -133,13 +147,12 @@ def find_poses(task: Task, journal: Journal, share: range) -> Iterator[list[Pose
     for poses in journal.batches():
         yield task.check(poses)
     wanted = range(share.start + journal.images, share.stop)
-    with closing(stream_poses(task.finder, task.open_one, wanted, task.batch, wanted.start)) as batches:
+    with (
+        closing(task.openers(wanted)) as openers,
+        closing(stream_poses(task.finder, openers, task.batch, wanted.start)) as batches,
+    ):
         for poses in batches:
             for pose in task.check(poses):
                 task.pictures.draw(task.inputs.name(pose.index), partial(task.inputs.open_image, pose.index), pose)
             journal.append(poses)
             yield poses
-
-
-def progress(title: str, count: int) -> tqdm:
-    return tqdm(desc=title, total=count, unit="image", disable=None)

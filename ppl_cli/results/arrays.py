@@ -10,28 +10,31 @@ import numpy as np
 
 from ppl_cli.prior.prior import Prior
 from ppl_cli.results.pose import Pose
+from ppl_cli.text import in_utf8
 
 
 class NpzColumns:
     """Arrays (I, ...) that grow row by row. Their headers need their lengths, so rows wait in files without a name: what is
     not written yet goes to the disk of the results, not to memory."""
 
-    def __init__(self, path: Path, columns: dict[str, tuple[str, tuple[int, ...]]]):
-        """`columns`: name -> (dtype, shape of a row)."""
-        self.path, self.columns = path, columns
-        self.files = {name: tempfile.TemporaryFile(dir=path.parent) for name in ("images", *columns)}  # noqa: SIM115
-        self.count, self.longest = 0, 1
+    def __init__(self, path: Path, columns: dict[str, tuple[str, tuple[int, ...]]], texts: tuple[str, ...] = ("images",)):
+        """`columns`: name -> (dtype, shape of a row); `texts`: names of columns of strings."""
+        self.path, self.columns, self.longest, self.count = path, columns, dict.fromkeys(texts, 1), 0
+        self.files = {name: tempfile.TemporaryFile(dir=path.parent) for name in (*texts, *columns)}  # noqa: SIM115
 
-    def add_row(self, name: str, **values: np.ndarray | int) -> None:
-        self.files["images"].write(name.encode() + b"\0")
-        self.count, self.longest = self.count + 1, max(self.longest, len(name))
+    def add_row(self, **values: np.ndarray | int | str) -> None:
+        self.count += 1
+        for column, longest in self.longest.items():
+            self.files[column].write(values[column].encode() + b"\0")
+            self.longest[column] = max(longest, len(values[column]))
         for column, (dtype, shape) in self.columns.items():
             self.files[column].write(np.broadcast_to(np.asarray(values[column], dtype), shape).tobytes())
 
     def write_all(self, **whole: np.ndarray) -> None:
         """`whole`: arrays that do not grow."""
         with zipfile.ZipFile(self.path, "w") as archive:
-            self.write(archive, "images", f"<U{self.longest}", (self.count,), self.padded_names())
+            for column, longest in self.longest.items():
+                self.write(archive, column, f"<U{longest}", (self.count,), self.padded_texts(column))
             for column, (dtype, shape) in self.columns.items():
                 self.write(archive, column, dtype, (self.count, *shape), read_blocks(self.files[column]))
             for name, values in whole.items():
@@ -45,24 +48,32 @@ class NpzColumns:
             for block in content:
                 file.write(block)
 
-    def padded_names(self) -> Iterator[bytes]:
+    def padded_texts(self, column: str) -> Iterator[bytes]:
         left = b""
-        for block in read_blocks(self.files["images"]):
+        for block in read_blocks(self.files[column]):
             *whole, left = (left + block).split(b"\0")
-            for name in whole:
-                yield name.decode().encode("utf-32-le").ljust(4 * self.longest, b"\0")
+            for text in whole:
+                yield text.decode().encode("utf-32-le").ljust(4 * self.longest[column], b"\0")
 
 
 class KeypointsNpz(NpzColumns):
-    """images (I), keypoints_px (I, N, 2), confidence (I, N), prior (N, 2), links (N, N)."""
+    """images (I), keypoints_px (I, N, 2), confidence (I, N), prior (N, 2), links (N, N).
 
-    def __init__(self, path: Path, prior: Prior):
+    Where some images are frames of `videos` also video (I), frame (I) and time (I), empty or NaN for the others.
+    """
+
+    def __init__(self, path: Path, prior: Prior, videos: bool):
         n = len(prior.keypoints)
-        super().__init__(path, {"keypoints_px": ("<f8", (n, 2)), "confidence": ("<f8", (n,))})
+        columns = {"keypoints_px": ("<f8", (n, 2)), "confidence": ("<f8", (n,))}
+        places = {"frame": ("<f8", ()), "time": ("<f8", ())} if videos else {}
+        super().__init__(path, columns | places, ("images", "video") if videos else ("images",))
         self.prior = prior
 
     def add(self, name: str, pose: Pose) -> None:
-        self.add_row(name, keypoints_px=pose.keypoints, confidence=pose.confidence)
+        video, *place = pose.place
+        frame, time = (np.nan if value is None else value for value in place)
+        found = {"keypoints_px": pose.keypoints, "confidence": pose.confidence}
+        self.add_row(images=name, video=in_utf8(video or ""), frame=frame, time=time, **found)
 
     def finish(self) -> None:
         self.write_all(prior=self.prior.points, links=self.prior.weights)
@@ -82,10 +93,10 @@ class IterationsNpz(NpzColumns):
         refined = pose.refined
         if refined is None:
             nothing = {"keypoints_px": np.nan, "confidence": np.nan, "moved_px": np.nan, "visible": False}
-            self.add_row(name, **nothing, iterations_used=0, explained=-1)
+            self.add_row(images=name, **nothing, iterations_used=0, explained=-1)
             return
         self.add_row(
-            name,
+            images=name,
             keypoints_px=refined.keypoints,
             confidence=refined.confidence,
             visible=refined.visible[-1],

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ppl_cli.data.pages import split_page
+from ppl_cli.data.videos import is_video
 
 
 class Clip(NamedTuple):
@@ -13,8 +14,11 @@ class Clip(NamedTuple):
 
 
 def find_clip(name: str, path: Path) -> tuple[Clip, int | None]:
-    """The clip of the image called `name` in the results, and which of its frames that is; None for an image of a folder."""
+    """The clip of the image called `name` in the results, and which of its frames that is: None for an image of a folder, and
+    for a video that cannot be opened."""
     file, number = split_page(path)
+    if number is None and is_video(path):
+        return Clip(path, name, False), None
     if number is None:
         return Clip(path.parent, name.rpartition("/")[0], True), None
     return Clip(file, name.rpartition("#")[0], False), number

@@ -35,6 +35,8 @@ class KeypointsCoco:
         comma = "," if self.count > 1 else ""
         place = in_utf8(self.paths[pose.index].absolute().as_posix())
         image = {"id": self.count, "file_name": place, "name": name, "width": pose.width, "height": pose.height}
+        if pose.place.video is not None:
+            image |= pose.place._asdict() | {"video": in_utf8(pose.place.video)}
         self.file.write(f"{comma}\n{json.dumps(image, ensure_ascii=False)}")
         self.annotations.write(f"{comma}\n{json.dumps(self.annotate(pose))}")
 

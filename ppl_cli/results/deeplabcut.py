@@ -34,6 +34,8 @@ class DeepLabCut:
 
     def add(self, name: str, pose: Pose) -> None:
         clip, frame = find_clip(name, self.paths[pose.index])
+        if frame is None and not clip.is_folder:  # a video without a frame is in skipped.csv
+            return
         table = self.tables.get(clip) or self.begin(clip)
         if table is not self.current:  # one open file, however many clips there are
             self.close()

@@ -40,6 +40,7 @@ class Results:
     every: bool = False  # the table has rows for each of them
     paths: Sequence[Path] = ()  # of the images
     scorer: str = ""  # the model's name, as DeepLabCut's tables have one
+    videos: bool = False  # some images are frames of videos: it is said which
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -61,11 +62,11 @@ class Results:
     def writer(self, form: str, place: Callable[[str], Path]) -> Writer:
         match form:
             case "csv":
-                return KeypointsCsv(place(FILES[form]), self.prior.names, self.iterations is not None, self.every)
+                return KeypointsCsv(place(FILES[form]), self.prior.names, self.iterations is not None, self.every, self.videos)
             case "coco":
                 return KeypointsCoco(place(FILES[form]), self.prior, self.paths)
             case "npz":
-                return KeypointsNpz(place(FILES[form]), self.prior)
+                return KeypointsNpz(place(FILES[form]), self.prior, self.videos)
             case "dlc":
                 return DeepLabCut(place, self.prior, self.scorer, self.paths)
             case "slp":

@@ -2,9 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from PIL import Image
+
+from ppl_cli.data.images import decode
+from ppl_cli.errors import PPLError, UnreadableImageError
 
 if TYPE_CHECKING:
     from ppl_cli.drawing.strips import Column
@@ -21,6 +26,17 @@ class Refined:
     moved_px: np.ndarray  # (N,) from the first pose to the last
     whole: bool = False  # nothing of the image is hidden, though it was said where things are
     columns: "list[Column] | None" = None  # what each iteration saw and drew, where pictures are wanted
+
+
+class Place(NamedTuple):
+    """Where an image is in a video."""
+
+    video: str | None = None  # its name in the results; None: it is no frame of one
+    frame: int | None = None  # counted from 0; None, as the time, where the video cannot be opened
+    time: float | None = None  # seconds of the stream's clock
+
+
+NOWHERE = Place()
 
 
 @dataclass
@@ -40,3 +56,25 @@ class Pose:
     refined: Refined | None = None
     explained: bool | None = None  # whether the memory knows such a pose; None: the model does not say, or was not asked
     names: Sequence[str] = ()  # (N,) of the keypoints; empty in poses read from a journal
+    place: Place = NOWHERE
+    source: Path | None = None  # the file, page or frame, where `image` can be opened
+
+    @property
+    def image(self) -> Image.Image:
+        """In RGB, as displayed; decoded anew. PPLError where that is no file or cannot be read."""
+        if self.source is None:
+            raise PPLError("image: this pose does not know its file, since it was not found in a folder or a video")
+        try:
+            return decode(self.source)
+        except UnreadableImageError as error:
+            raise PPLError(f"{self.source}: {error}") from error
+
+    @property
+    def frame(self) -> int | None:
+        """Number of the frame in its video, from 0."""
+        return self.place.frame
+
+    @property
+    def time(self) -> float | None:
+        """Of the frame, in seconds of its video's clock."""
+        return self.place.time

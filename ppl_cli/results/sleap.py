@@ -28,7 +28,7 @@ class SleapProject(NpzColumns):
         self.library, self.prior, self.paths = sleap_io, prior, paths
         n = len(prior.names)
         columns = {"video": ("<i8", ()), "frame": ("<i8", ()), "points": ("<f8", (n, 2)), "score": ("<f8", (n,))}
-        super().__init__(path, columns)
+        super().__init__(path, columns, texts=())
         self.videos: dict[tuple[Clip, int, int], tuple[int, list[str]]] = {}  # their numbers and, of folders, the images
 
     def add(self, name: str, pose: Pose) -> None:
@@ -41,7 +41,7 @@ class SleapProject(NpzColumns):
         if clip.is_folder:
             frame = len(images)
             images.append(str(path.absolute()))
-        self.add_row(name, video=video, frame=frame, points=pose.keypoints, score=pose.confidence)
+        self.add_row(video=video, frame=frame, points=pose.keypoints, score=pose.confidence)
 
     def finish(self) -> None:
         sio, names = self.library, self.prior.names

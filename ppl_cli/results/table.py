@@ -1,5 +1,6 @@
 """`keypoints.csv` and `skipped.csv`.
 
+Where some images are frames of videos, the columns video,frame,time follow the first.
 A name that a spreadsheet would run as a formula is written ./NAME. After refinement there are the columns
 visible,moved,explained, and `iteration` where rows of every iteration are asked for.
 """
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppl_cli.results.pose import Pose
+from ppl_cli.results.pose import Place, Pose
 from ppl_cli.text import in_csv
 
 COLUMNS = ("image", "status", "keypoint", "x", "y", "confidence")
@@ -36,21 +37,23 @@ class SkippedCsv(Table):
 
 
 class KeypointsCsv(Table):
-    """One row per image and keypoint. `refined` and `every` choose the columns that refinement adds."""
+    """A row per image and keypoint. `refined` and `every` choose the columns that refinement adds, `videos` those of frames."""
 
-    def __init__(self, path: Path, names: list[str], refined: bool, every: bool):
-        self.names, self.refined, self.every = names, refined, every
+    def __init__(self, path: Path, names: list[str], refined: bool, every: bool, videos: bool):
+        self.names, self.refined, self.every, self.videos = names, refined, every, videos
         more = ("visible", "moved", "explained") if refined else ()
-        super().__init__(path, *COLUMNS, *more, *(("iteration",) if every else ()))
+        place = Place._fields if videos else ()
+        super().__init__(path, COLUMNS[0], *place, *COLUMNS[1:], *more, *(("iteration",) if every else ()))
 
     def add(self, name: str, pose: Pose) -> None:
         refined = pose.refined
         status = "ok" if pose.problem is None else pose.problem
         if status == "ok" and refined is not None and pose.explained is False:
             status = UNEXPLAINED
+        first = (in_csv(name), *(place_cells(pose.place) if self.videos else ()), status)
         if refined is None:
             empty = ("",) * (3 * self.refined + self.every)
-            self.write(name, status, pose.keypoints, pose.confidence, [empty] * len(pose.keypoints))
+            self.write(first, pose.keypoints, pose.confidence, [empty] * len(pose.keypoints))
             return
         explained = {True: "yes", False: "no", None: ""}[pose.explained]
         for iteration in range(len(refined.keypoints)) if self.every else [len(refined.keypoints) - 1]:
@@ -60,13 +63,19 @@ class KeypointsCsv(Table):
                 ("yes" if v else "no", number(m), explained, *last)
                 for v, m in zip(refined.visible[iteration], moved, strict=True)
             ]
-            self.write(name, status, refined.keypoints[iteration], refined.confidence[iteration], more)
+            self.write(first, refined.keypoints[iteration], refined.confidence[iteration], more)
 
-    def write(self, name: str, status: str, points: np.ndarray, confidence: np.ndarray, more: list[tuple]) -> None:
-        shown, rows = in_csv(name), zip(self.names, points.tolist(), confidence.tolist(), more, strict=True)
+    def write(self, first: tuple, points: np.ndarray, confidence: np.ndarray, more: list[tuple]) -> None:
+        rows = zip(self.names, points.tolist(), confidence.tolist(), more, strict=True)
         self.rows.writerows(
-            (shown, status, keypoint, number(x), number(y), number(sure), *rest) for keypoint, (x, y), sure, rest in rows
+            (*first, keypoint, number(x), number(y), number(sure), *rest) for keypoint, (x, y), sure, rest in rows
         )
+
+
+def place_cells(place: Place) -> tuple[str | int | None, ...]:
+    """None is an empty cell."""
+    video = None if place.video is None else in_csv(place.video)
+    return video, place.frame, None if place.time is None else number(place.time)
 
 
 def number(value: float) -> str:

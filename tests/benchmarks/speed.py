@@ -75,7 +75,7 @@ def measure_infer(ours: bool, compute: Compute, model: Path, folder: Path, batch
 
     def decoding() -> None:
         for _ in decode_ahead(
-            lambda index: decode_square(lambda at: (decode(paths[at]), None), index, size, "letterbox"), wanted, batch
+            lambda index: decode_square(lambda: (decode(paths[index]), None), size, "letterbox"), wanted, batch
         ):
             pass
 

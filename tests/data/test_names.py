@@ -41,7 +41,7 @@ def test_a_folder_nested_deeper_than_python_calls(tmp_path):
 
 
 def test_files_of_other_types_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr("ppl_cli.data.names.SUFFIXES", (".png",))  # as without pillow-heif
+    monkeypatch.setattr("ppl_cli.data.names.READ", (".png",))  # as without pillow-heif
     for name in ["a.heic", "b.HEIC", "c.mp4", "d.png", "e", ".hidden.heic", "f.\x1b[31m", "out/keypoints.csv"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -128,12 +128,12 @@ def test_what_other_programs_left_is_counted_and_left_out(tmp_path):
 
 
 def test_a_folder_without_images_says_what_it_holds(tmp_path, monkeypatch):
-    monkeypatch.setattr("ppl_cli.data.names.SUFFIXES", (".png",))  # as without pillow-heif
-    touch(tmp_path, "v/a.mp4", "v/b.mp4", "h/a.HEIC", "l/notes.txt", "m_labeled/a.png", "m/a.csv")
+    monkeypatch.setattr("ppl_cli.data.names.READ", (".png",))  # as without pillow-heif
+    touch(tmp_path, "v/a.wmv", "v/b.wmv", "h/a.HEIC", "l/notes.txt", "m_labeled/a.png", "m/a.csv")
     (tmp_path / "l" / "lost").symlink_to("nowhere")
     (tmp_path / "e").mkdir()
     for name, words in {
-        "v": "it holds 2 mp4; .* ffmpeg -i VIDEO",
+        "v": "it holds 2 wmv; ppl reads .* mp4",
         "h": "it holds 1 heic; .* pip install pillow-heif reads HEIC and AVIF",
         "l": "it holds 1 txt, 1 link that leads nowhere",
         "e": "it is empty",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.clips import write_clip
 from tests.conftest import ppl
 
 FORMATS = "csv,coco,npz,dlc,slp"
@@ -36,14 +37,11 @@ def test_dlc_has_a_table_for_each_folder(poses):
     assert {path.name for path in (poses / "dlc").glob("*.csv")} == {"picturesPPL_tiny_7.csv", "subPPL_tiny_7.csv"}
 
 
-@pytest.mark.parametrize("suffix", ["csv", "h5"])
-@pytest.mark.parametrize("loader", ["from_dlc_file", "from_lp_file"])
+@pytest.mark.parametrize(("suffix", "loader"), [("csv", "from_dlc_file"), ("h5", "from_dlc_file"), ("csv", "from_lp_file")])
 def test_movement(poses, ours, suffix, loader):
     load_poses = pytest.importorskip("movement.io.load_poses")
     if suffix == "h5":
         pytest.importorskip("tables")
-    if (suffix, loader) == ("h5", "from_lp_file"):
-        pytest.skip("Lightning Pose has tables in .csv only")
     read = getattr(load_poses, loader)(poses / f"dlc/picturesPPL_tiny_7.{suffix}", fps=30)
     found = np.dstack((np.moveaxis(read.position.values[..., 0], 1, 2), read.confidence.values[..., 0]))
     assert np.allclose(found, above(ours), **CLOSE)
@@ -132,6 +130,29 @@ def test_folders_of_one_name_and_videos_of_one_stem_keep_their_tables(lively_fil
     assert [line.split(",")[0] for line in stems["a"].read_text().splitlines()[3:]] == ["0", "1", "2"]
     counts = {stem: len(path.read_text().splitlines()) - 3 for stem, path in stems.items()}
     assert sorted(counts.values()) == [1, 2, 3, 3, 6]
+
+
+def test_videos_are_linked_and_have_tables_of_their_own(lively_file, tmp_path):
+    load_poses, sleap_io = pytest.importorskip("movement.io.load_poses"), pytest.importorskip("sleap_io")
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name in ("a.mp4", "b.avi"):
+        write_clip(clips / name, range(7))
+    (clips / "c.mp4").write_text("no video")
+    out = tmp_path / "out"
+    assert ppl("infer", lively_file, clips, "--out", out, "--format", FORMATS, "--device", "cpu") == 0
+    arrays = np.load(out / "keypoints.npz")
+    assert {path.name for path in (out / "dlc").glob("*.csv")} == {"aPPL_tiny_7.csv", "bPPL_tiny_7.csv"}
+    labels = sleap_io.load_file(out / "keypoints.slp")
+    assert [Path(video.filename) for video in labels.videos] == [clips / "a.mp4", clips / "b.avi"]
+    for video, name in zip(labels.videos, ("a.mp4", "b.avi"), strict=True):
+        points = arrays["keypoints_px"][arrays["video"] == name]
+        table = load_poses.from_dlc_file(out / f"dlc/{name[0]}PPL_tiny_7.csv", fps=30)
+        assert np.allclose(np.moveaxis(table.position.values[..., 0], 1, 2), points, **CLOSE)
+        frames = sorted(labels.find(video), key=lambda frame: frame.frame_idx)
+        assert [frame.frame_idx for frame in frames] == list(range(7))
+        assert np.allclose([frame.predicted_instances[0].numpy() for frame in frames], points, **CLOSE)
+        assert frames[3].image.ndim == 3  # it is found
 
 
 def test_tables_of_an_earlier_run_go_with_overwrite(poses, lively_file, pictures, capsys):

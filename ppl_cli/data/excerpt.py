@@ -1,0 +1,50 @@
+"""Which frames of a video are wanted: from a time or a frame on, up to another, each or every tenth."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppl_cli.data.videos import Video
+from ppl_cli.errors import UsageError
+
+MOMENT = re.compile(r"(?P<frame>\d+)f|(?:(?:(?P<h>\d+):)?(?P<m>\d+):)?(?P<s>\d+(?:\.\d*)?|\.\d+)")
+ROUNDING = 1e-6  # seconds
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """`start` and `stop` as the user writes them: seconds of the stream's clock (90, 1:30, 0:01:30.5) or a frame (2700f).
+
+    The frame at `stop` is not taken. UsageError if they are not written so.
+    """
+
+    start: str | float | None = None
+    stop: str | float | None = None
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if type(self.every) is not int or self.every < 1:
+            raise UsageError(f"--every (every) is {self.every!r}: expected a whole number of 1 or more")
+        for name in ("start", "stop"):
+            moment = getattr(self, name)
+            if moment is not None and not MOMENT.fullmatch(str(moment)):
+                raise UsageError(f"--{name} {moment}: write seconds (90.5), h:mm:ss (0:01:30.5) or a frame (2700f)")
+
+    def choose_frames(self, video: Video) -> range:
+        """Numbers of the frames of `video` that are wanted."""
+        first = 0 if self.start is None else find_frame(video, self.start)
+        stop = len(video) if self.stop is None else min(len(video), find_frame(video, self.stop))
+        return range(first, stop, self.every)
+
+
+WHOLE = Excerpt()
+
+
+def find_frame(video: Video, moment: str | float) -> int:
+    """The first frame that is not before it."""
+    parts = MOMENT.fullmatch(str(moment)).groupdict()
+    if parts["frame"] is not None:
+        return int(parts["frame"])
+    seconds = 3600 * int(parts["h"] or 0) + 60 * int(parts["m"] or 0) + float(parts["s"])
+    return int(np.searchsorted(video.times, seconds - ROUNDING))

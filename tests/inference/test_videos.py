@@ -1,0 +1,121 @@
+"""Videos where images are: infer, refine and the Python API."""
+
+import csv
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+import ppl_cli
+from ppl_cli.data.videos import open_video
+from ppl_cli.results.journal import Journal
+from tests.clips import FRAMES, uneven_times, write_clip, write_pictures, write_text
+from tests.conftest import ppl
+
+
+def read_rows(folder) -> list[dict[str, str]]:
+    with (folder / "keypoints.csv").open() as file:
+        return [row for row in csv.DictReader(file) if row["keypoint"] == "k0"]
+
+
+def infer(model, *arguments) -> int:
+    return ppl("infer", model, *arguments, "--device", "cpu")
+
+
+def test_every_frame_has_a_row_with_its_time(lively_file, tmp_path):
+    times = uneven_times()
+    (tmp_path / "in").mkdir()
+    write_clip(tmp_path / "in" / "b.mp4", times=times)
+    write_text(tmp_path / "in" / "c.mp4")
+    Image.new("RGB", (40, 40)).save(tmp_path / "in" / "a.png")
+    assert infer(lively_file, tmp_path / "in", "--out", tmp_path / "out") == 0
+    rows = read_rows(tmp_path / "out")
+    assert [row["image"] for row in rows] == ["a.png", *(f"b.mp4#{k}" for k in range(FRAMES)), "c.mp4"]
+    assert [row["video"] for row in rows] == ["", *["b.mp4"] * FRAMES, "c.mp4"]
+    assert [row["frame"] for row in rows[1:-1]] == [str(k) for k in range(FRAMES)]
+    assert np.allclose([float(row["time"]) for row in rows[1:-1]], np.array(times) / 1000, atol=2e-3)
+    assert rows[-1]["status"] == "not a video"
+    found = np.load(tmp_path / "out" / "keypoints.npz")
+    assert found["video"].tolist() == [row["video"] for row in rows]
+    assert np.array_equal(found["frame"][1:-1], np.arange(FRAMES))
+    assert np.isnan(found["time"][0])
+
+
+def test_poses_are_those_of_the_frames_as_images(lively_file, tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", size=(63, 48), pixels="yuv444p")
+    (tmp_path / "frames").mkdir()
+    with av.open(clip) as file:
+        for number, frame in enumerate(file.decode(video=0)):
+            frame.to_image().save(tmp_path / "frames" / f"{number}.png")
+    model = ppl_cli.load(lively_file, "cpu")
+    of_video, of_files = list(model.stream(clip)), list(model.stream(tmp_path / "frames"))
+    assert [pose.frame for pose in of_video] == list(range(FRAMES))
+    assert np.allclose([pose.time for pose in of_video], open_video(clip).times)
+    assert max(np.abs(a.keypoints - b.keypoints).max() for a, b in zip(of_video, of_files, strict=True)) < 0.5
+    assert np.abs(np.asarray(of_video[5].image).astype(int) - np.asarray(of_files[5].image)).max() <= 2
+
+
+def test_an_excerpt(lively_file, tmp_path):
+    clip = write_clip(tmp_path / "a.mp4")
+    cut = ("--start", "5f", "--stop", "0:00.64", "--every", "3")
+    assert infer(lively_file, clip, "--out", tmp_path / "out", *cut) == 0
+    assert [row["frame"] for row in read_rows(tmp_path / "out")] == ["5", "8", "11", "14"]
+    frames = [pose.frame for pose in ppl_cli.load(lively_file, "cpu").stream(clip, start=0.8)]
+    assert frames == [20, 21, 22, 23]
+
+
+def test_an_excerpt_of_nothing(lively_file, tmp_path, capsys):
+    write_clip(tmp_path / "a.mp4")
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    for arguments, words in {
+        ("a.mp4", "--start", "50"): "no frame lies between",
+        ("a.png", "--every", "2"): "there is none",
+        ("a.mp4", "--stop", "soon"): "--stop soon: write seconds",
+    }.items():
+        assert infer(lively_file, tmp_path / arguments[0], *arguments[1:], "--out", tmp_path / "out") == 2
+        assert words in capsys.readouterr().err
+
+
+def test_resume_within_a_video_and_two_processes(forks, lively_file, tmp_path, monkeypatch):
+    clip = write_clip(tmp_path / "a.mp4")
+    arguments = ["infer", lively_file, clip, "--device", "cpu", "--batch", "4", "--out"]
+    assert ppl(*arguments, tmp_path / "whole") == 0
+    two = forks.run_two(*arguments, tmp_path / "two")
+    assert two.wait() == [0, 0], two.error
+    append = Journal.append
+
+    def fail_later(journal, poses):
+        if journal.images == 8:
+            raise KeyboardInterrupt
+        append(journal, poses)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", fail_later)
+        assert ppl(*arguments, tmp_path / "cut") != 0
+    assert ppl(*arguments, tmp_path / "cut", "--resume") == 0
+    for name in ("keypoints.csv", "keypoints.npz", "keypoints.coco.json"):
+        whole = (tmp_path / "whole" / name).read_bytes()
+        assert (tmp_path / "two" / name).read_bytes() == whole
+        assert (tmp_path / "cut" / name).read_bytes() == whole
+
+
+@pytest.mark.parametrize("kind", ["video", "single", "folder", "one"])
+def test_masks_of_videos(lively_file, tmp_path, kind):
+    clip, masks = write_clip(tmp_path / "a.mp4"), tmp_path / "masks"
+    masks.mkdir()
+    hidden = np.zeros((FRAMES, 48, 64), np.uint8)
+    for number in range(FRAMES):
+        hidden[number, :, : 16 if kind == "one" else 8 + number] = 255
+    if kind == "one":
+        Image.fromarray(hidden[0]).save(masks / "a.png")
+    elif kind == "folder":
+        (masks / "a").mkdir()
+        for number in range(FRAMES):
+            Image.fromarray(hidden[number]).save(masks / "a" / f"{number + 1:06d}.png")
+    else:
+        place = masks / ("a.mkv" if kind == "video" else "m.mkv")
+        write_pictures(place, (np.repeat(one[..., None], 3, 2) for one in hidden), codec="ffv1", pixels="bgr0")
+    given = masks / "m.mkv" if kind == "single" else masks
+    assert ppl("refine", lively_file, clip, "--masks", given, "--out", tmp_path / "out", "--device", "cpu") == 0
+    assert {row["status"].split(",")[0] for row in read_rows(tmp_path / "out")} == {"ok"}
