@@ -120,7 +120,7 @@ def test_every_command_runs(inside, page):
         inside.run(arguments)
 
 
-@pytest.mark.parametrize("document", [README, ROOT / "docs" / "python.md"], **BY_TITLE)
+@pytest.mark.parametrize("document", [README, ROOT / "docs" / "python.md", ROOT / "docs" / "analysis.md"], **BY_TITLE)
 def test_every_line_of_python_runs(inside, document, monkeypatch):
     train = ppl_cli.train
 

@@ -30,6 +30,7 @@ from ppl_cli.inference.refine import Method, Options
 from ppl_cli.inference.refiner import Refiner
 from ppl_cli.prior.prior import Prior
 from ppl_cli.prior.prototypes import Recalled, build_prior, decode_tokens, learned_prior
+from ppl_cli.results.deeplabcut import can_write_h5
 from ppl_cli.results.files import Results
 from ppl_cli.results.pose import Pose
 from ppl_cli.results.resuming import identify
@@ -85,7 +86,7 @@ class Predictor:
 
     @cached_property
     def names(self) -> list[str]:
-        """Of the N keypoints: those of the prior that training started from, else k0, k1, ..."""
+        """Of the N keypoints: those given by `ppl export-prior --names`, in prior.json or with a prior, else k0, k1, ..."""
         return self.bare_prior.names
 
     @cached_property
@@ -185,7 +186,7 @@ class Predictor:
     def infer_files(self, inputs: list[Path], output: Output, details: Details = Details()) -> Summary:
         """Poses of files and folders, as files in `output.folder`: what `ppl infer` does, which says what is written."""
         images = gather_inputs(inputs, output.folder, excerpt=details.excerpt)
-        results = Results(output.folder, output.formats, self.bare_prior, videos=images.hold_videos)
+        results = self._results(output, images)
         pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay, details.trail)
         task = Task(images, Occluder(), self.finder, pictures, results, details.batch, details.strict, self.config.data.range)
         identity = self._identify("infer", task, overlay=details.overlay, trail=details.trail)
@@ -201,8 +202,7 @@ class Predictor:
     ) -> Summary:
         """Refined poses of files and folders, as files in `output.folder`: what `ppl refine` does."""
         images = gather_inputs(inputs, output.folder, occluder.masks, details.excerpt)
-        refined = {"iterations": options.iterations, "every": details.all_iterations}
-        results = Results(output.folder, output.formats, self.bare_prior, videos=images.hold_videos, **refined)
+        results = self._results(output, images, options.iterations, details.all_iterations)
         pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay, details.trail)
         refiner = self.refiner(options, details.gif)
         task = Task(images, occluder, refiner, pictures, results, details.batch, details.strict, self.config.data.range)
@@ -267,6 +267,13 @@ class Predictor:
             for pose in chain.from_iterable(stream_poses(self.finder, openers, batch)):
                 pose.place, pose.source = inputs.locate(pose.index), inputs.paths[pose.index]
                 yield pose
+
+    def _results(self, output: Output, images: Inputs, iterations: int | None = None, every: bool = False) -> Results:
+        if "dlc" in output.formats and not can_write_h5():
+            self.runtime.say('note: dlc has tables in .csv only; pip install "ppl-cli[formats]" adds those in .h5')
+        scorer = f"PPL_{self.config.name}_{self.checkpoint.step}"
+        known = {"paths": images.paths, "scorer": scorer, "videos": images.hold_videos}
+        return Results(output.folder, output.formats, self.bare_prior, iterations, every, **known)
 
     def _identify(self, command: str, task: Task, **options: object) -> dict[str, object]:
         """What must be the same for a run to go on."""

@@ -13,6 +13,7 @@ from ppl_cli.data.listing import Listing
 from ppl_cli.data.variety import note_variety
 from ppl_cli.distributed import processes
 from ppl_cli.errors import UsageError
+from ppl_cli.prior.names import with_names, with_names_of_run
 from ppl_cli.runtime import Runtime, as_runtime, silent
 from ppl_cli.text import counted, on_screen
 from ppl_cli.training import loop
@@ -68,13 +69,14 @@ def train(
                 machine.say(f"{run.path} was stopped before its first checkpoint: starting with step 0")
             chosen = asked or run.config(settings)
             listing, start = training_images(chosen), read_start(chosen)
-            if start.prior is not None:
-                chosen = with_fields(chosen, "prior", names=start.prior.names)
+            if start.names:
+                chosen = with_names(chosen, start.names)
             choose = RunFolder.replace if overwrite else RunFolder.create
             run = run or world.from_leader(choose(chosen.name, out) if world.leader else None)
         with run.writing() if world.leader else nullcontext():
             if run.resuming:
-                chosen, start = run.config(settings, asked and asked.name), Start()
+                chosen = with_names_of_run(run.config(settings, asked and asked.name), run.path)
+                start = Start()
                 listing = training_images(chosen)
             for note in listing.notes:
                 machine.say(f"note: {note}")

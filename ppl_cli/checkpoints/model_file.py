@@ -22,6 +22,7 @@ from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.original.checkpoint import GRID, OriginalCheckpoint
 from ppl_cli.original.names import original_name
 from ppl_cli.pickles.torch_zip import MAGIC, TorchZip
+from ppl_cli.prior.names import with_names_of_run
 from ppl_cli.text import in_one_line
 
 FORMAT_VERSION = 1
@@ -52,6 +53,22 @@ def save_model(path: Path, model: PosePriorLearner, config: Config, step: int, k
     if known is not None:
         header["recall_distance"] = known.recall_distance
         tensors[KNOWN_TOKENS] = known.tokens.to(torch.int16).contiguous()
+    write_file(path, tensors, header)
+
+
+def save_names(path: Path, names: list[str]) -> None:
+    """The model file with these names of the keypoints, and all else as it was. UsageError if it is one of another program."""
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads(file.metadata()["ppl"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise UsageError(f"{path} cannot hold names of keypoints: only a run folder or a model.safetensors can") from error
+    header["config"].setdefault("prior", {})["names"] = names
+    write_file(path, tensors, header)
+
+
+def write_file(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, object]) -> None:
     content = serialise(tensors, metadata={"ppl": json.dumps(header)})
     with replacing(path) as temporary:
         temporary.write_bytes(content)
@@ -110,7 +127,7 @@ def load_own(path: Path) -> Checkpoint:
         raise UsageError(f"{path} is not a readable safetensors file: {in_one_line(error)}") from error
     except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
         raise UsageError(f"{path} was not written by ppl: its header is missing or damaged") from error
-    return Checkpoint(model, config, step, path, known)
+    return Checkpoint(model, with_names_of_run(config, path.parent), step, path, known)
 
 
 def load_original(path: Path) -> Checkpoint:

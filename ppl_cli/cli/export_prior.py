@@ -23,6 +23,10 @@ def export_prior(
     format_: Annotated[
         str, typer.Option("--format", help="Skeleton for other tools: any of coco,sleap,deeplabcut, with commas between.")
     ] = "coco",
+    names: Annotated[
+        Path | None,
+        typer.Option(help="Text with a name for each keypoint, one a line: stored in the model, all later commands use them."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the prior in --out.")] = False,
     device: Device = "auto",
 ) -> None:
@@ -36,8 +40,14 @@ def export_prior(
       ppl export-prior runs/mine --out prior --data photos
 
       ppl export-prior runs/mine --out prior --format coco,sleap,deeplabcut
+
+      ppl export-prior runs/mine --out prior --names names.txt
     """
     from ppl_cli.api import export
+    from ppl_cli.api.naming import name_keypoints
+
+    if names is not None:
+        say(f"{counted(len(name_keypoints(model, names)), 'name')} stored in {model}")
 
     formats, machine = split_commas(format_), Runtime(device, "fp32", say)
     done = export.export_prior(

@@ -16,7 +16,7 @@ Model = Annotated[
 ]
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, videos, and folders (searched recursively).")]
 Results = Annotated[Path, typer.Option(help="Folder for the results.")]
-Formats = Annotated[str, typer.Option("--format", help="Any of csv,coco,npz, with commas between.")]
+Formats = Annotated[str, typer.Option("--format", help="Any of csv,coco,npz,dlc,slp, with commas between.")]
 Overlay = Annotated[bool, typer.Option("--overlay", help="Also draw every pose over its image; of a video, a video.")]
 Trail = Annotated[
     int,
@@ -47,8 +47,8 @@ def split_commas(text: str) -> tuple[str, ...]:
 
 def parse_formats(text: str) -> tuple[str, ...]:
     formats = split_commas(text)
-    if not formats or set(formats) - {"csv", "coco", "npz"}:
-        raise UsageError(f"--format {text}: write any of csv,coco,npz, with commas between")
+    if not formats or set(formats) - {"csv", "coco", "npz", "dlc", "slp"}:
+        raise UsageError(f"--format {text}: write any of csv,coco,npz,dlc,slp, with commas between")
     return formats
 
 

@@ -124,7 +124,7 @@ class Prior(Part):
 
         `names` of the keypoints, else k0, k1, ... PPLError if the values cannot be those of a prior.
         """
-        names = names or [f"k{i}" for i in range(len(keypoints))]
+        names = names or number_names(len(keypoints))
         places = np.asarray(keypoints, float).tolist()
         named = [{"name": name, "x": x, "y": y} for name, (x, y) in zip(names, places, strict=True)]
         try:
@@ -154,6 +154,11 @@ class Prior(Part):
             return []
         i, j = np.nonzero(np.triu(weights, 1) >= share * weights.max())
         return list(zip(i.tolist(), j.tolist(), strict=True))
+
+
+def number_names(count: int) -> list[str]:
+    """Those of keypoints that nobody has named: k0, k1, ..."""
+    return [f"k{i}" for i in range(count)]
 
 
 def save_prior(path: Path, prior: Prior) -> None:

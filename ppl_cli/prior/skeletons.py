@@ -10,12 +10,14 @@ from ppl_cli.files import replace_text
 from ppl_cli.prior.prior import Prior
 
 FILES = {"coco": "categories.json", "sleap": "skeleton.sleap.json", "deeplabcut": "skeleton.deeplabcut.yaml"}
+SIGMA = 0.067  # the mean of those that COCO gives to its 17 keypoints of people
 
 
 def coco_category(prior: Prior) -> dict[str, object]:
-    """Its skeleton counts keypoints from 1."""
+    """Its skeleton counts keypoints from 1; `sigmas` are the tolerances that the OKS measure needs, in COCO's unit."""
     skeleton = [[i + 1, j + 1] for i, j in prior.strong_links()]
-    return {"id": 1, "name": "object", "supercategory": "object", "keypoints": prior.names, "skeleton": skeleton}
+    category = {"id": 1, "name": "object", "supercategory": "object", "keypoints": prior.names, "skeleton": skeleton}
+    return category | {"sigmas": [SIGMA] * len(prior.names)}
 
 
 def coco_categories(prior: Prior) -> str:

@@ -1,8 +1,12 @@
-"""`keypoints.coco.json`: COCO keypoint annotations, one for every image that could be read; skeleton = the strong links."""
+"""`keypoints.coco.json`: COCO keypoint annotations, one for every image that could be read; skeleton = the strong links.
+
+`file_name` is the whole path, so that readers find the images without being told where; `name` is that of the other tables.
+"""
 
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +21,8 @@ from ppl_cli.text import in_utf8
 class KeypointsCoco:
     """Images are written as they come; annotations wait in a file without a name beside them."""
 
-    def __init__(self, path: Path, prior: Prior):
+    def __init__(self, path: Path, prior: Prior, paths: Sequence[Path]):
+        self.paths = paths
         self.file = path.open("w", encoding="utf-8")
         self.annotations = tempfile.TemporaryFile("w+", dir=path.parent, encoding="utf-8")  # noqa: SIM115
         self.file.write(f'{{"categories": [{json.dumps(coco_category(prior))}],\n"images": [')
@@ -28,7 +33,8 @@ class KeypointsCoco:
             return
         self.count += 1
         comma = "," if self.count > 1 else ""
-        image = {"id": self.count, "file_name": name, "width": pose.width, "height": pose.height}
+        place = in_utf8(self.paths[pose.index].absolute().as_posix())
+        image = {"id": self.count, "file_name": place, "name": name, "width": pose.width, "height": pose.height}
         if pose.place.video is not None:
             image |= pose.place._asdict() | {"video": in_utf8(pose.place.video)}
         self.file.write(f"{comma}\n{json.dumps(image, ensure_ascii=False)}")

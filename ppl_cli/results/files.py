@@ -1,26 +1,32 @@
 """The files that `ppl infer` and `ppl refine` write, streamed: nothing is held in memory while images come in.
 
-Each format is a writer with `add(name, pose)` and `finish()` (table.py, coco.py, arrays.py). Every file grows under a
-temporary name and takes its own when all images are done. A name that is not valid UTF-8 is written with its odd bytes as
-\\xNN.
+Each format is a writer with `add(name, pose)` and `finish()` (table.py, coco.py, arrays.py, deeplabcut.py, sleap.py). Every
+file grows under a temporary name and takes its own when all images are done. A name that is not valid UTF-8 is written with its
+odd bytes as \\xNN.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ppl_cli.errors import PPLError
-from ppl_cli.files import replacing
+from ppl_cli.files import folder_below, replacing
 from ppl_cli.prior.prior import Prior
 from ppl_cli.results.arrays import IterationsNpz, KeypointsNpz
 from ppl_cli.results.coco import KeypointsCoco
+from ppl_cli.results.deeplabcut import FOLDER as DEEPLABCUT
+from ppl_cli.results.deeplabcut import DeepLabCut
 from ppl_cli.results.pose import Pose
+from ppl_cli.results.sleap import SleapProject
 from ppl_cli.results.table import KeypointsCsv, SkippedCsv
 from ppl_cli.text import in_utf8
 
 FILES = {"csv": "keypoints.csv", "coco": "keypoints.coco.json", "npz": "keypoints.npz"}
+FILES |= {"dlc": DEEPLABCUT, "slp": "keypoints.slp"}  # the first is a folder
 ITERATIONS_FILE, SKIPPED_FILE = "keypoints_iterations.npz", "skipped.csv"
+
+Writer = KeypointsCsv | KeypointsCoco | KeypointsNpz | DeepLabCut | SleapProject
 
 
 @dataclass
@@ -32,6 +38,8 @@ class Results:
     prior: Prior
     iterations: int | None = None  # of refinement; None for plain poses
     every: bool = False  # the table has rows for each of them
+    paths: Sequence[Path] = ()  # of the images
+    scorer: str = ""  # the model's name, as DeepLabCut's tables have one
     videos: bool = False  # some images are frames of videos: it is said which
 
     @contextmanager
@@ -39,10 +47,11 @@ class Results:
         with ExitStack() as stack:
 
             def place(name: str) -> Path:
+                folder_below(self.folder, self.folder / name)
                 return stack.enter_context(replacing(self.folder / name))
 
             self.writers = [SkippedCsv(place(SKIPPED_FILE))]
-            self.writers += [self.writer(form, place(FILES[form])) for form in self.formats]
+            self.writers += [self.writer(form, place) for form in self.formats]
             if self.iterations is not None:
                 self.writers.append(IterationsNpz(place(ITERATIONS_FILE), self.prior, self.iterations))
             yield
@@ -50,10 +59,18 @@ class Results:
                 for writer in self.writers:
                     writer.finish()
 
-    def writer(self, form: str, path: Path) -> KeypointsCsv | KeypointsCoco | KeypointsNpz:
-        if form == "csv":
-            return KeypointsCsv(path, self.prior.names, self.iterations is not None, self.every, self.videos)
-        return KeypointsCoco(path, self.prior) if form == "coco" else KeypointsNpz(path, self.prior, self.videos)
+    def writer(self, form: str, place: Callable[[str], Path]) -> Writer:
+        match form:
+            case "csv":
+                return KeypointsCsv(place(FILES[form]), self.prior.names, self.iterations is not None, self.every, self.videos)
+            case "coco":
+                return KeypointsCoco(place(FILES[form]), self.prior, self.paths)
+            case "npz":
+                return KeypointsNpz(place(FILES[form]), self.prior, self.videos)
+            case "dlc":
+                return DeepLabCut(place, self.prior, self.scorer, self.paths)
+            case "slp":
+                return SleapProject(place(FILES[form]), self.prior, self.paths)
 
     def add(self, name: str, pose: Pose) -> None:
         with self.explaining():

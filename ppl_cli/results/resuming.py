@@ -16,12 +16,13 @@ from ppl_cli.distributed import ALONE, World
 from ppl_cli.errors import UsageError
 from ppl_cli.files import find_earlier, make_folder, remove_leftovers, replace_text
 from ppl_cli.lock import locked
+from ppl_cli.results.deeplabcut import FOLDER as DEEPLABCUT
 from ppl_cli.results.files import FILES, ITERATIONS_FILE, SKIPPED_FILE
 from ppl_cli.results.journal import FORMAT_VERSION
 from ppl_cli.runtime import Output
 
 FOLDER, RUN = ".unfinished", "run.json"
-PICTURES = ("overlay", "gifs", "strips")
+FOLDERS = ("overlay", "gifs", "strips", DEEPLABCUT)
 OTHERWISE = "give what it was started with, or start anew with --overwrite"
 
 
@@ -56,7 +57,7 @@ def hold_folder(output: Output, identity: dict[str, object], say: Callable[[str]
                 raise UsageError(f"{out} holds an unfinished run: add --resume to go on with it, or --overwrite to start anew")
             check_same(kept / RUN, identity)
             remove_leftovers(out)
-            for name in PICTURES:
+            for name in FOLDERS:
                 remove_leftovers(out / name, below=True)
         else:
             clear(output)
@@ -71,7 +72,7 @@ def hold_folder(output: Output, identity: dict[str, object], say: Callable[[str]
                 say(f"what is done is kept in {kept}: add --resume to go on")
             else:
                 forget(kept)
-                remove_pictures(out)  # those of a batch that was not finished
+                remove_folders(out)  # those of a batch that was not finished
             raise
         forget(kept)
 
@@ -79,18 +80,18 @@ def hold_folder(output: Output, identity: dict[str, object], say: Callable[[str]
 def clear(output: Output) -> None:
     """Results of an earlier run are an error, or with `overwrite` go, so that no two runs mix."""
     out = output.folder
-    find_earlier(out, (*FILES.values(), ITERATIONS_FILE, SKIPPED_FILE, *PICTURES), output.overwrite)
+    find_earlier(out, (*FILES.values(), ITERATIONS_FILE, SKIPPED_FILE, *FOLDERS), output.overwrite)
     forget(out / FOLDER)
     remove_leftovers(out)
     for form, name in FILES.items():
-        if form not in output.formats:  # the others are replaced when the new ones are complete
+        if form not in output.formats and name not in FOLDERS:  # the others are replaced when the new ones are complete
             (out / name).unlink(missing_ok=True)
     (out / ITERATIONS_FILE).unlink(missing_ok=True)
-    remove_pictures(out)
+    remove_folders(out)
 
 
-def remove_pictures(out: Path) -> None:
-    for folder in PICTURES:
+def remove_folders(out: Path) -> None:
+    for folder in FOLDERS:
         if (out / folder).is_symlink():
             (out / folder).unlink()
         elif (out / folder).is_dir():

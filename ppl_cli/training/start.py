@@ -1,9 +1,9 @@
 """What a training may start from instead of chance: a prior, or the weights of another model. Checked before anything runs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ppl_cli.checkpoints.model_file import load_model
+from ppl_cli.checkpoints.model_file import Checkpoint, load_model
 from ppl_cli.config.sections import Config
 from ppl_cli.errors import UsageError
 from ppl_cli.model.core import PosePriorLearner
@@ -16,11 +16,14 @@ SIZES = ("keypoints", "width", "banks", "vectors", "dimension")  # what the shap
 class Start:
     prior: Prior | None = None  # that of `prior.init`; it is set upon the weights
     weights: PosePriorLearner | None = None  # those of `train.init`
+    names: list[str] = field(default_factory=list)  # of the keypoints, as either has them
 
 
 def read_start(config: Config) -> Start:
     """UsageError if what the configuration names cannot be read or does not fit the model."""
-    return Start(read_prior(config), read_weights(config))
+    prior, checkpoint = read_prior(config), read_weights(config)
+    names = prior.names if prior else checkpoint.config.prior.names if checkpoint else []
+    return Start(prior, checkpoint and checkpoint.model, names)
 
 
 def read_prior(config: Config) -> Prior | None:
@@ -36,8 +39,8 @@ def read_prior(config: Config) -> Prior | None:
     return prior
 
 
-def read_weights(config: Config) -> PosePriorLearner | None:
-    """The model of `train.init`. UsageError if it cannot be read or has other sizes than the one to be trained."""
+def read_weights(config: Config) -> Checkpoint | None:
+    """That of `train.init`. UsageError if it cannot be read or has other sizes than the one to be trained."""
     source = config.train.init
     if source is None:
         return None
@@ -48,4 +51,4 @@ def read_weights(config: Config) -> PosePriorLearner | None:
         raise UsageError(f"{checkpoint.path} has other sizes than the model to be trained: add --set {' --set '.join(differ)}")
     if checkpoint.config.prior.keypoints == "given" and config.prior.keypoints != "given":
         raise UsageError(f"{checkpoint.path} was trained with a given keypoint prior: add --init-prior FILE here too")
-    return checkpoint.model
+    return checkpoint

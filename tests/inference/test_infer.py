@@ -39,7 +39,7 @@ def test_every_format_says_the_same(model_file, pictures, tmp_path):
     table = read_csv(out)
     arrays = np.load(out / "keypoints.npz")
     coco = json.loads((out / "keypoints.coco.json").read_text())
-    assert list(table) == arrays["images"].tolist() == [image["file_name"] for image in coco["images"]]
+    assert list(table) == arrays["images"].tolist() == [image["name"] for image in coco["images"]]
     assert set(table) == {*(f"{i}.jpg" for i in range(6)), "sub/6.png", "sub/7.png"}
     for k, (name, rows) in enumerate(table.items()):
         assert np.abs(rows[:, :2] - arrays["keypoints_px"][k]).max() < 1e-5

@@ -75,7 +75,7 @@ def test_every_name_comes_through(folder, model_file, tmp_path, capsys):
     assert column(out / "skipped.csv", "image") == [in_csv(name) for name in names if ".broken" in name]
     assert np.load(out / "keypoints.npz")["images"].tolist() == names
     coco = json.loads((out / "keypoints.coco.json").read_text(encoding="utf-8"))
-    assert [image["file_name"] for image in coco["images"]] == read
+    assert [image["name"] for image in coco["images"]] == read
     drawn = [path.relative_to(out / "overlay") for path in (out / "overlay").rglob("*.png") if path.is_file()]
     assert sorted(in_utf8(str(path)) for path in drawn) == sorted(f"{name}.png" for name in read)
     assert not [cell for cell in column(out / "keypoints.csv", "image") if cell[0] in "=@\t\r\n"]

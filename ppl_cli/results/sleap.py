@@ -1,0 +1,83 @@
+"""`keypoints.slp`: a project of SLEAP with the poses as predictions, upon the videos and images that they were found in.
+
+sleap-io writes all but the predictions. It would hold each of them as an object, 5 KB a frame: they wait in files without a
+name instead, and enter the arrays of the format at the end, which then takes some hundred bytes a frame.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ppl_cli.errors import PPLError
+from ppl_cli.prior.prior import Prior
+from ppl_cli.results.arrays import NpzColumns, read_blocks
+from ppl_cli.results.clips import Clip, find_clip
+from ppl_cli.results.pose import Pose
+
+PREDICTED = 1  # SLEAP's type of an instance that no person has made
+NONE = -1  # no track, not made of another prediction
+
+
+class SleapProject(NpzColumns):
+    def __init__(self, path: Path, prior: Prior, paths: Sequence[Path]):
+        try:
+            import sleap_io
+        except ImportError as error:
+            raise PPLError('writing .slp files needs sleap-io: pip install "ppl-cli[formats]"') from error
+        self.library, self.prior, self.paths = sleap_io, prior, paths
+        n = len(prior.names)
+        columns = {"video": ("<i8", ()), "frame": ("<i8", ()), "points": ("<f8", (n, 2)), "score": ("<f8", (n,))}
+        super().__init__(path, columns, texts=())
+        self.videos: dict[tuple[Clip, int, int], tuple[int, list[str]]] = {}  # their numbers and, of folders, the images
+
+    def add(self, name: str, pose: Pose) -> None:
+        if pose.width is None:
+            return
+        path = self.paths[pose.index]
+        clip, frame = find_clip(name, path)
+        # SLEAP takes the size of the first image of a folder for that of all.
+        video, images = self.videos.setdefault((clip, pose.width, pose.height), (len(self.videos), []))
+        if clip.is_folder:
+            frame = len(images)
+            images.append(str(path.absolute()))
+        self.add_row(video=video, frame=frame, points=pose.keypoints, score=pose.confidence)
+
+    def finish(self) -> None:
+        sio, names = self.library, self.prior.names
+        videos = []
+        for (clip, width, height), (_, images) in self.videos.items():
+            video = sio.Video.from_filename(images if clip.is_folder else str(clip.path.absolute()))
+            if clip.is_folder:
+                video.backend_metadata |= {"shape": (len(images), height, width, 3)}
+            videos.append(video)
+        links = [(names[i], names[j]) for i, j in self.prior.strong_links()]
+        skeleton = sio.Skeleton(names, edges=links, name="prior")
+        sio.Labels(videos=videos, skeletons=[skeleton]).save(str(self.path), format="slp", embed=False, verbose=False)
+        self.fill_predictions()
+
+    def fill_predictions(self) -> None:
+        import h5py
+
+        n, count = len(self.prior.names), self.count
+        video, frame, points, score = (
+            np.frombuffer(b"".join(read_blocks(self.files[name])), dtype).reshape(count, *shape)
+            for name, (dtype, shape) in self.columns.items()
+        )
+        number = np.arange(count)
+        frames = {"frame_id": number, "video": video, "frame_idx": frame}
+        frames |= {"instance_id_start": number, "instance_id_end": number + 1}
+        instances = {"instance_id": number, "instance_type": PREDICTED, "frame_id": number, "track": NONE}
+        instances |= {"from_predicted": NONE, "score": score.mean(1) if count else 0}
+        instances |= {"point_id_start": n * number, "point_id_end": n * (number + 1)}
+        flat = points.reshape(-1, 2)
+        places = {"x": flat[:, 0], "y": flat[:, 1], "visible": True, "score": score.reshape(-1)}
+        with h5py.File(self.path, "a") as file:
+            for name, values in {"frames": frames, "instances": instances, "pred_points": places}.items():
+                rows = np.zeros(count * n if name == "pred_points" else count, file[name].dtype)
+                for column, value in values.items():
+                    rows[column] = value
+                del file[name]
+                file.create_dataset(name, data=rows)
+        for held in self.files.values():
+            held.close()
