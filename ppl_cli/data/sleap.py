@@ -16,6 +16,7 @@ from ppl_cli.data.images import UnreadableImageError, decode
 from ppl_cli.data.layouts import choose_file, take_share
 from ppl_cli.data.listing import Listing, Part
 from ppl_cli.data.paths import ImageFinder, normalise
+from ppl_cli.data.videos import is_video
 from ppl_cli.errors import PPLError
 from ppl_cli.files import refusing
 
@@ -74,7 +75,7 @@ def locate_frame(labelled, finder: ImageFinder) -> tuple[Path, tuple | None]:
     if movie is not None and str(movie) != video.filename:
         video.replace_filename(str(movie))
     place = movie or finder.root / last
-    return place.with_name(f"{place.name}#{number}"), (video, number)
+    return place.with_name(f"{place.name}#{number}"), None if movie and is_video(movie) else (video, number)
 
 
 def read_frame(video, number: int) -> Image.Image:

@@ -227,7 +227,7 @@ def test_lists_of_masks_fit_lists_of_images(model):
         model.refine([GOOD, GOOD], hidden=[None])
     with pytest.raises(ppl_cli.UsageError, match="until_px"):
         model.refine(GOOD, until_px=0)
-    with pytest.raises(ppl_cli.UsageError, match="expected several images"):
+    with pytest.raises(ppl_cli.UsageError, match="expected a video, a folder or a list of images"):
         model.stream("photos")
 
 
