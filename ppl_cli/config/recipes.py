@@ -14,6 +14,7 @@ LINE = 3.3  # thickness of a link in squared pixels: half as strong 1.5 pixels f
 def ppl(values: Values) -> Values:
     steps = whole(given(values, "train.steps"), 20_000)
     return {
+        "model.encoder": "anchored",  # or a third of the keypoints comes to rest beside the object
         "model.links_start": 0.0,  # links are visible from the first step
         "model.thickness": "auto",
         "memory.revive": 0.1,
@@ -51,6 +52,7 @@ def reference(values: Values) -> Values:
 
 
 FAITHFUL: Values = {
+    "model.encoder": "affine",
     "model.links_start": -4.0,
     "model.thickness": 5e-4,
     "memory.revive": 0.0,
