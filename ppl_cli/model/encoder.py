@@ -55,7 +55,9 @@ class Encoder(nn.Module):
         )
         self.attend = conv3x3(features, keypoints)
         self.embed_position = nn.Linear(2, features)
-        self.regress = nn.Sequential(nn.Linear((2 if anchored else 3) * features, features), nn.LeakyReLU(0.01), nn.Linear(features, 6))
+        self.regress = nn.Sequential(
+            nn.Linear((2 if anchored else 3) * features, features), nn.LeakyReLU(0.01), nn.Linear(features, 6)
+        )
 
     @torch.no_grad()
     def start_at_prior(self) -> None:
