@@ -8,18 +8,23 @@ first. A run's config.yaml has every field, so a recipe that changes later does 
 Values = dict[str, object]
 
 VIDEOS = ("video_frames", "h36m", "h36m_wobg", "taichi", "deeplabcut")
+SMALL = 64  # pixels
 LINE = 3.3  # thickness of a link in squared pixels: half as strong 1.5 pixels from its middle
 
 
 def ppl(values: Values) -> Values:
     steps = whole(given(values, "train.steps"), 20_000)
+    small = whole(given(values, "model.image_size"), 128) <= SMALL
     return {
+        "model.encoder": "anchored",  # or a third of the keypoints comes to rest beside the object
         "model.links_start": 0.0,  # links are visible from the first step
         "model.thickness": "auto",
         "memory.revive": 0.1,
         "reference.kind": choose_reference(given(values, "data.kind")),
         "reference.cells": 8,  # with small cells the decoder fills in from visible ones, and no pose is learned
         "reference.missing": 0.9,
+        # Measured at 48 and 64 pixels: it learns as well as VGG19, without a download and in half of the time.
+        "loss.kind": "multiscale" if small and given(values, "loss.weights") is None else "perceptual",
         "loss.equivariance": 5.0,  # these two lead the way ...
         "loss.separation": 0.3,
         "loss.ease_from": min(max(100, steps // 40), steps // 8),  # ... and then leave the pose to the reconstruction
@@ -51,6 +56,8 @@ def reference(values: Values) -> Values:
 
 
 FAITHFUL: Values = {
+    "loss.kind": "perceptual",
+    "model.encoder": "affine",
     "model.links_start": -4.0,
     "model.thickness": 5e-4,
     "memory.revive": 0.0,

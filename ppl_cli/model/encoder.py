@@ -2,6 +2,10 @@
 
 Paper section "Pose estimation"; sizes from docs/method.md, steps 2 to 5. All coordinates are (x, y) in [-1, 1], where -1
 and +1 are the centres of the first and last pixel.
+
+Anchored, which is ours: a keypoint's transform shifts it to the mean position of its own attention, and knows nothing else of
+positions. An object that moves in the image then takes its keypoints along by construction; in the paper's form the network
+must learn to read positions first, and keypoints come to rest beside the object (docs/experiments.md).
 """
 
 from typing import NamedTuple
@@ -28,12 +32,19 @@ def pixel_grid(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
     return torch.stack((xx, yy), -1).reshape(-1, 2)
 
 
+def cell_centres(height: int, width: int, size: int, like: torch.Tensor) -> torch.Tensor:
+    """(height * width, 2): (x, y) of the centre of each cell of an image of size x size pixels, row by row."""
+    cells = torch.tensor((width, height), device=like.device, dtype=like.dtype)
+    return pixel_grid(height, width, like) * (1 - 1 / cells) * (size / (size - 1))
+
+
 class Encoder(nn.Module):
     """`width` is the number of channels of the first block (64 in the paper); features have 2 x width."""
 
-    def __init__(self, keypoints: int, width: int):
+    def __init__(self, keypoints: int, width: int, anchored: bool = False):
         super().__init__()
         w, features = width, 2 * width
+        self.anchored = anchored
         self.blocks = Chain(
             ResidualDown(3, w),
             ResidualDown(w, 2 * w),
@@ -44,7 +55,9 @@ class Encoder(nn.Module):
         )
         self.attend = conv3x3(features, keypoints)
         self.embed_position = nn.Linear(2, features)
-        self.regress = nn.Sequential(nn.Linear(3 * features, features), nn.LeakyReLU(0.01), nn.Linear(features, 6))
+        self.regress = nn.Sequential(
+            nn.Linear((2 if anchored else 3) * features, features), nn.LeakyReLU(0.01), nn.Linear(features, 6)
+        )
 
     @torch.no_grad()
     def start_at_prior(self) -> None:
@@ -59,16 +72,21 @@ class Encoder(nn.Module):
         features = self.blocks(images.contiguous(memory_format=torch.channels_last))  # (B, C, h, w)
         # Positions need more than the 8 bits of bfloat16: everything after the convolutions runs in float32.
         with torch.autocast(images.device.type, enabled=False):
-            return self.locate(features.to(prior.dtype), prior)
+            return self.locate(features.to(prior.dtype), prior, images.shape[-1])
 
-    def locate(self, features: torch.Tensor, prior: torch.Tensor) -> Estimate:
-        """features (B, C, h, w), prior (N, 2) -> keypoints."""
+    def locate(self, features: torch.Tensor, prior: torch.Tensor, size: int) -> Estimate:
+        """features (B, C, h, w) of images of size x size pixels, prior (N, 2) -> keypoints."""
         batch, _, h, w = features.shape
         attention = self.attend(features).flatten(2).softmax(-1)  # (B, N, hw)
         # Attention is linear, so pooling features and positions apart equals pooling their concatenation.
         seen = attention @ features.flatten(2).mT  # (B, N, C)
-        where = attention @ self.embed_position(pixel_grid(h, w, prior))  # (B, N, C)
         expected = self.embed_position(prior).expand(batch, -1, -1)  # (B, N, C)
-        affine = self.regress(torch.cat((seen, where, expected), -1)).unflatten(-1, (2, 3))
+        if self.anchored:
+            affine = self.regress(torch.cat((seen, expected), -1)).unflatten(-1, (2, 3))
+            anchors = attention @ cell_centres(h, w, size, prior)  # (B, N, 2)
+            affine = torch.cat((affine[..., :2], affine[..., 2:] + anchors.unsqueeze(-1)), -1)
+        else:
+            where = attention @ self.embed_position(pixel_grid(h, w, prior))  # (B, N, C)
+            affine = self.regress(torch.cat((seen, where, expected), -1)).unflatten(-1, (2, 3))
         keypoints = (affine[..., :2] @ prior.unsqueeze(-1)).squeeze(-1) + affine[..., 2]
         return Estimate(keypoints, affine, attention.unflatten(-1, (h, w)))

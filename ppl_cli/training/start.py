@@ -9,7 +9,7 @@ from ppl_cli.errors import UsageError
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.prior.prior import Prior, load_prior
 
-SIZES = ("keypoints", "width", "banks", "vectors", "dimension")  # what the shapes of the weights follow from
+SIZES = ("keypoints", "encoder", "width", "banks", "vectors", "dimension")  # what the shapes of the weights follow from
 
 
 @dataclass(frozen=True)

@@ -278,7 +278,7 @@ def test_streams_beside_each_other_give_all_cores_back(model, pictures):
         (lambda model: model.refine(Image.new("RGB", (9, 9)), iterations=-1), "whole number of 0 or more, got -1"),
         (lambda model: model.refine(Image.new("RGB", (9, 9)), iterations=2.5), "whole number of 0 or more, got 2.5"),
         (lambda model: list(model.stream([Image.new("RGB", (9, 9))], batch=0)), "expected 1 image or more, got 0"),
-        (lambda model: model.stream(Image.new("RGB", (9, 9))), "expected several images"),
+        (lambda model: model.stream(Image.new("RGB", (9, 9))), "expected a video, a folder or a list of images"),
         (lambda model: model(Image.new("RGB", (0, 5))), "it has no pixels"),
         (lambda model: model("~/there is no such image.jpg"), "no such file"),
     ],

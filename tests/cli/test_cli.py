@@ -84,7 +84,10 @@ assert not heavy, heavy
         (("train", "h36m", "--data", "."), "expected files such as"),
         (("train", "quickstart", "--data", "photos"), "ppl train folder --data"),
         (("train", "quickstart", "--perceptual-weights", "x.pth"), "needs no perceptual weights"),
-        (("train", "folder", "--data", ".", "--set", "reference.kind=video"), "reference.kind video needs videos"),
+        (
+            ("train", "folder", "--data", ".", "--set", "data.kind=coco", "--set", "reference.kind=video"),
+            "reference.kind video needs videos",
+        ),
         (("train", "quickstart", "--device", "cpu:"), "write auto, cpu"),
         (("train", "quickstart", "--set", "name=2024-13-45"), "not a value that YAML can read"),
         (("train", "quickstart", "--resume", "--overwrite"), "exclude each other"),

@@ -37,7 +37,16 @@ def test_faithful_recipes_have_nothing_of_ours(name, recipe):
     assert (config.model.links_start, config.train.link_rate) == (-4, 1)
     assert (config.reference.cells, config.reference.missing) == (16, 0.8)
     assert config.model.thickness == 5e-4
+    assert config.model.encoder == "affine"
+    assert config.loss.kind == ("multiscale" if name == "quickstart" else "perceptual")  # quickstart's file says so
     assert config.train.warp == 0
+
+
+def test_small_images_need_no_download_unless_weights_are_given():
+    assert load_config("folder_small").loss.kind == "multiscale"
+    assert load_config("folder_small", {"loss.weights": "vgg.safetensors"}).loss.kind == "perceptual"
+    assert load_config("folder").loss.kind == "perceptual"
+    assert load_config("folder").model.encoder == "anchored"
 
 
 def test_paper_and_reference_differ_where_the_method_says():

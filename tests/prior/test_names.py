@@ -77,7 +77,16 @@ def test_training_that_goes_on_keeps_them(run, tmp_path, tiny_yaml):
     assert load_prior(run / "prior.json").names == NAMES
     shutil.move(run / "model.safetensors", tmp_path / "alone.safetensors")
     assert load_model(tmp_path / "alone.safetensors").config.prior.names == NAMES
-    more = ("--init", tmp_path / "alone.safetensors", "--out", tmp_path / "more", "--set", "train.steps=2")
+    more = (
+        "--init",
+        tmp_path / "alone.safetensors",
+        "--out",
+        tmp_path / "more",
+        "--set",
+        "train.steps=2",
+        "--set",
+        "model.encoder=anchored",
+    )
     assert ppl("train", tiny_yaml, *more) == 0
     assert load_prior(tmp_path / "more/prior.json").names == NAMES
 
