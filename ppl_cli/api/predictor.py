@@ -135,17 +135,23 @@ class Predictor:
         """Poses of the frames of a video, in order; `excerpt` as in `stream`.
 
         At `overlay` an MP4 of these frames is written with the poses drawn over them, and `trail` earlier positions of every
-        keypoint. UsageError if that is the video itself; PPLError if one cannot be read or the other not be written.
+        keypoint. UsageError if that is the video itself or not called .mp4, or `path` is no video; PPLError if one cannot be
+        read or the other not be written.
         """
         poses, drawing, path = [], nullcontext(), Path(path).expanduser()
+        if not is_video(path) or path.is_dir():
+            raise UsageError(f"video: expected a video, got {path}; for folders and images there is stream")
+        try:
+            video = open_video(path)
+        except UnreadableImageError as error:
+            raise PPLError(f"{path}: {error}") from error
         if overlay is not None:
             overlay = Path(overlay).expanduser()
+            if overlay.suffix.lower() != ".mp4":
+                raise UsageError(f"overlay: an MP4 is written; expected a name that ends in .mp4, got {overlay}")
             if overlay.exists() and overlay.samefile(path):
                 raise UsageError(f"overlay: {overlay} is the video itself; write to another file")
-            try:
-                drawing = drawing_video(overlay, open_video(path), self.bare_prior.weights, trail)
-            except UnreadableImageError as error:
-                raise PPLError(f"{path}: {error}") from error
+            drawing = drawing_video(overlay, video, self.bare_prior.weights, trail)
         with drawing as draw:
             for pose in self.stream(path, **excerpt):
                 poses.append(pose)

@@ -49,7 +49,7 @@ def check_data(config: DataConfig) -> None:
     if config.kind == "folder" and path.is_file() and is_video(path):
         return
     if not path.is_dir():
-        what = "is a file; a folder of images, or a video, is expected" if path.exists() else "no such folder"
+        what = "is a file; a folder of images, or a video, is expected" if path.exists() else "no such folder or video"
         raise UsageError(f"--data {path}: {what}")
 
 
@@ -62,6 +62,8 @@ def list_part(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
     check_data(config)
     listing = LOADERS[config.kind](config, part, seed, size)
     if not len(listing):
+        if config.kind == "folder" and not config.frames:
+            raise UsageError(f"{config.path}: no images, and data.frames=0 leaves videos out: set how many frames to take")
         raise UsageError(f"{config.path}: the {part} split of data.kind {config.kind} is empty")
     listing.choose_range(config.range)
     return listing

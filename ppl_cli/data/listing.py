@@ -1,8 +1,9 @@
 """What a data set says about its images, before one of them is decoded."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -83,10 +84,9 @@ def list_files(root: Path, names: list[str], **more) -> Listing:
     return listing
 
 
-def fingerprint_names(names: Iterable[str]) -> str:
-    """How many images and, in few characters, which and in which order: equal only for the same ones."""
-    digest, count = hashlib.blake2b(digest_size=8), 0
-    for name in names:
+def fingerprint_names(names: Sequence[str], folders: Iterable[str] = ()) -> str:
+    """How many images and, in few characters, which, in which order and in which `folders`: equal only for the same ones."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name in chain(folders, names):
         digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
-        count += 1
-    return f"{count} images, {digest.hexdigest()}"
+    return f"{len(names)} images, {digest.hexdigest()}"

@@ -35,6 +35,7 @@ BEGINNINGS = {b"RIFF": "avi", b"\x1aE\xdf\xa3": "matroska", b"\0\0\x01\xba": "mp
 MP4 = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # behind the first four bytes
 WORTH_SEEKING = 24  # frames that take longer to decode than a jump past them
 END = 1 << 62  # later than any stamp
+EXACTLY = 4 | 0x2000 | 0x40000  # FFmpeg's bicubic, full_chroma_int, accurate_rnd: else red and green are a grey level too dark
 TURNS = {1: Image.Transpose.ROTATE_90, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_270}
 
 
@@ -269,7 +270,7 @@ class Reader:
 
 def to_image(frame: "VideoFrame") -> Image.Image:
     """In RGB, as displayed."""
-    image = Image.fromarray(frame.to_ndarray(format="rgb24"))
+    image = Image.fromarray(frame.to_ndarray(format="rgb24", interpolation=EXACTLY))
     turn = TURNS.get(round(frame.rotation / 90) % 4)
     return image if turn is None else image.transpose(turn)
 

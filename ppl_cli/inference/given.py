@@ -11,6 +11,7 @@ from PIL import Image
 from ppl_cli.data.depth import Range
 from ppl_cli.data.images import UnreadableImageError, decode, to_rgb, turn_as_displayed
 from ppl_cli.data.pages import page_names
+from ppl_cli.data.videos import is_video
 from ppl_cli.errors import UsageError
 from ppl_cli.inference.estimate import Opened
 from ppl_cli.inference.occluder import check_some_visible, take_mask
@@ -54,7 +55,8 @@ def open_image(image: ImageLike, value_range: Range | None = None) -> Image.Imag
         path = Path(image).expanduser()
         pages = page_names(path.parent, path.name) if path.is_file() else [path.name]
         if len(pages) > 1:
-            raise UnreadableImageError(f"it has {len(pages)} pages: give them one by one, {pages[0]}, {pages[1]} and so on")
+            noun = "frames" if is_video(path) else "pages"
+            raise UnreadableImageError(f"it has {len(pages)} {noun}: give them one by one, {pages[0]}, {pages[1]} and so on")
         return decode(path, value_range)
     if 0 in image.size:
         raise UnreadableImageError("it has no pixels")

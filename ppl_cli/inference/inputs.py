@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
 
 from PIL import Image
@@ -56,6 +56,7 @@ class Inputs:
     others: Others = field(default_factory=Others)
     range: Range | None = None
     videos: dict[str, Video] = field(default_factory=dict)  # by the names under which they are in the results
+    left_out: list[str] = field(default_factory=list)  # lines about videos of which no frame is wanted
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -63,6 +64,22 @@ class Inputs:
     def name(self, index: int) -> str:
         """With "/" between its parts, unique."""
         return self.paths.names[index]
+
+    def choose_frames(self, root: Path, names: list[str], excerpt: Excerpt) -> list[str]:
+        """`names` without those of frames that are not wanted."""
+        if excerpt == WHOLE:
+            return names
+        chosen = []
+        for name, group in groupby(names, lambda name: (split_frame(name) or [None])[0]):
+            group = list(group)
+            if name is not None:
+                video = open_video(root / name)
+                group = [group[number] for number in excerpt.choose_frames(video)]
+                if not group:
+                    end = f"its last frame is {len(video) - 1}f, at {video.times[-1]:.2f} s"
+                    self.left_out.append(f"{on_screen(name)}: no frame lies between --start and --stop; {end}")
+            chosen += group
+        return chosen
 
     def choose_range(self, given: Range | None, say: Callable[[str], None]) -> None:
         """What is black and white in images of more than 8 bits: as the model learned it, else found over them all."""
@@ -95,11 +112,12 @@ class Inputs:
         """Lines for the user."""
         frames = sum(split_frame(name) is not None for name in self.paths.names)
         lines = [f"{counted(len(self.videos), 'video')}, {counted(frames, 'frame')}"] if self.videos else []
-        return lines + [f"note: {on_screen(name)}: {video.note}" for name, video in self.videos.items() if video.note]
+        notes = [f"{on_screen(name)}: {video.note}" for name, video in self.videos.items() if video.note]
+        return lines + [f"note: {note}" for note in (*notes, *self.left_out)]
 
     def fingerprint(self) -> str:
         """Of the names and of the folders that they are in: frames of many videos are called alike."""
-        return fingerprint_names(chain(map(os.path.abspath, self.paths.roots), self.paths.names))
+        return fingerprint_names(self.paths.names, map(os.path.abspath, self.paths.roots))
 
 
 def gather_inputs(given: list[Path], out: Path | None, masks: Path | None = None, excerpt: Excerpt = WHOLE) -> Inputs:
@@ -118,17 +136,17 @@ def gather_inputs(given: list[Path], out: Path | None, masks: Path | None = None
             names = list(image_names(path, without, inputs.others))
             if not names:
                 list_names(path)  # says so if it holds no image at all
-            inputs.paths.add(path, choose_frames(path, names, excerpt))
+            inputs.paths.add(path, inputs.choose_frames(path, names, excerpt))
         elif path.exists() or path.is_symlink():
             names = page_names(path.parent, path.name)
-            inputs.paths.add(path.parent, choose_frames(path.parent, names, excerpt))
+            inputs.paths.add(path.parent, inputs.choose_frames(path.parent, names, excerpt))
         elif split_page(path)[1] is not None and split_page(path)[0].exists():
             inputs.paths.add(path.parent, [path.name])
         else:
-            raise UsageError(f"no such image or folder: {path}")
+            raise UsageError(f"no such image, video or folder: {path}")
     if not inputs.paths:
-        left = f"no images but those in {out}, the folder for the results"
-        raise UsageError(left if excerpt == WHOLE else "no frame lies between --start and --stop")
+        nothing = [f"no images but those in {out}, the folder for the results"]
+        raise UsageError((inputs.left_out or nothing)[0])
     if len(given) > 1:
         inputs.paths = kept_apart(once(inputs.paths))
     frames = {}  # index of one frame of each video
@@ -138,20 +156,9 @@ def gather_inputs(given: list[Path], out: Path | None, masks: Path | None = None
     for video, index in frames.items():
         with suppress(UnreadableImageError):
             inputs.videos[video] = open_video(split_page(inputs.paths[index])[0])
-    if excerpt != WHOLE and not frames:
+    if excerpt != WHOLE and not inputs.hold_videos:
         raise UsageError("--start, --stop and --every choose frames of videos, and there is none")
     return inputs
-
-
-def choose_frames(root: Path, names: list[str], excerpt: Excerpt) -> list[str]:
-    """`names` without those of frames that are not wanted."""
-    if excerpt == WHOLE:
-        return names
-    chosen = []
-    for video, group in groupby(names, lambda name: (split_frame(name) or [None])[0]):
-        group = list(group)
-        chosen += [group[k] for k in excerpt.choose_frames(open_video(root / video))] if video else group
-    return chosen
 
 
 def once(paths: Paths) -> Paths:

@@ -117,7 +117,9 @@ def run(task: Task, output: Output, identity: dict[str, object], runtime: Runtim
         say(f"note: {counted(count, 'picture')} could not be written; the first: {first}")
     if tally.skipped == tally.images:
         failed, first = (
-            ("the image could not", "") if tally.images == 1 else (f"none of the {tally.images} images could", "first: ")
+            (f"the {'video' if task.inputs.hold_videos else 'image'} could not", "")
+            if tally.images == 1
+            else (f"none of the {tally.images} images could", "first: ")
         )
         raise PPLError(f"{failed} be used ({first}{tally.first_skipped}); see {output.folder / SKIPPED_FILE}")
     return Summary(output.folder, tally.images - tally.skipped, tally.skipped)

@@ -33,15 +33,15 @@ class Part(BaseModel):
 class Keypoint(Part):
     """A name and its place (x, y) in [-1, 1]."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Annotated[str, Field(max_length=200)]
     x: float
     y: float
 
     @field_validator("name")
     @classmethod
     def can_be_shown(cls, name: str) -> str:
-        if not name.isprintable():
-            raise ValueError("a name must be printable text on one line")
+        if not name or not name.isprintable():
+            raise ValueError("a name must be printable text on one line, and not empty")
         if FORMULA.match(name):
             raise ValueError(f"the name {name} begins as a formula does in a spreadsheet: choose another")
         return name

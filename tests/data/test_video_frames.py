@@ -93,3 +93,5 @@ def test_a_video_alone_is_learned_from_and_a_broken_one_is_an_error(mixed, tmp_p
     broken = write_text(tmp_path / "text.mp4")
     assert ppl("train", tiny_yaml, "--out", tmp_path / "b", "--data", broken, *given) == 1
     assert "text.mp4: not a video" in capsys.readouterr().err.splitlines()[-1]
+    assert ppl("train", tiny_yaml, "--out", tmp_path / "c", "--data", mixed / "long.mp4", *given, "--set", "data.frames=0") == 2
+    assert "data.frames=0 leaves videos out" in capsys.readouterr().err

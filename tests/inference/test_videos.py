@@ -9,6 +9,8 @@ from PIL import Image
 
 import ppl_cli
 from ppl_cli.data.videos import open_video
+from ppl_cli.errors import PPLError, UsageError
+from ppl_cli.inference.inputs import gather_inputs
 from ppl_cli.results.journal import Journal
 from tests.clips import FRAMES, uneven_times, write_clip, write_pictures, write_text
 from tests.conftest import ppl
@@ -119,3 +121,37 @@ def test_masks_of_videos(lively_file, tmp_path, kind):
     given = masks / "m.mkv" if kind == "single" else masks
     assert ppl("refine", lively_file, clip, "--masks", given, "--out", tmp_path / "out", "--device", "cpu") == 0
     assert {row["status"].split(",")[0] for row in read_rows(tmp_path / "out")} == {"ok"}
+
+
+def test_a_video_shorter_than_the_excerpt_is_named(lively_file, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    write_clip(tmp_path / "in" / "short.mp4", numbers=range(5))
+    write_clip(tmp_path / "in" / "long.mp4")
+    assert infer(lively_file, tmp_path / "in", "--start", "10f", "--stop", "12f", "--out", tmp_path / "out") == 0
+    assert (
+        "note: short.mp4: no frame lies between --start and --stop; its last frame is 4f, at 0.16 s" in capsys.readouterr().err
+    )
+    assert {row["video"] for row in read_rows(tmp_path / "out")} == {"long.mp4"}
+
+
+def test_a_video_that_cannot_be_read_is_the_reason_also_of_an_empty_excerpt(lively_file, tmp_path, capsys):
+    write_text(tmp_path / "a.mp4")
+    assert infer(lively_file, tmp_path / "a.mp4", "--start", "1", "--out", tmp_path / "out") == 1
+    assert "the video could not be used (a.mp4: not a video)" in capsys.readouterr().err
+
+
+def test_a_run_to_resume_is_described_by_the_number_of_its_frames(tmp_path):
+    clip = write_clip(tmp_path / "a.mp4")
+    assert gather_inputs([clip], None).fingerprint().startswith(f"{FRAMES} images, ")
+
+
+def test_what_is_no_video_is_refused_in_python(lively_file, tmp_path):
+    model, clip = ppl_cli.load(lively_file, "cpu"), write_clip(tmp_path / "a.mp4")
+    with pytest.raises(UsageError, match="expected a video, got"):
+        model.video(tmp_path)
+    with pytest.raises(PPLError, match="not a video"):
+        model.video(write_text(tmp_path / "text.mp4"))
+    with pytest.raises(UsageError, match=r"a name that ends in \.mp4, got"):
+        model.video(clip, overlay=tmp_path / "drawn.avi")
+    with pytest.raises(PPLError, match=rf"it has {FRAMES} frames: give them one by one"):
+        model(clip)
