@@ -90,10 +90,12 @@ def index_video(path: Path, size: int, changed: int) -> Video:
     with open_container(path) as container:
         stream = find_stream(container)
         packets, tick, announced = list(read_packets(container, stream)), stream.time_base, stream.frames
-        seeks = not container.format.name.startswith("mpeg")  # there a jump may give a frame the stamp of its neighbour
+        kind = container.format.name
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     note = f"its header announces {announced} frames, it holds {len(packets)}: was it cut off?"
     note = note if announced > len(packets) else None
+    # In MPEG a jump may give a frame the stamp of its neighbour; in AVI that has lost frames it gives other stamps.
+    seeks = not kind.startswith("mpeg") and not (kind == "avi" and note)
     packets = [packet for packet in packets if not packet.is_discard]  # what an editor has cut off
     if not packets:
         raise UnreadableImageError("a video without a frame")
