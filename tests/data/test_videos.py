@@ -48,6 +48,15 @@ def test_size_is_that_of_the_picture_as_displayed(clips, name):
     assert image.size == (video.width, video.height) == ((63, 47) if name.startswith("odd") else SIZE)
 
 
+@pytest.mark.parametrize(("pixels", "darkest", "span"), [("yuv420p", 16, 219), ("yuvj420p", 0, 255), ("yuv444p", 16, 219)])
+def test_colours_are_exact(pixels, darkest, span):
+    for level in range(darkest, darkest + span + 1, 7):
+        frame = av.VideoFrame(64, 48, pixels)
+        for plane, value in zip(frame.planes, (level, 128, 128), strict=True):
+            plane.update(bytes([value]) * plane.buffer_size)
+        assert np.abs(np.asarray(to_image(frame)) - (level - darkest) * 255 / span).max() <= 0.51
+
+
 def test_a_long_group_of_frames_is_jumped_over(tmp_path, monkeypatch):
     video = open_video(write_clip(tmp_path / "long.mp4", range(300)))
     decoded = []
