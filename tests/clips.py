@@ -14,6 +14,8 @@ import av
 import numpy as np
 from PIL import Image
 
+from ppl_cli.data.videos import EXACT
+
 CELLS = 4
 DARK, LIGHT = (20, 20, 90), (240, 225, 150)  # blue and yellow: red and blue exchanged would be seen
 FRAMES, SIZE, RATE = 24, (64, 48), 25  # of every clip that is not asked to be different; the size is (width, height)
@@ -78,7 +80,7 @@ def write_pictures(
         for at, picture in enumerate(pictures):
             if at == 0:
                 stream.height, stream.width = picture.shape[:2]
-            frame = av.VideoFrame.from_ndarray(picture)
+            frame = av.VideoFrame.from_ndarray(picture).reformat(format=stream.pix_fmt, interpolation=EXACT)
             frame.pts, frame.time_base = at if times is None else times[at], base
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))

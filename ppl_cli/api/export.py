@@ -11,6 +11,7 @@ from PIL import Image
 from ppl_cli.api.models import Model, choose_place, open_checkpoint
 from ppl_cli.checkpoints.model_file import Checkpoint
 from ppl_cli.data.datasets import list_part
+from ppl_cli.data.video_frames import choose_frames
 from ppl_cli.drawing.page import save_page
 from ppl_cli.drawing.prior import bank_sheet, prototype_sheet, save_evolution, save_links, save_svg, skeleton_picture
 from ppl_cli.drawing.save import save_png
@@ -69,9 +70,9 @@ def export_prior(
 ) -> Exported:
     """Write the prior that a model has learned into the folder `out`; returns it with all that was written.
 
-    `model`: a Predictor, a run folder, a model.safetensors, or a .pth of the original implementation. `data`: images, a
-    file or a folder, that the `prototypes` most typical poses are counted over; by default the training poses that the
-    model file remembers. `formats` of the skeleton for other tools: coco, sleap, deeplabcut. UsageError if the folder
+    `model`: a Predictor, a run folder, a model.safetensors, or a .pth of the original implementation. `data`: images or
+    videos, a file or a folder, that the `prototypes` most typical poses are counted over; by default the training poses
+    that the model file remembers. `formats` of the skeleton for other tools: coco, sleap, deeplabcut. UsageError if the folder
     holds a prior already (`overwrite` replaces it) or an argument is wrong; PPLError if no image can be read.
     """
     out = Path(out)
@@ -81,7 +82,7 @@ def export_prior(
     runtime, compute = choose_place([model], device)
     checkpoint = open_checkpoint(model)
     estimator = Estimator(checkpoint.model, compute)
-    pictures = find_pictures(data, out, checkpoint)
+    pictures = find_pictures(data, out, checkpoint, runtime)
     make_folder(out)
     runtime.say(compute.reason)
 
@@ -100,11 +101,17 @@ def export_prior(
     return Exported(prior, out)
 
 
-def find_pictures(data: str | Path | None, out: Path, checkpoint: Checkpoint) -> Pictures | None:
-    """Those of `data`, else drawn figures, which are always at hand, if the model learned from them."""
+def find_pictures(data: str | Path | None, out: Path, checkpoint: Checkpoint, runtime: Runtime) -> Pictures | None:
+    """Those of `data`, of videos as many as in training; else drawn figures, always at hand, if the model learned from them."""
     config = checkpoint.config
     if data is not None:
         inputs = gather_inputs([Path(data)], out)
+        paths = inputs.paths
+        paths.names, notes = choose_frames(paths.root(0), paths.names, config.data.frames)
+        for note in notes:
+            runtime.say(note)
+        if not paths.names:
+            raise UsageError(f"--data {data}: it holds videos only, and data.frames of this model is 0, which leaves them out")
         inputs.choose_range(config.data.range, silent)
         return Pictures([in_utf8(name) for name in inputs.paths.names], inputs.open_image, config.data.resize)
     if config.data.kind != "figures":

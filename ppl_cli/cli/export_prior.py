@@ -16,7 +16,7 @@ def export_prior(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Images to count prototypes over and to show beside them; by default the poses remembered from training."
+            help="Images or videos to count prototypes over and to show; by default the poses remembered from training."
         ),
     ] = None,
     prototypes: Annotated[int, typer.Option(min=0, max=200, help="How many typical poses.")] = 9,

@@ -154,7 +154,8 @@ def check_images(source: Path, listing: Listing, part: Part, files: list[Path]) 
 def note_unannotated(names: list[str], root: Path) -> list[str]:
     """How many images lie beside the annotated ones, which are called `names`, without an annotation."""
     folders = sorted({name.rpartition("/")[0] for name in names} - {""})
-    beside = (f"{folder}/{name}" for folder in folders if (root / folder).is_dir() for name in image_names(root / folder))
+    there = (folder for folder in folders if (root / folder).is_dir())
+    beside = (f"{folder}/{name}" for folder in there for name in image_names(root / folder, videos=False))
     lost = sorted(set(beside) - set(names))
     found = f"{counted(len(lost), 'image')} beside the annotated ones without an annotation, left out"
     return [f"{found} ({lost[0]}, ...)"] if lost else []

@@ -40,7 +40,7 @@ def deeplabcut_project(config: DataConfig, part: Part, seed: int, size: int) -> 
     root = Path(config.path)
     if part == "train" and (root / FOLDER).is_dir():
         others = Others()
-        images = [f"{FOLDER}/{name}" for name in list_names(root / FOLDER, others)]
+        images = [f"{FOLDER}/{name}" for name in list_names(root / FOLDER, others, videos=False)]
         return list_files(root, images, groups=number_folders(images), notes=note_copies(others))
     frames, names, notes = read_project(root, config.images)
     finder = ImageFinder(root / FOLDER, root, config.images)

@@ -61,7 +61,7 @@ def frames(root: Path, part: Part) -> list[Path]:
     found = []
     for subject in SUBJECTS[part]:
         folder = root / f"S{subject}" / IMAGES
-        for name in image_names(folder) if folder.is_dir() else ():
+        for name in image_names(folder, videos=False) if folder.is_dir() else ():
             if name.casefold().startswith(ACTIONS):
                 found.append(folder / name)
     if not found:

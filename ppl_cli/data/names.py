@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ppl_cli.data.formats import HEIF, INSTALL_HEIF, KINDS, READ
 from ppl_cli.data.pages import page_names
+from ppl_cli.data.videos import is_video
 from ppl_cli.errors import UsageError
 from ppl_cli.text import counted
 
@@ -40,12 +41,14 @@ class Others:
     lost: int = 0  # links that lead nowhere
 
 
-def image_names(folder: Path, without: Collection[str] = (), others: Others | None = None) -> Iterator[str]:
+def image_names(
+    folder: Path, without: Collection[str] = (), others: Others | None = None, videos: bool = True
+) -> Iterator[str]:
     """Images below `folder`: their names relative to it, with "/" between, recursive, in natural order.
 
-    A file of several pages is that many images, and so is a video. Linked folders are followed, and each folder counts
-    once. Hidden files, what other programs leave behind, and the folders `without` are skipped. `others` counts what else
-    there is.
+    A file of several pages is that many images, and so is a video, unless `videos` are left out: then none is opened.
+    Linked folders are followed, and each folder counts once. Hidden files, what other programs leave behind, and the
+    folders `without` are skipped. `others` counts what else there is.
     """
     others = Others() if others is None else others
     reached = {identity for place in without if (identity := identify_folder(place))}
@@ -61,7 +64,9 @@ def image_names(folder: Path, without: Collection[str] = (), others: Others | No
             continue
         name = above + entries.pop().rpartition(END)[2]
         place = os.path.join(folder, name)
-        if not name.endswith("/"):
+        if not videos and is_video(name):
+            others.types[os.path.splitext(name)[1].lower()[1:]] += 1
+        elif not name.endswith("/"):
             yield from page_names(folder, name)
         elif not (os.path.islink(place[:-1]) and is_met_anyway(os.path.realpath(place), real_root)):
             identity = identify_folder(place)
@@ -161,14 +166,14 @@ def how_to_read(others: Others) -> str:
     return f"; {INSTALL_HEIF} reads HEIC and AVIF" if any(others.types[suffix] for suffix in HEIF) else ""
 
 
-def list_names(folder: Path, others: Others | None = None) -> list[str]:
+def list_names(folder: Path, others: Others | None = None, videos: bool = True) -> list[str]:
     """All `image_names` below a folder. UsageError if it is missing or holds none; it counts what is there instead."""
     if not folder.exists():
         raise UsageError(f"no such folder: {folder}")
     if not folder.is_dir():
         raise UsageError(f"{folder} is a file; expected a folder of images")
     others = Others() if others is None else others
-    names = list(image_names(folder, others=others))
+    names = list(image_names(folder, others=others, videos=videos))
     if not names:
         copies = (f"{counted(n, 'image')} in {name}" for name, n in others.copies.items() if n)
         held = ", ".join(filter(None, [describe_types(others), *copies]))

@@ -93,7 +93,7 @@ class ImageFinder:
     def files_by_name(self) -> dict[str, list[str]]:
         """Last part of a path -> images below the folder, relative to it."""
         found: dict[str, list[str]] = {}
-        for file in image_names(self.place) if self.place.is_dir() else ():
+        for file in image_names(self.place, videos=False) if self.place.is_dir() else ():
             found.setdefault(self.fold(normalise(file).rsplit("/", 1)[-1]), []).append(file)
         return found
 

@@ -104,7 +104,7 @@ def list_split(described: dict, split: str, root: Path, file: Path) -> list[Path
         if place is None:
             raise UsageError(f"{file}: {split} is {on_screen(entry)}, which is not there; expected {places[0]}")
         if place.is_dir():
-            images += [place / name for name in image_names(place)]
+            images += [place / name for name in image_names(place, videos=False)]
         else:
             lines = read_limited(place, LARGEST_LABELS).decode("utf-8", "replace").splitlines()
             images += ImageFinder(place, root).find([line.strip() for line in lines if line.strip().lower().endswith(SUFFIXES)])

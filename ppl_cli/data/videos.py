@@ -35,7 +35,9 @@ BEGINNINGS = {b"RIFF": "avi", b"\x1aE\xdf\xa3": "matroska", b"\0\0\x01\xba": "mp
 MP4 = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # behind the first four bytes
 WORTH_SEEKING = 24  # frames that take longer to decode than a jump past them
 END = 1 << 62  # later than any stamp
-EXACTLY = 4 | 0x2000 | 0x40000  # FFmpeg's bicubic, full_chroma_int, accurate_rnd: else red and green are a grey level too dark
+# Of colours: SWS_BILINEAR | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND. By default FFmpeg makes pictures half a grey level darker,
+# which moved keypoints by 0.7 pixels of 256 in dark frames (mirror_mouse); so they move by 0.3, which is compression.
+EXACT = 0x2 | 0x2000 | 0x40000
 TURNS = {1: Image.Transpose.ROTATE_90, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_270}
 
 
@@ -91,10 +93,12 @@ def index_video(path: Path, size: int, changed: int) -> Video:
     with open_container(path) as container:
         stream = find_stream(container)
         packets, tick, announced = list(read_packets(container, stream)), stream.time_base, stream.frames
-        seeks = not container.format.name.startswith("mpeg")  # there a jump may give a frame the stamp of its neighbour
+        kind = container.format.name
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     note = f"its header announces {announced} frames, it holds {len(packets)}: was it cut off?"
     note = note if announced > len(packets) else None
+    # In MPEG a jump may give a frame the stamp of its neighbour; in AVI that has lost frames it gives other stamps.
+    seeks = not kind.startswith("mpeg") and not (kind == "avi" and note)
     packets = [packet for packet in packets if not packet.is_discard]  # what an editor has cut off
     if not packets:
         raise UnreadableImageError("a video without a frame")
@@ -270,7 +274,7 @@ class Reader:
 
 def to_image(frame: "VideoFrame") -> Image.Image:
     """In RGB, as displayed."""
-    image = Image.fromarray(frame.to_ndarray(format="rgb24", interpolation=EXACTLY))
+    image = Image.fromarray(frame.to_ndarray(format="rgb24", interpolation=EXACT))
     turn = TURNS.get(round(frame.rotation / 90) % 4)
     return image if turn is None else image.transpose(turn)
 

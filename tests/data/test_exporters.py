@@ -15,6 +15,7 @@ from ppl_cli.data.datasets import list_part
 from ppl_cli.data.figures import figure
 from ppl_cli.data.layouts import detect_kind
 from ppl_cli.errors import UsageError
+from tests.clips import read_number, write_clip
 from tests.data.layouts import picture
 from tests.training_images import open_dataset
 
@@ -212,29 +213,25 @@ def test_sleap_packages_hold_their_frames(tmp_path):
     assert np.array_equal(np.asarray(fit.open_image(2)), figure(2, SIZE)[0])
 
 
-def test_sleap_frames_of_a_video(tmp_path):
+@pytest.mark.parametrize("name", ["mice.mp4", "mice.avi"])
+def test_sleap_frames_of_a_video(tmp_path, name):
+    """Also where project and video have moved together, and in training as in evaluation."""
     sio = pytest.importorskip("sleap_io")
-    av = pytest.importorskip("av")
-    with av.open(str(tmp_path / "mice.mp4"), "w") as file:
-        stream = file.add_stream("mpeg4", rate=10)
-        stream.width = stream.height = SIZE
-        stream.pix_fmt = "yuv420p"
-        for grey in range(0, 250, 25):
-            frame = av.VideoFrame.from_ndarray(np.full((SIZE, SIZE, 3), grey, np.uint8), format="rgb24")
-            file.mux(stream.encode(frame))
-        file.mux(stream.encode())
+    video = sio.Video.from_filename(str(write_clip(tmp_path / name)))
     skeleton = sio.Skeleton(list(NODES), name="mouse")
-    video = sio.Video.from_filename(str(tmp_path / "mice.mp4"))
-    pose = sio.Instance.from_numpy(np.array([[1.0, 2], [30, 4], [5, 40]]), skeleton=skeleton)
-    frames = [sio.LabeledFrame(video=video, frame_idx=number, instances=[pose]) for number in (2, 7)]
+    points = np.array([[1.0, 2], [30, 4], [5, 40]])
+    frames = [
+        sio.LabeledFrame(video=video, frame_idx=number, instances=[sio.Instance.from_numpy(points + number, skeleton=skeleton)])
+        for number in (2, 13, 21)
+    ]
     sio.save_slp(sio.Labels(frames, skeletons=[skeleton], videos=[video]), str(tmp_path / "train.slp"), verbose=False)
     (tmp_path / "moved").mkdir()
-    for name in ("mice.mp4", "train.slp"):
-        (tmp_path / name).rename(tmp_path / "moved" / name)
-    (fit,) = read(tmp_path / "moved", "fit")
-    assert fit.names == ["mice.mp4#2", "mice.mp4#7"]
-    for index, grey in enumerate((50, 175)):
-        assert np.asarray(fit.open_image(index)).mean() == pytest.approx(grey, abs=4)
+    for file in (name, "train.slp"):
+        (tmp_path / file).rename(tmp_path / "moved" / file)
+    for listing in read(tmp_path / "moved", "fit", "train"):
+        assert listing.names == [f"{name}#2", f"{name}#13", f"{name}#21"]
+        assert [read_number(listing.open_image(index)) for index in range(3)] == [2, 13, 21]
+        assert same(listing, [points + number for number in (2, 13, 21)])
 
 
 def test_coco_as_sleap_io_writes_it(tmp_path):

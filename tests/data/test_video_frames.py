@@ -1,11 +1,19 @@
 """Which frames of videos are learned from, read off the pictures themselves."""
 
+import os
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 
+from ppl_cli.api.export import find_pictures
+from ppl_cli.checkpoints.model_file import load_model
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.datasets import list_part, open_listing
+from ppl_cli.data.paths import ImageFinder
 from ppl_cli.data.video_frames import share_out, spread_out
+from ppl_cli.runtime import Runtime
 from tests.clips import draw_number, read_number, write_clip, write_text
 from tests.conftest import ppl
 
@@ -57,6 +65,56 @@ def test_the_frames_taken_are_those_of_their_names(mixed):
     assert listing.names[0] == "long.mp4#3"
     assert images.groups.tolist() == [0] * 10 + [1, 2] + [3] * 5
     assert list_part(config, "train", 1, 32).names == listing.names
+
+
+class Entries(list):
+    """Of a folder, in an order of their own."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+
+def test_every_process_and_export_prior_take_the_same_frames(mixed, tmp_path, monkeypatch, lively_file):
+    """Processes of torchrun list the data each by itself, and folders may list their files in any order."""
+    scan, lists = os.scandir, []
+    for rank, backwards in enumerate((False, True)):
+        monkeypatch.setenv("RANK", str(rank))
+        order = partial(sorted, key=lambda entry: entry.name, reverse=backwards)
+        monkeypatch.setattr("os.scandir", lambda folder, order=order: Entries(order(scan(folder))))
+        lists.append(list_part(DataConfig(path=str(mixed), frames=15, split="all"), "train", rank, 32).names)
+    monkeypatch.undo()
+    names = lists[0]
+    assert lists[1] == names
+    checkpoint = load_model(lively_file)
+    data = checkpoint.config.data.model_copy(update={"frames": 15})
+    checkpoint = replace(checkpoint, config=checkpoint.config.model_copy(update={"data": data}))
+    said = []
+    pictures = find_pictures(mixed, tmp_path / "out", checkpoint, Runtime("cpu", say=said.append))
+    assert pictures.names == names
+    assert said == ["2 videos, 65 frames, 15 taken"]
+    assert [read_number(pictures.open_image(index)) for index in (0, 9, 10, 16)] == [103, 157, 500, 4]
+
+
+def test_a_prior_over_videos(mixed, tmp_path, lively_file, capsys):
+    assert ppl("export-prior", lively_file, "--data", mixed, "--out", tmp_path / "out", "--device", "cpu") == 0
+    assert "2 videos, 65 frames, 65 taken" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["finder", "deeplabcut"])
+def test_where_images_are_looked_for_no_video_is_opened(mixed, monkeypatch, kind):
+    monkeypatch.setattr("ppl_cli.data.pages.open_video", lambda path: pytest.fail(f"{path} was opened"))
+    if kind == "finder":
+        finder = ImageFinder(mixed / "train.json", mixed)
+        assert finder.find(["/elsewhere/photo-500.png"]) == [mixed / "photo-500.png"]
+    else:
+        (mixed / "labeled-data").mkdir()
+        for path in mixed.glob("*.*"):
+            path.rename(mixed / "labeled-data" / path.name)
+        listing = list_part(DataConfig(path=str(mixed), kind="deeplabcut"), "train", 0, 32)
+        assert listing.names == ["labeled-data/photo-500.png", "labeled-data/photo-501.png"]
 
 
 def test_a_folder_of_images_and_videos_is_learned_from_and_resumed(mixed, tmp_path, tiny_yaml, no_pictures, capsys):

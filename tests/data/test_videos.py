@@ -1,13 +1,138 @@
-"""Frames of videos as pictures."""
+"""Frames of videos by their numbers, read off the pictures themselves, and their times beside those of PyAV."""
 
+import csv
 import io
 
 import av
 import numpy as np
+import pytest
 from PIL import Image
 
-from ppl_cli.data.videos import read_frames
-from tests.clips import write_pictures
+from ppl_cli.data.videos import Reader, open_video, read_frames, to_image
+from ppl_cli.errors import UnreadableImageError
+from tests.clips import BROKEN, FRAMES, GOOD, IN_PART, NOTHING, SIZE, read_number, write_clip, write_pictures, write_truncated
+from tests.conftest import ppl
+
+BACK_AND_FORTH = [23, 0, 12, 11, 13, 22, 9, 10, 1, 2, 20, 3]
+
+
+def read(path, numbers) -> list[int | None]:
+    """The number in each picture; None for a frame that cannot be decoded."""
+    return [None if isinstance(image, UnreadableImageError) else read_number(image) for _, image in read_frames(path, numbers)]
+
+
+def times_by_pyav(path) -> list[float]:
+    with av.open(path) as file:
+        return [float(frame.pts * frame.time_base) for frame in file.decode(video=0)]
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_frames_are_those_of_their_numbers_in_any_order(clips, name):
+    path = clips / "good" / name
+    assert len(open_video(path)) == FRAMES
+    assert open_video(path).note is None
+    assert read(path, range(FRAMES)) == list(range(FRAMES))
+    assert read(path, BACK_AND_FORTH) == BACK_AND_FORTH
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_times_are_those_of_the_stream(clips, name):
+    video = open_video(clips / "good" / name)
+    times = times_by_pyav(video.path)
+    assert np.allclose(video.times, times, rtol=0, atol=1e-9)
+    assert times[0] < video.times[-1] < video.times[0] + video.duration
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_size_is_that_of_the_picture_as_displayed(clips, name):
+    video = open_video(clips / "good" / name)
+    ((_, image),) = read_frames(video.path, [5])
+    assert image.size == (video.width, video.height) == ((63, 47) if name.startswith("odd") else SIZE)
+
+
+@pytest.mark.parametrize(("pixels", "darkest", "span"), [("yuv420p", 16, 219), ("yuvj420p", 0, 255), ("yuv444p", 16, 219)])
+def test_colours_are_exact(pixels, darkest, span):
+    for level in range(darkest, darkest + span + 1, 7):
+        frame = av.VideoFrame(64, 48, pixels)
+        for plane, value in zip(frame.planes, (level, 128, 128), strict=True):
+            plane.update(bytes([value]) * plane.buffer_size)
+        assert np.abs(np.asarray(to_image(frame)) - (level - darkest) * 255 / span).max() <= 0.51
+
+
+def test_a_long_group_of_frames_is_jumped_over(tmp_path, monkeypatch):
+    video = open_video(write_clip(tmp_path / "long.mp4", range(300)))
+    decoded = []
+    advance = Reader.advance
+    monkeypatch.setattr(Reader, "advance", lambda reader: (advance(reader), decoded.append(reader.stamp)))
+    with Reader(video) as reader:
+        assert [read_number(to_image(reader.read(number))) for number in (3, 288, 120)] == [3, 288, 120]
+    assert len(decoded) < 50
+
+
+def test_there_is_no_frame_behind_the_last(clips):
+    video = open_video(clips / "good" / "plain.mp4")
+    with Reader(video) as reader, pytest.raises(UnreadableImageError, match="no such frame: the video has 24 frames"):
+        reader.read(FRAMES)
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_why_nothing_can_be_read(clips, name):
+    with pytest.raises(UnreadableImageError) as raised:
+        open_video(clips / "broken" / name)
+    assert "\n" not in str(raised.value)
+
+
+def test_each_broken_video_has_one_line_and_the_rest_goes_on(clips, lively_file, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert ppl("infer", lively_file, clips / "broken", "--out", out, "--device", "cpu", "--format", "csv") == 0
+    notes = [line.split(":")[1].strip() for line in capsys.readouterr().err.splitlines() if "was it cut off?" in line]
+    assert notes == ["damaged.avi", "truncated.avi", "truncated.mp4"]
+    with (out / "skipped.csv").open() as file:
+        skipped = [row["image"] for row in csv.DictReader(file)]
+    assert sorted(name for name in skipped if "#" not in name) == sorted(NOTHING)
+    assert {name.split("#")[0] for name in skipped} <= set(BROKEN) - {"growing.webm", "truncated.mkv"}
+
+
+@pytest.mark.parametrize("name", [name for name in IN_PART if not name.startswith("damaged")])
+def test_what_is_missing_at_the_end_shifts_no_frame(clips, name):
+    path = clips / "broken" / name
+    numbers = list(range(len(open_video(path))))
+    found = read(path, numbers)
+    readable = sum(number is not None for number in found)
+    assert readable >= len(numbers) - 3
+    assert found == numbers[:readable] + [None] * (len(numbers) - readable)
+    assert read(path, numbers[::-1]) == found[::-1]
+
+
+def test_damage_in_the_middle_shifts_no_frame_behind_it(clips):
+    path, whole = clips / "broken" / "damaged.mp4", [*range(20), *range(40, 48)]
+    assert len(open_video(path)) == 48
+    assert read(path, whole) == whole
+    assert read(path, whole[::-1]) == whole[::-1]
+
+
+def test_frames_that_an_avi_lost_leave_one_numbering(clips):
+    """Those behind the damage move up, and its note says that frames are missing; a jump finds the same ones."""
+    path = clips / "broken" / "damaged.avi"
+    numbers = list(range(len(open_video(path))))
+    found = read(path, numbers)
+    assert found == [*range(16), None, *range(24, 48)]
+    assert read(path, numbers[::-1]) == found[::-1]
+
+
+def test_frames_of_another_size_are_read_at_their_own(clips):
+    found = [image.size for _, image in read_frames(clips / "broken" / "growing.webm", range(FRAMES))]
+    assert found == [SIZE] * (FRAMES // 2) + [(2 * SIZE[0], 2 * SIZE[1])] * (FRAMES // 2)
+
+
+def test_a_file_that_changes_is_read_anew(tmp_path):
+    path = tmp_path / "a.mp4"
+    assert len(open_video(write_clip(path, range(5)))) == 5
+    assert len(open_video(write_clip(path, range(7)))) == 7
+
+
+def test_a_file_cut_off_is_named_in_a_note(tmp_path):
+    assert "was it cut off?" in open_video(write_truncated(tmp_path / "cut.mp4")).note
 
 
 def test_colours_are_those_that_another_decoder_finds(tmp_path):

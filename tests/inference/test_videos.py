@@ -5,15 +5,17 @@ import csv
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import ppl_cli
+from ppl_cli.checkpoints.model_file import save_model
 from ppl_cli.data.videos import open_video
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.inference.inputs import gather_inputs
 from ppl_cli.results.journal import Journal
 from tests.clips import FRAMES, uneven_times, write_clip, write_pictures, write_text
-from tests.conftest import ppl
+from tests.conftest import lively_model, ppl, shared
 
 
 def read_rows(folder) -> list[dict[str, str]]:
@@ -56,6 +58,22 @@ def test_poses_are_those_of_the_frames_as_images(lively_file, tmp_path):
     assert np.allclose([pose.time for pose in of_video], open_video(clip).times)
     assert max(np.abs(a.keypoints - b.keypoints).max() for a, b in zip(of_video, of_files, strict=True)) < 0.5
     assert np.abs(np.asarray(of_video[5].image).astype(int) - np.asarray(of_files[5].image)).max() <= 2
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "avi"])
+def test_poses_in_a_real_video_are_those_of_its_frames(tiny, tmp_path, suffix):
+    frames = sorted(shared("data", "mirror_mouse", "train", "test_vid").iterdir())[::10]
+    frames = [np.asarray(Image.open(path).convert("RGB")) for path in frames]
+    network = lively_model(tiny)
+    with torch.no_grad():  # keypoints follow the mouse by up to 13 pixels
+        network.encoder.attend.weight *= 10
+        network.encoder.regress[2].weight *= 4
+    save_model(tmp_path / "model.safetensors", network, tiny, 7)
+    model = ppl_cli.load(tmp_path / "model.safetensors", "cpu")
+    clip = write_pictures(tmp_path / f"mouse.{suffix}", frames)
+    in_video, in_frames = (np.stack([pose.keypoints for pose in model.stream(given)]) for given in (clip, frames))
+    assert np.ptp(in_frames, axis=0).max() > 8
+    assert np.abs(in_video - in_frames).max() < 0.5
 
 
 def test_an_excerpt(lively_file, tmp_path):
