@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Everything a GPU is asked for in one run: tests, speed against the plain path, tiger at the paper's size and its score.
+# Everything a GPU is asked for: tests, speed against the plain path, real sets learned at the paper's size and their scores.
 #
 #   bash tests/benchmarks/gpu.sh SHARED OUT SECONDS
 #
-# SHARED holds data/tiger and weights/vgg19_conv4_4_normed.safetensors; at most 8 small files go to OUT. It keeps to SECONDS
-# (540 suit it), and a part that fails does not end the rest. On a fresh machine without a network, with Python 3.12, torch,
-# torchvision, triton, numpy, pillow, matplotlib, safetensors, typer, rich, tqdm, pyyaml, scipy and pytest: bring wheels
-# (CPython 3.12, x86-64) of pydantic, pydantic-core, annotated-types, typing-extensions, typing-inspection and, where the code
-# imports them, filelock, psutil and av, with data/tiger and the weights below one folder. Then, in the repository:
+# SHARED holds data/tiger, data/mirror_mouse and weights/vgg19_conv4_4_normed.safetensors; at most 8 small files go to OUT. It
+# keeps to SECONDS (540 suit it), and a part that fails does not end the rest. PARTS="tests speed" leaves out the rest, and
+# SETS="tiger" learns only that. On a fresh machine without a network, with Python 3.12, torch, torchvision, triton, numpy,
+# pillow, matplotlib, safetensors, typer, rich, tqdm, pyyaml, scipy and pytest: bring wheels (CPython 3.12, x86-64) of pydantic,
+# pydantic-core, annotated-types, typing-extensions, typing-inspection, filelock and psutil. Then, in the repository:
 #
 #   python3 -m pip install --no-index --no-deps --target SITE WHEELS/*.whl
 #   PYTHONPATH=SITE bash tests/benchmarks/gpu.sh SHARED OUT 540
@@ -24,6 +24,7 @@ mkdir -p "$out"
 exec > >(tee "$out/log.txt") 2>&1
 export PYTHONUNBUFFERED=1 TORCHINDUCTOR_CACHE_DIR=$work/inductor
 weights=$shared/weights/vgg19_conv4_4_normed.safetensors
+parts=${PARTS:-tests speed learn} sets=${SETS:-tiger mirror_mouse}
 left() { echo $((limit - SECONDS)); }
 part() { echo "=== $1 (at $SECONDS s)"; }
 within() { # SECONDS COMMAND...: ended after so long (times SLOW), or when the whole run must be
@@ -38,10 +39,13 @@ python3 -c '
 import sys, numpy, pydantic, torch, torchvision
 print("Python", sys.version.split()[0], *(f"{m.__name__} {m.__version__}" for m in (torch, torchvision, numpy, pydantic)))' || exit 1
 
+if [[ $parts = *tests* ]]; then
 part tests
 within "${TESTS:-140}" python3 -m pytest tests/test_cuda.py tests/model/test_skeleton_triton.py -q -s -rfE --show-capture=no \
   --durations=8 -p no:cacheprovider | tail -n 80
+fi
 
+if [[ $parts = *speed* ]]; then
 part speed
 python3 -m tests.benchmarks.speed --make "$work/files" "${IMAGES:-6000}"
 measure() { # NAME SECONDS JSON: one measurement, a line of speed.jsonl
@@ -60,38 +64,18 @@ infer="\"batch\": 32, \"model\": \"$work/files/model.safetensors\", $files"
 measure infer 60 "{\"what\": \"infer\", \"ours\": true, $infer}"
 profile="\"what\": \"profile\", \"ours\": true, \"steps\": 3, \"out\": \"$out/profile.txt\", \"more\": [\"train.compile=$compile\"]"
 measure profile 60 "{$profile, $step}"
+fi
 
-part tiger
-# As many steps as fit before the score, which takes 100 s with its pictures; 30 s for start and compiling (kernels are kept).
-fitting=$(python3 - "$out/speed.jsonl" "$(left)" <<'P'
-import json
-import sys
-
-found = {row["name"]: row["found"] for row in map(json.loads, open(sys.argv[1]))}
-step = next((found[name]["seconds"] for name in ("step-compiled", "step-eager") if found.get(name)), 0.2)
-print(max(int((int(sys.argv[2]) - 130) / step / 100) * 100, 100))
-P
-)
-count=${FIXED_STEPS:-$fitting}
-echo "$count steps, $(left) s left"
-# SIGTERM ends a step, saves and stops, should it take longer.
-timeout -s TERM -k 30 $(($(left) > 101 ? $(left) - 100 : 1)) python3 -m ppl_cli train folder --data "$shared/data/tiger" \
-  --out "$work/tiger" --device "$device" --perceptual-weights "$weights" --set train.flip=false --set train.steps="$count" \
-  --set train.compile="$compile" --set train.sample_every=$((count / 4)) --set train.save_every=$((count / 2)) \
-  --set train.batch="$batch"
-cp "$work/tiger/metrics.csv" "$out/"
-cp "$(ls -t "$work"/tiger/samples/step-*.png | head -n 1)" "$out/samples.png"
-
-part score
-within 90 python3 -m ppl_cli eval "$work/tiger" --data "$shared/data/tiger" --device "$device" --protocol regression,ridge,pck \
-  --penalty stretches --out "$work/eval"
-cp "$work/eval/eval.json" "$out/"
-# Poses of eight frames spread over the video, drawn and put side by side.
-mkdir "$work/frames"
-find "$shared/data/tiger" -name '*.jpg' | sort | awk '{ all[NR] = $0 } END { for (i = 0; i < 8; i++) print all[1 + int(i * (NR - 1) / 7)] }' |
-  xargs -d '\n' cp -t "$work/frames"
-within 60 python3 -m ppl_cli infer "$work/tiger" "$work/frames" --out "$work/poses" --device "$device" --overlay
-python3 - "$work/poses/overlay" "$out/poses.jpg" <<'P'
+score() { # SET: its error on annotated images, and poses of eight frames spread over the set, drawn side by side
+  local run=$work/$1
+  within 90 python3 -m ppl_cli eval "$run" --data "$shared/data/$1" --device "$device" --protocol regression,ridge,pck \
+    --penalty stretches --out "$run-eval"
+  mkdir "$run-frames"
+  find "$shared/data/$1" -name '*.jpg' -o -name '*.png' | sort |
+    awk '{ all[NR] = $0 } END { for (i = 0; i < 8; i++) print all[1 + int(i * (NR - 1) / 7)] }' |
+    xargs -d '\n' cp -t "$run-frames"
+  within 60 python3 -m ppl_cli infer "$run" "$run-frames" --out "$run-poses" --device "$device" --overlay
+  python3 - "$run-poses/overlay" "$run-poses.jpg" <<'P'
 import sys
 from pathlib import Path
 
@@ -104,4 +88,30 @@ for number, picture in enumerate(pictures[:8]):
     page.paste(picture, (number % 4 * 480, number // 4 * 360))
 page.save(sys.argv[2], quality=90)
 P
+  cp "$(ls -t "$run"/samples/step-*.png | head -n 1)" "$run-samples.png"
+  tar -C "$work" -czf "$out/$1.tar.gz" "$1-eval" "$1-poses.jpg" "$1-samples.png" "$1/metrics.csv"
+}
+
+learn() { # SET SECONDS: as many steps as fit, at the paper's size with 12 keypoints
+  part "learn $1"
+  local steps begun=$SECONDS
+  steps=$(python3 -c "print(max(int(max($2 - 25, 10) / ${STEP_SECONDS:-0.06} / 100) * 100, 100))")
+  steps=${FIXED_STEPS:-$steps}
+  echo "$steps steps in $2 s"
+  # SIGTERM ends a step, saves and stops, should it take longer.
+  timeout -s TERM -k 30 "$2" python3 -m ppl_cli train folder --data "$shared/data/$1" --out "$work/$1" --device "$device" \
+    --perceptual-weights "$weights" --set model.keypoints=12 --set train.flip=false --set train.steps="$steps" \
+    --set train.compile="$compile" --set train.sample_every=$((steps / 4)) --set train.save_every=$((steps / 2)) \
+    --set train.batch="$batch"
+  echo "ended after $((SECONDS - begun)) s"
+}
+
+if [[ $parts = *learn* ]]; then
+each=$((($(left) - 60) / $(wc -w <<<"$sets")))
+for set in $sets; do
+  learn "$set" "$each"
+  score "$set" & # beside the start of the next one
+done
+wait
+fi
 part end
