@@ -12,7 +12,6 @@ from ppl_cli.checkpoints.model_file import save_model
 from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.config.sections import Config
 from ppl_cli.data.figures import figure
-from tests.clips import BROKEN, GOOD
 from tests.forks import Forks
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -137,6 +136,8 @@ def pictures(tmp_path) -> Path:
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory) -> Path:
     """A folder with every clip of `clips.GOOD` in good/ and of `clips.BROKEN` in broken/; not to be changed."""
+    from tests.clips import BROKEN, GOOD  # PyAV is not on every machine with a GPU
+
     folder = tmp_path_factory.mktemp("clips")
     for place, writers in (("good", GOOD), ("broken", BROKEN)):
         (folder / place).mkdir()
