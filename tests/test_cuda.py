@@ -1,5 +1,7 @@
 """What only a GPU can show: what it computes is what the CPU computes, a step waits for nothing, memory ends in advice."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -18,8 +20,10 @@ from ppl_cli.inference.estimate import Estimator
 from ppl_cli.model.skeleton import SkeletonMap, link_index, skeleton_map
 from ppl_cli.training.averaging import Average
 from ppl_cli.training.batches import Batch, make_batch, split_batch
+from ppl_cli.training.graph import ReplayedStep
 from ppl_cli.training.prepare import make_optimiser, prepare_model, prepare_step
 from ppl_cli.training.reconstruction import reconstruction_loss
+from ppl_cli.training.step import Chance, draw_chance, take_step
 from tests.conftest import TINY, lively_model
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
@@ -101,8 +105,8 @@ def gradients_of_a_step(device: torch.device, compiled: bool, precision: str = "
     images, model, learn = training(config, device, precision)
     (part,) = split_batch(16, 1)
     batch = Batch(*(tensor.to(device) for tensor in make_batch(images, 0, config, CPU, part=part)))
-    outcome = learn(batch, 0, part)
-    torch.stack(list(outcome.losses.values())).sum().backward()
+    chance = Chance(*(None if tensor is None else tensor.to(device) for tensor in draw_chance(config, 0, part, CPU)))
+    outcome = take_step(learn, batch, chance)
     gradients = [parameter.grad.double().cpu().flatten() for parameter in model.parameters() if parameter.grad is not None]
     return {name: loss.item() for name, loss in outcome.losses.items()}, torch.cat(gradients)
 
@@ -119,22 +123,23 @@ def test_a_step_is_that_of_the_cpu(compiled, precision, limits):
     assert distance(ours, gradients) < limits[1]
 
 
-def test_steps_neither_wait_for_the_device_nor_compile_again():
+@pytest.mark.parametrize("replayed", [False, True])
+def test_steps_neither_wait_for_the_device_nor_compile_again(replayed):
     """With `torch.cuda.set_sync_debug_mode("error")` every wait raises."""
     config = config_of(train={"compile": True, "ema": 0.9, "warp": 0.4, "jitter": 0.03, "batch": 8})
     images, model, learn = training(config, GPU, "bf16")
     images.move_cache(GPU)
     optimiser, average = make_optimiser(model, config), Average(model, config.train.ema)
+    take = ReplayedStep(learn, pytest.fail) if replayed else partial(take_step, learn)
     (part,) = split_batch(8, 1)
     counters.clear()
     graphs = []
     try:
         for step in range(8):
-            if step == 3:  # by now everything is compiled
+            if step == 4:  # by now everything is compiled, and recorded
                 torch.cuda.synchronize()
                 torch.cuda.set_sync_debug_mode("error")
-            outcome = learn(make_batch(images, step, config, GPU, part=part), step, part)
-            torch.stack(list(outcome.losses.values())).sum().backward()
+            outcome = take(make_batch(images, step, config, GPU, part=part), draw_chance(config, step, part, GPU))
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
             model.memory.update(outcome.tokens, outcome.indices, config.memory.revive)
@@ -146,6 +151,26 @@ def test_steps_neither_wait_for_the_device_nor_compile_again():
     assert graphs[2] >= 3, "nothing was compiled"
     assert graphs[-1] == graphs[2], "compiled again"
     assert not counters["graph_break"]
+
+
+def test_a_replayed_step_is_the_step():
+    config = config_of(train={"compile": False, "warp": 0.4, "jitter": 0.03, "batch": 8}, loss={"equivariance": 5.0})
+    images, model, learn = training(config, GPU)
+    (part,) = split_batch(8, 1)
+    take, losses = ReplayedStep(learn, pytest.fail), []
+    for step in range(6):
+        batch, chance = make_batch(images, step, config, GPU, part=part), draw_chance(config, step, part, GPU)
+        model.zero_grad()
+        expected = take_step(learn, batch, chance)
+        wanted = {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
+        model.zero_grad()
+        found = take(batch, chance)
+        losses.append(found.losses["reconstruction"])
+        assert distance(torch.stack(list(found.losses.values())), torch.stack(list(expected.losses.values()))) < 1e-4
+        gradients = [(parameter.grad, wanted[name]) for name, parameter in model.named_parameters() if name in wanted]
+        assert distance(*(torch.cat([pair[k].flatten() for pair in gradients]) for k in (0, 1))) < 1e-3
+    assert take.graph is not None
+    assert len({loss.item() for loss in losses}) == 6, "a replay wrote over an earlier outcome"
 
 
 def ppl(*arguments) -> int:

@@ -14,6 +14,7 @@ from ppl_cli.training.averaging import Average
 from ppl_cli.training.batches import make_batch, split_batch
 from ppl_cli.training.prepare import make_optimiser, prepare_model, prepare_step
 from ppl_cli.training.reconstruction import reconstruction_loss
+from ppl_cli.training.step import draw_chance, take_step
 from tests.conftest import lively_model
 from tests.pretend_cuda import CUDA, DeviceMixError, PretendedKernel, pretend_cuda
 
@@ -26,6 +27,7 @@ kernels = pytest.importorskip("ppl_cli.model.skeleton_triton")
 def waits(monkeypatch):
     monkeypatch.setattr(kernels, "draw_kernel", PretendedKernel(kernels.draw_kernel, "values", "winners"))
     monkeypatch.setattr(kernels, "pull_kernel", PretendedKernel(kernels.pull_kernel, "pulls"))
+    monkeypatch.setattr(kernels, "gather_kernel", PretendedKernel(kernels.gather_kernel, "to_keypoints", "to_weights"))
     with pretend_cuda() as waits:
         yield waits
 
@@ -46,8 +48,8 @@ def train(config: Config, compute: Compute, steps: int, waits: list[str]):
     model.train()
     for step in range(steps):
         for part in split_batch(config.train.batch, config.train.accumulate):
-            outcome = learn(make_batch(images, step, config, compute.device, part=part), step, part)
-            torch.stack(list(outcome.losses.values())).sum().backward()
+            batch = make_batch(images, step, config, compute.device, part=part)
+            outcome = take_step(learn, batch, draw_chance(config, step, part, compute.device))
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         model.memory.update(outcome.tokens, outcome.indices, config.memory.revive)

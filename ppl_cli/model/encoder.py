@@ -34,8 +34,9 @@ def pixel_grid(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
 
 def cell_centres(height: int, width: int, size: int, like: torch.Tensor) -> torch.Tensor:
     """(height * width, 2): (x, y) of the centre of each cell of an image of size x size pixels, row by row."""
-    cells = torch.tensor((width, height), device=like.device, dtype=like.dtype)
-    return pixel_grid(height, width, like) * (1 - 1 / cells) * (size / (size - 1))
+    x, y = pixel_grid(height, width, like).unbind(-1)
+    # Plain numbers: a small tensor made here would have to travel to the GPU, and the step would wait for it.
+    return torch.stack((x * (1 - 1 / width), y * (1 - 1 / height)), -1) * (size / (size - 1))
 
 
 class Encoder(nn.Module):

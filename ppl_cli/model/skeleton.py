@@ -8,7 +8,7 @@
     max of w * exp(-d^2 / thickness)  =  exp(max of (log w - d^2 / thickness)),
 
 so the loop over links needs no exponential, and the backward pass recomputes one link per pixel: the winner. On a GPU
-the same is done by two Triton kernels (`skeleton_triton.py`), where Triton works.
+the same is done by Triton kernels (`skeleton_triton.py`), where Triton works.
 """
 
 from functools import cache
@@ -40,14 +40,13 @@ def skeleton_map(keypoints: torch.Tensor, weights: torch.Tensor, size: int, thic
 
     Only the upper triangle of `weights` is read. Needs memory for a few maps, whatever the number of links.
     """
-    i, j = link_index(keypoints.shape[1], keypoints.device)
-    function = SkeletonMap
-    if keypoints.is_cuda and keypoints.dtype != torch.float64 and kernel_problem() is None:
-        from ppl_cli.model.skeleton_triton import FusedSkeletonMap
-
-        function = FusedSkeletonMap
     with torch.autocast(keypoints.device.type, enabled=False):
-        return function.apply(keypoints, weights[i, j], i, j, size, thickness)
+        if keypoints.is_cuda and keypoints.dtype != torch.float64 and kernel_problem() is None:
+            from ppl_cli.model.skeleton_triton import FusedSkeletonMap
+
+            return FusedSkeletonMap.apply(keypoints, weights, size, thickness)
+        i, j = link_index(keypoints.shape[1], keypoints.device)
+        return SkeletonMap.apply(keypoints, weights[i, j], i, j, size, thickness)
 
 
 @cache
@@ -58,8 +57,7 @@ def kernel_problem(device: str = "cuda") -> str | None:
 
         with torch.inference_mode(False), torch.enable_grad():
             keypoints = torch.zeros(1, 2, 2, device=device, requires_grad=True)
-            i, j = link_index(2, keypoints.device)
-            FusedSkeletonMap.apply(keypoints, keypoints.new_ones(1), i, j, 4, 1.0).sum().backward()
+            FusedSkeletonMap.apply(keypoints, keypoints.new_ones(2, 2), 4, 1.0).sum().backward()
             keypoints.grad.sum().item()  # waits: a kernel that fails says so here
     except Exception as error:  # compilers fail in many ways
         return " ".join(str(error).split()) or type(error).__name__

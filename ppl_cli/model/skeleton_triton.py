@@ -1,12 +1,14 @@
-"""The skeleton map as two Triton kernels, forward and backward, for GPUs. `skeleton.py` says what is computed.
+"""The skeleton map as Triton kernels, forward and backward, for GPUs. `skeleton.py` says what is computed.
 
 Forward: one program per tile of TILE x TILE pixels. It walks through the links, passes over those too far away to reach
 the tile, and writes the map and, per pixel, the number of the winning link. Backward: one program per image and link. It
-walks through the tiles that the link can reach and sums what the pixels it won say, in a fixed order: no atomic
-additions, so a run repeats bit for bit.
+walks through the tiles that the link can reach and sums what the pixels it won say; a second kernel adds up the links of
+every keypoint and the images of every link. All in a fixed order, without atomic additions: a run repeats bit for bit.
 
 Read from memory: two endpoints and a weight per link, and the pixel coordinates. Written: one value and one index a pixel.
 """
+
+from functools import cache
 
 import torch
 import triton
@@ -41,13 +43,23 @@ def reaches(side, size, row, column, start_x, start_y, end_x, end_y, reach, tile
 
 
 @triton.jit
+def load_ends(keypoints, pairs, image, link, links, count):
+    """Numbers of the two keypoints of a link and where they lie in an image."""
+    i, j = tl.load(pairs + link), tl.load(pairs + links + link)
+    start, end = keypoints + (image * count + i) * 2, keypoints + (image * count + j) * 2
+    return i, j, tl.load(start), tl.load(start + 1), tl.load(end), tl.load(end + 1)
+
+
+@triton.jit
 def draw_kernel(
-    ends,
-    log_weights,
+    keypoints,
+    weights,
+    pairs,
     side,
     values,
     winners,
     links: tl.constexpr,  # as an argument it breaks Triton 3.6's interpreter with NumPy 2.4, which wants a number in `range`
+    count,
     size,
     thickness,
     reach,
@@ -64,9 +76,8 @@ def draw_kernel(
     winner = tl.zeros((tile_size, tile_size), tl.int32)
     broken = 0.0  # NaN once a link has no number somewhere, else 0: comparing alone would pass over such links
     for link in range(links):
-        at = ends + (image * links + link) * 4
-        start_x, start_y, end_x, end_y = tl.load(at), tl.load(at + 1), tl.load(at + 2), tl.load(at + 3)
-        log_weight = tl.load(log_weights + link)
+        i, j, start_x, start_y, end_x, end_y = load_ends(keypoints, pairs, image, link, links, count)
+        log_weight = tl.log(tl.load(weights + i * count + j))
         broken += (start_x - start_x) + (start_y - start_y) + (end_x - end_x) + (end_y - end_y)
         broken += tl.where(log_weight == log_weight, 0.0, log_weight)
         if reaches(side, size, row, column, start_x, start_y, end_x, end_y, reach, tile_size):
@@ -81,12 +92,24 @@ def draw_kernel(
 
 @triton.jit
 def pull_kernel(
-    ends, side, values, winners, gradient, pulls, links, size, thickness, reach, tiles: tl.constexpr, tile_size: tl.constexpr
+    keypoints,
+    pairs,
+    side,
+    values,
+    winners,
+    gradient,
+    pulls,
+    links,
+    count,
+    size,
+    thickness,
+    reach,
+    tiles: tl.constexpr,
+    tile_size: tl.constexpr,
 ):
     """Per image and link: gradients of its start (x, y) and end (x, y), and sum of gradient * value, for its weight."""
     image, link = tl.program_id(0), tl.program_id(1)
-    at = ends + (image * links + link) * 4
-    start_x, start_y, end_x, end_y = tl.load(at), tl.load(at + 1), tl.load(at + 2), tl.load(at + 3)
+    _i, _j, start_x, start_y, end_x, end_y = load_ends(keypoints, pairs, image, link, links, count)
     to_start_x = tl.zeros((tile_size, tile_size), tl.float32)
     to_start_y = tl.zeros((tile_size, tile_size), tl.float32)
     to_end_x = tl.zeros((tile_size, tile_size), tl.float32)
@@ -117,43 +140,85 @@ def pull_kernel(
     tl.store(out + 4, tl.sum(to_weight))
 
 
+@triton.jit
+def gather_kernel(
+    pulls,
+    weights,
+    pairs,
+    to_keypoints,
+    to_weights,
+    batch: tl.constexpr,  # as `links` above
+    links,
+    count,
+    tiny,
+    others: tl.constexpr,
+    images: tl.constexpr,
+):
+    """First a program per keypoint of every image: sums over its links. Then one per link: sums over the images."""
+    number = tl.program_id(0)
+    if number < batch * count:
+        image, keypoint = number // count, number % count
+        other = tl.arange(0, others)
+        linked = (other < count) & (other != keypoint)
+        low, high = tl.minimum(other, keypoint), tl.maximum(other, keypoint)
+        number_of_link = low * (2 * count - low - 1) // 2 + high - low - 1  # row by row of the upper triangle
+        at = pulls + (image * links + number_of_link) * 5 + tl.where(other > keypoint, 0, 2)
+        tl.store(to_keypoints + number * 2, tl.sum(tl.load(at, linked, 0.0)))
+        tl.store(to_keypoints + number * 2 + 1, tl.sum(tl.load(at + 1, linked, 0.0)))
+    else:
+        link = number - batch * count
+        total = tl.zeros((images,), tl.float32)
+        for first in range(0, batch, images):
+            several = first + tl.arange(0, images)
+            total += tl.load(pulls + (several * links + link) * 5 + 4, several < batch, 0.0)
+        place = tl.load(pairs + link) * count + tl.load(pairs + links + link)
+        # d(value)/d(w) = value / w; where w is 0 the value is 0 as well and the pixel teaches it nothing.
+        tl.store(to_weights + place, tl.sum(total) / tl.maximum(tl.load(weights + place), tiny))
+
+
+@cache
+def make_tables(count: int, size: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """(2, links) int32: the keypoints i < j of every link; (size,) coordinates of the pixel centres."""
+    with torch.inference_mode(False):
+        pairs = torch.triu_indices(count, count, 1, dtype=torch.int32, device=device).contiguous()
+        return pairs, torch.linspace(-1, 1, size, device=device)
+
+
 class FusedSkeletonMap(torch.autograd.Function):
-    """Arguments and result of `skeleton.SkeletonMap`, in float32."""
+    """keypoints (B, N, 2), weights (N, N), of which the upper triangle is read, -> (B, 1, size, size), in float32."""
 
     @staticmethod
-    def forward(ctx, keypoints, weights, i, j, size, thickness):
+    def forward(ctx, keypoints, weights, size, thickness):
         keypoints, weights = keypoints.float().contiguous(), weights.float().contiguous()
-        batch, links = len(keypoints), len(weights)
-        ends = torch.cat((keypoints[:, i], keypoints[:, j]), -1).contiguous()  # (B, links, 4)
-        side = torch.linspace(-1, 1, size, device=keypoints.device)
+        batch, count, _ = keypoints.shape
+        pairs, side = make_tables(count, size, keypoints.device)
         values = keypoints.new_empty(batch, size, size)
         winners = torch.empty(batch, size, size, dtype=torch.int16, device=keypoints.device)
-        reach = (FARTHEST * thickness) ** 0.5
-        tiles = triton.cdiv(size, TILE)
+        links, reach, tiles = pairs.shape[1], (FARTHEST * thickness) ** 0.5, triton.cdiv(size, TILE)
         with torch.cuda.device_of(keypoints):  # Triton launches on the current device
             draw_kernel[batch, tiles * tiles](
-                ends, weights.log(), side, values, winners, links, size, thickness, reach, tiles=tiles, tile_size=TILE
+                keypoints, weights, pairs, side, values, winners, links, count, size, thickness, reach, tiles, TILE
             )
-        ctx.save_for_backward(keypoints, weights, i, j, ends, side, values, winners)
+        ctx.save_for_backward(keypoints, weights, values, winners)
         ctx.thickness, ctx.reach = thickness, reach
         return values.unsqueeze(1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        keypoints, weights, i, j, ends, side, values, winners = ctx.saved_tensors
-        (batch, count, _), links, size = keypoints.shape, len(weights), values.shape[-1]
-        tiles = triton.cdiv(size, TILE)
+        keypoints, weights, values, winners = ctx.saved_tensors
+        (batch, count, _), size = keypoints.shape, values.shape[-1]
+        pairs, side = make_tables(count, size, keypoints.device)
+        links, tiles = pairs.shape[1], triton.cdiv(size, TILE)
         pulls = keypoints.new_empty(batch, links, 5)
+        to_keypoints, to_weights = torch.empty_like(keypoints), torch.zeros_like(weights)
         gradient, thickness, reach = gradient.float().contiguous(), ctx.thickness, ctx.reach
         with torch.cuda.device_of(keypoints):
             pull_kernel[batch, links](
-                ends, side, values, winners, gradient, pulls, links, size, thickness, reach, tiles=tiles, tile_size=TILE
+                keypoints, pairs, side, values, winners, gradient, pulls, links, count, size, thickness, reach, tiles, TILE
             )
-        # Sums over the links of each keypoint as a product: additions in a fixed order, unlike index_add on a GPU.
-        at_start, at_end = (torch.zeros(count, links, device=i.device) for _ in range(2))
-        at_start[i, torch.arange(links, device=i.device)] = 1
-        at_end[j, torch.arange(links, device=i.device)] = 1
-        keypoint_gradient = at_start @ pulls[..., :2] + at_end @ pulls[..., 2:4]
-        weight_gradient = pulls[..., 4].sum(0) / weights.clamp_min(torch.finfo(weights.dtype).tiny)
-        return keypoint_gradient, weight_gradient, None, None, None, None
+            others, tiny = triton.next_power_of_2(count), torch.finfo(torch.float32).tiny
+            gather_kernel[(batch * count + links,)](
+                pulls, weights, pairs, to_keypoints, to_weights, batch, links, count, tiny, others, 64
+            )
+        return to_keypoints, to_weights, None, None

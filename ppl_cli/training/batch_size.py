@@ -13,7 +13,7 @@ from ppl_cli.distributed import ALONE
 from ppl_cli.errors import UsageError
 from ppl_cli.training.batches import Batch, Part
 from ppl_cli.training.prepare import prepare_model
-from ppl_cli.training.step import TrainingStep
+from ppl_cli.training.step import TrainingStep, draw_chance
 
 LARGEST = 64  # the paper's batch
 SHARE = 0.8  # of the free memory that a step may take
@@ -51,7 +51,7 @@ def kept_bytes(step: TrainingStep, config: Config, compute: Compute, count: int)
     size = config.model.image_size
     images = torch.zeros(count, 3, size, size, device=compute.device).contiguous(memory_format=torch.channels_last)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        outcome = step(Batch(images, images), 0, Part(0, count, count))
+        outcome = step(Batch(images, images), draw_chance(config, 0, Part(0, count, count), compute.device))
     del outcome
     return sum(sizes.values())
 

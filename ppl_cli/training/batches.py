@@ -99,12 +99,3 @@ def augmentation(config: Config, part: Part, random: torch.Generator) -> Callabl
         return pixels if affine is None else warp_images(pixels, affine)
 
     return change
-
-
-def draw_jitter(config: Config, step: int, device: torch.device, part: Part) -> torch.Tensor | None:
-    """(B, N, 2) what is added to the keypoints that are drawn; None without `train.jitter`."""
-    if not config.train.jitter:
-        return None
-    random = generator(device, config.seed, "jitter", step)
-    shape = (part.whole, config.model.keypoints, 2)
-    return config.train.jitter * torch.randn(shape, generator=random, device=device)[part.rows]

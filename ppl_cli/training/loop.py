@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ from ppl_cli.runtime import silent
 from ppl_cli.text import counted
 from ppl_cli.training.averaging import Average
 from ppl_cli.training.batches import Part, make_batch, split_batch
+from ppl_cli.training.graph import ReplayedStep, can_replay
 from ppl_cli.training.health import Watch
 from ppl_cli.training.metrics import MetricsFile, read_metrics
 from ppl_cli.training.prepare import make_optimiser, prepare_model, prepare_step
@@ -34,6 +36,7 @@ from ppl_cli.training.progress import Progress, peak_memory_gib
 from ppl_cli.training.run_folder import RunFolder
 from ppl_cli.training.save import draw_samples, save, write_config
 from ppl_cli.training.start import Start
+from ppl_cli.training.step import draw_chance, take_step
 
 SAMPLES = 8  # images in a picture of samples/
 ASK_EVERY = {"cuda": 10, "cpu": 1}  # steps between questions to other processes whether they were told to stop
@@ -96,6 +99,9 @@ def train(
     images.move_cache(device)
     learn = prepare_step(model, reconstruction_loss, config, compute, world)
     parts = split_batch(config.train.batch, config.train.accumulate, world.rank, world.size)
+    take = partial(take_step, learn, pieces=len(parts))
+    if can_replay(config, compute, world):
+        take = ReplayedStep(learn, machine.say)
     progress = Progress(config, step, window, device, machine.say, world.size)
     watch = Watch(config, progress.note)
     shown = make_batch(images, 0, config, device, part=Part(0, SAMPLES, SAMPLES))
@@ -116,9 +122,7 @@ def train(
             for part in parts:
                 batch = make_batch(images, step, config, device, strict, part)
                 with sharing_gradients(learn, part is parts[-1]):
-                    outcome = learn(batch, step, part)
-                    (torch.stack(list(outcome.losses.values())).sum() / len(parts)).backward()
-                outcomes.append(outcome)
+                    outcomes.append(take(batch, draw_chance(config, step, part, device)))
             optimiser.step()
             tokens, indices = (torch.cat(rows) for rows in ([o.tokens for o in outcomes], [o.indices for o in outcomes]))
             model.memory.update(tokens, indices, config.memory.revive)

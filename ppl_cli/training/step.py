@@ -1,7 +1,8 @@
 """What one training step computes, as one module: a batch goes in, losses come out.
 
 It is what DistributedDataParallel wraps. Convolutions may run in bfloat16 and compiled; whatever looks at positions,
-the memory and the losses stay in float32.
+the memory and the losses stay in float32. What changes from step to step comes in as tensors, so that a CUDA graph can
+replay the rest (graph.py).
 """
 
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from ppl_cli.data.warp import random_affine, warp_images
 from ppl_cli.device import Compute
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.losses import boundary_loss, configuration_loss, equivariance_loss, link_loss, separation_loss
-from ppl_cli.training.batches import Batch, Part, draw_jitter, generator
+from ppl_cli.training.batches import Batch, Part, generator
 
 
 def eased(config: Config, step: int) -> float:
@@ -24,6 +25,26 @@ def eased(config: Config, step: int) -> float:
         return 1.0
     done = min(max((step - loss.ease_from) / max(loss.ease_to - loss.ease_from, 1), 0.0), 1.0)
     return 1.0 + (loss.eased - 1.0) * done
+
+
+class Chance(NamedTuple):
+    """What a step draws or looks up, beside its batch."""
+
+    lead: torch.Tensor  # () see `eased`
+    jitter: torch.Tensor | None  # (B, N, 2) what is added to the keypoints that are drawn; None without `train.jitter`
+    affine: torch.Tensor | None  # (B, 2, 3) the warps of the equivariance loss; None without it
+
+
+def draw_chance(config: Config, step: int, part: Part, device: torch.device) -> Chance:
+    """A function of (seed, step) alone, as the batch is."""
+    lead, jitter, affine = eased(config, step), None, None
+    if config.train.jitter:
+        random = generator(device, config.seed, "jitter", step)
+        shape = (part.whole, config.model.keypoints, 2)
+        jitter = config.train.jitter * torch.randn(shape, generator=random, device=device)[part.rows]
+    if config.loss.equivariance * lead:
+        affine = random_affine(part.whole, generator(device, config.seed, "warp", step))[part.rows]
+    return Chance(torch.full((), lead, device=device), jitter, affine)
 
 
 class Outcome(NamedTuple):
@@ -39,14 +60,11 @@ class TrainingStep(nn.Module):
         self.model, self.reconstruction_loss = model, reconstruction_loss
         self.config, self.compute = config, compute
 
-    def forward(self, batch: Batch, step: int, part: Part) -> Outcome:
-        """Step number `step`; `batch` is that part of it."""
-        jitter = draw_jitter(self.config, step, batch.images.device, part)
+    def forward(self, batch: Batch, chance: Chance) -> Outcome:
         with self.compute.autocast():
-            output = self.model(batch.images, batch.references, jitter)
+            output = self.model(batch.images, batch.references, chance.jitter)
             reconstruction = self.reconstruction_loss(output.reconstruction, batch.images)
         weights, keypoints = self.config.loss, output.estimate.keypoints
-        lead = eased(self.config, step)
         losses = {
             "reconstruction": reconstruction,
             "boundary": weights.boundary * boundary_loss(keypoints),
@@ -55,15 +73,17 @@ class TrainingStep(nn.Module):
         if weights.links:
             prior = self.model.distil_prior()
             losses["links"] = weights.links * link_loss(keypoints, prior, self.model.link_weights())
-        if weights.separation * lead:
-            losses["separation"] = lead * weights.separation * separation_loss(keypoints)
-        if weights.equivariance * lead:
-            losses["equivariance"] = lead * weights.equivariance * self.equivariance(batch.images, keypoints, step, part)
+        if weights.separation:
+            losses["separation"] = chance.lead * weights.separation * separation_loss(keypoints)
+        if chance.affine is not None:
+            with self.compute.autocast():
+                moved = self.model.estimate(warp_images(batch.images, chance.affine)).keypoints
+            losses["equivariance"] = chance.lead * weights.equivariance * equivariance_loss(keypoints, moved, chance.affine)
         return Outcome(losses, keypoints.detach(), output.recall.tokens.detach(), output.recall.indices)
 
-    def equivariance(self, images: torch.Tensor, keypoints: torch.Tensor, step: int, part: Part) -> torch.Tensor:
-        random = generator(images.device, self.config.seed, "warp", step)
-        affine = random_affine(part.whole, random)[part.rows]
-        with self.compute.autocast():
-            moved = self.model.estimate(warp_images(images, affine)).keypoints
-        return equivariance_loss(keypoints, moved, affine)
+
+def take_step(step: nn.Module, batch: Batch, chance: Chance, pieces: int = 1) -> Outcome:
+    """Forward and backward: adds the gradients of one of `pieces` parts of a batch; losses come without gradient."""
+    outcome = step(batch, chance)
+    (torch.stack(list(outcome.losses.values())).sum() / pieces).backward()
+    return outcome._replace(losses={name: loss.detach() for name, loss in outcome.losses.items()})

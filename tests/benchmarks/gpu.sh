@@ -58,8 +58,8 @@ step="\"config\": \"folder\", \"batch\": $batch, $files"
 measure step-compiled 150 "{\"what\": \"step\", \"ours\": true, \"steps\": $steps, \"more\": [\"train.compile=$compile\"], $step}"
 measure step-eager 40 "{\"what\": \"step\", \"ours\": true, \"steps\": $steps, \"more\": [\"train.compile=false\"], $step}"
 measure step-plain 60 "{\"what\": \"step\", \"ours\": false, \"steps\": 4, $step}"
-measure skeleton-ours 30 '{"what": "skeleton", "ours": true}'
-measure skeleton-plain 30 '{"what": "skeleton", "ours": false}'
+measure skeleton-ours 30 '{"what": "skeleton", "ours": true, "batch": 64}'
+measure skeleton-plain 30 '{"what": "skeleton", "ours": false, "batch": 64}'
 infer="\"batch\": 32, \"model\": \"$work/files/model.safetensors\", $files"
 measure infer 60 "{\"what\": \"infer\", \"ours\": true, $infer}"
 profile="\"what\": \"profile\", \"ours\": true, \"steps\": 3, \"out\": \"$out/profile.txt\", \"more\": [\"train.compile=$compile\"]"

@@ -17,7 +17,7 @@ from ppl_cli.inference import estimate
 from ppl_cli.model import blocks, core
 from ppl_cli.model.blocks import ResidualDown, halve
 from ppl_cli.model.skeleton import plain_skeleton_map
-from ppl_cli.training import batches, prepare
+from ppl_cli.training import batches, graph, prepare
 
 
 def plain_block(self: ResidualDown, x: torch.Tensor) -> torch.Tensor:
@@ -63,6 +63,7 @@ def plain_path() -> Iterator[None]:
         patch.object(batches, "to_unit", plain_unit),
         patch.object(prepare, "prepare_step", plain_step),
         patch.object(prepare, "compiles", lambda config, compute: False),
+        patch.object(graph, "can_replay", lambda config, compute, world: False),
         patch.object(torch.optim, "Adam", plain_adam),
         patch.object(estimate, "decode_ahead", plain_decode),
         patch.object(estimate, "half_of_the_cores", nullcontext),

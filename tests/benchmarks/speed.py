@@ -39,25 +39,25 @@ from tests.benchmarks.plain import plain_path
 from tests.benchmarks.step import WEIGHTS, measure_step, profile_step
 from tests.benchmarks.timing import peak_flops, timed
 
-SKELETON = {"batch": 8, "keypoints": 16, "size": 128, "thickness": 5e-4}
+SKELETON = {"keypoints": 16, "size": 128, "thickness": 5e-4}
 
 
-def measure_skeleton(ours: bool, compute: Compute, **_) -> dict[str, float]:
+def measure_skeleton(ours: bool, compute: Compute, batch: int = 8, **_) -> dict[str, float]:
     generator = torch.Generator().manual_seed(0)
     count = SKELETON["keypoints"]
-    keypoints = (torch.rand(SKELETON["batch"], count, 2, generator=generator) * 2 - 1).to(compute.device).requires_grad_()
+    keypoints = (torch.rand(batch, count, 2, generator=generator) * 2 - 1).to(compute.device).requires_grad_()
     weights = torch.rand(count, count, generator=generator).to(compute.device).requires_grad_()
     draw = skeleton_map if ours else plain_skeleton_map
     for _ in range(3):  # threads and libraries take their memory first
         skeleton_map(keypoints, weights, 64, SKELETON["thickness"]).sum().backward()
     before = peak_memory_gib(compute.device)
-    pull = torch.randn(SKELETON["batch"], 1, SKELETON["size"], SKELETON["size"], generator=generator).to(compute.device)
+    pull = torch.randn(batch, 1, SKELETON["size"], SKELETON["size"], generator=generator).to(compute.device)
     seconds = timed(lambda: draw(keypoints, weights, SKELETON["size"], SKELETON["thickness"]).backward(pull), compute, 7)
     peak = peak_memory_gib(compute.device) - before
     # Per pixel and link: two coordinates in the frame of the segment, two squares, a sum, a comparison; backward per pixel.
-    pixels = SKELETON["batch"] * SKELETON["size"] ** 2
+    pixels = batch * SKELETON["size"] ** 2
     operations = pixels * (10 * count * (count - 1) // 2 + 40)
-    return {"seconds": seconds, "items": SKELETON["batch"], "floor": operations / peak_flops(compute), "gib": peak}
+    return {"seconds": seconds, "items": batch, "floor": operations / peak_flops(compute), "gib": peak}
 
 
 def measure_infer(ours: bool, compute: Compute, model: Path, folder: Path, batch: int, **_) -> dict[str, float]:
@@ -86,8 +86,13 @@ def measure_infer(ours: bool, compute: Compute, model: Path, folder: Path, batch
             estimator(squares)
 
     with half_of_the_cores():
-        floor = max(timed(decoding, compute, 3), timed(network, compute, 3)) if ours else float("nan")
-    return {"seconds": timed(whole, compute, 3), "items": len(paths), "floor": floor, "gib": peak_memory_gib(compute.device)}
+        floor = max(timed(decoding, compute, 3, first=1), timed(network, compute, 3, first=1)) if ours else float("nan")
+    return {
+        "seconds": timed(whole, compute, 3, first=1),
+        "items": len(paths),
+        "floor": floor,
+        "gib": peak_memory_gib(compute.device),
+    }
 
 
 def measure_refine(ours: bool, compute: Compute, model: Path, batch: int, **_) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """A whole training step, its batch included, as `ppl train` makes it: how long it takes, and what of it takes how long."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,9 +18,10 @@ from ppl_cli.data.listing import Listing
 from ppl_cli.data.names import list_names
 from ppl_cli.device import Compute
 from ppl_cli.distributed import ALONE
-from ppl_cli.training import batches, prepare
+from ppl_cli.training import batches, graph, prepare
 from ppl_cli.training.progress import peak_memory_gib
 from ppl_cli.training.reconstruction import reconstruction_loss
+from ppl_cli.training.step import draw_chance, take_step
 from tests.benchmarks.timing import peak_flops, timed
 
 WEIGHTS = "weights/vgg19_conv4_4_normed.safetensors"
@@ -47,12 +49,14 @@ def make_step(
     else:
         images.pool.map = lambda function, indices: map(function, indices)
     (part,) = batches.split_batch(batch, 1)
+    replayed = graph.can_replay(chosen, compute, ALONE)
+    take = graph.ReplayedStep(learn, raise_problem) if replayed else partial(take_step, learn)
     number = 0
 
     def step() -> None:
         nonlocal number
-        outcome = learn(batches.make_batch(images, number, chosen, compute.device, part=part), number, part)
-        torch.stack(list(outcome.losses.values())).sum().backward()
+        batch = batches.make_batch(images, number, chosen, compute.device, part=part)
+        outcome = take(batch, draw_chance(chosen, number, part, compute.device))
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         model.memory.update(outcome.tokens, outcome.indices, chosen.memory.revive)
@@ -61,14 +65,20 @@ def make_step(
     return step, model, learn, chosen
 
 
+def raise_problem(line: str) -> None:
+    raise RuntimeError(line)
+
+
 def measure_step(
     ours: bool, compute: Compute, steps: int, batch: int, model: Path | None = None, **settings
 ) -> dict[str, float]:
     step, trained, learn, config = make_step(ours, compute, batch=batch, **settings)
-    seconds = timed(step, compute, steps)
+    seconds = timed(step, compute, steps, together=5 if compute.device.type == "cuda" else 1, first=graph.FIRST + 2)
     peak = peak_memory_gib(compute.device)
     with FlopCounterMode(display=False) as counted:
-        step()
+        size, (part,) = config.model.image_size, batches.split_batch(batch, 1)
+        images = torch.zeros(batch, 3, size, size, device=compute.device)
+        take_step(learn, batches.Batch(images, images), draw_chance(config, 0, part, compute.device))
     return {
         "seconds": seconds,
         "items": batch,
@@ -84,7 +94,7 @@ def profile_step(
 ) -> dict[str, float]:
     """Writes a table of one step to the file `out`: on a GPU by kernel, on a CPU by operation."""
     step, *_ = make_step(ours, compute, **settings)
-    seconds = timed(step, compute, steps)
+    seconds = timed(step, compute, steps, first=graph.FIRST + 2)
     gpu = compute.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
     with profile(activities=activities) as recorded:

@@ -9,19 +9,24 @@ import torch
 from ppl_cli.device import Compute
 
 
-def timed(function: Callable[[], object], compute: Compute, repeats: int) -> float:
-    """Median seconds, after first calls that do not count: there is compiling and searching on a GPU."""
+def timed(function: Callable[[], object], compute: Compute, repeats: int, together: int = 1, first: int = 3) -> float:
+    """Median seconds, after first calls that do not count: there is compiling, searching and recording on a GPU.
+
+    `together`: calls between two waits for the GPU, as in training, which does not wait after every step. `first`: the calls
+    on a GPU that do not count.
+    """
     gpu = compute.device.type == "cuda"
     finish = torch.cuda.synchronize if gpu else lambda: None
-    for _ in range(3 if gpu else 1):
+    for _ in range(first if gpu else 1):
         function()
     times = []
     for _ in range(repeats):
         finish()
         begun = time.perf_counter()
-        function()
+        for _ in range(together):
+            function()
         finish()
-        times.append(time.perf_counter() - begun)
+        times.append((time.perf_counter() - begun) / together)
     return statistics.median(times)
 
 

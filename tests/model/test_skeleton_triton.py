@@ -20,7 +20,7 @@ HAS_GPU = torch.cuda.is_available()
 COMPARE = """
 import json, sys, torch
 from ppl_cli.model.skeleton import kernel_problem
-from ppl_cli.model.skeleton import link_index, plain_skeleton_map
+from ppl_cli.model.skeleton import plain_skeleton_map
 from ppl_cli.model.skeleton_triton import FusedSkeletonMap
 
 device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -30,9 +30,8 @@ for case in json.loads(sys.argv[1]):
     keypoints = torch.tensor(case["keypoints"], device=device, requires_grad=True)
     weights = torch.tensor(case["weights"], device=device, requires_grad=True)
     pull = torch.randn(len(keypoints), 1, size, size, generator=torch.Generator().manual_seed(1)).to(device)
-    i, j = link_index(keypoints.shape[1], keypoints.device)
     plain = plain_skeleton_map(keypoints, weights, size, thickness)
-    fused = FusedSkeletonMap.apply(keypoints, weights[i, j], i, j, size, thickness)
+    fused = FusedSkeletonMap.apply(keypoints, weights, size, thickness)
     gradients = [torch.autograd.grad((drawn * pull).sum(), (keypoints, weights)) for drawn in (plain, fused)]
     # Where a link of weight 0 ties with nothing at all, the plain map teaches it; ours does not.
     drawn_links = (weights > 0).float()
@@ -52,10 +51,15 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from ppl_cli.model import skeleton_triton as kernels
 
-for kernel in (kernels.draw_kernel, kernels.pull_kernel):
-    kinds = {"links": "i32", "size": "i32", "thickness": "fp32", "reach": "fp32", "winners": "*i16"}
-    known = {"tiles": 8, "tile_size": kernels.TILE} | ({"links": 120} if kernel is kernels.draw_kernel else {})
-    kinds |= dict.fromkeys(known, "constexpr")
+tiled = {"tiles": 8, "tile_size": kernels.TILE}
+constants = {
+    kernels.draw_kernel: {"links": 120} | tiled,
+    kernels.pull_kernel: tiled,
+    kernels.gather_kernel: {"batch": 64, "others": 16, "images": 64},
+}
+for kernel, known in constants.items():
+    kinds = dict.fromkeys(("links", "count", "size"), "i32") | dict.fromkeys(("thickness", "reach", "tiny"), "fp32")
+    kinds |= {"winners": "*i16", "pairs": "*i32"} | dict.fromkeys(known, "constexpr")
     signature = {name: kinds.get(name, "*fp32") for name in kernel.arg_names}
     source = ASTSource(kernel, signature=signature, constexprs=known)
     assert len(triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["cubin"]) > 1000

@@ -11,6 +11,7 @@ from ppl_cli.device import choose_compute
 from ppl_cli.distributed import World, processes
 from ppl_cli.training.batches import Batch, make_batch, split_batch
 from ppl_cli.training.prepare import prepare_model, prepare_step
+from ppl_cli.training.step import draw_chance, take_step
 
 
 def one_step(config: Config, world: World) -> dict[str, dict[str, torch.Tensor]]:
@@ -23,8 +24,7 @@ def one_step(config: Config, world: World) -> dict[str, dict[str, torch.Tensor]]
     outcomes = []
     for part in parts:
         batch = Batch(*(tensor.double() for tensor in make_batch(images, 0, config, compute.device, part=part)))
-        outcomes.append(learn(batch, 0, part))
-        (sum(outcomes[-1].losses.values()) / len(parts)).backward()
+        outcomes.append(take_step(learn, batch, draw_chance(config, 0, part, compute.device), len(parts)))
     tokens, indices = torch.cat([o.tokens for o in outcomes]), torch.cat([o.indices for o in outcomes])
     model.memory.update(tokens, indices, config.memory.revive)
     gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}

@@ -12,6 +12,7 @@ from ppl_cli.training.batches import Batch, split_batch
 from ppl_cli.training.health import Watch
 from ppl_cli.training.prepare import prepare_model, prepare_step
 from ppl_cli.training.reconstruction import reconstruction_loss
+from ppl_cli.training.step import draw_chance, take_step
 from tests.conftest import TINY
 
 
@@ -38,8 +39,7 @@ def take_steps(config: Config, count: int):
         model.zero_grad()
         images = torch.rand(config.train.batch, 3, 32, 32, generator=random) * 2 - 1
         images = images.contiguous(memory_format=torch.channels_last)
-        losses = learn(Batch(images, images), step, part).losses
-        torch.stack(list(losses.values())).sum().backward()
+        losses = take_step(learn, Batch(images, images), draw_chance(config, step, part, compute.device)).losses
     gradients = torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
     return torch.stack(list(losses.values())), gradients, (average, loss, images)
 
