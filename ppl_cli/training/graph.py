@@ -68,10 +68,9 @@ class ReplayedStep:
 
     def record(self, inputs: tuple[torch.Tensor | None, ...]) -> None:
         self.graph, self.outcome, self.gradients = None, None, []
-        torch.cuda.empty_cache()  # a graph takes memory of its own
         self.inputs = [None if tensor is None else tensor.clone() for tensor in inputs]
         parameters = list(self.step.parameters())
-        graph = torch.cuda.CUDAGraph()
+        graph, outside = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
             for parameter in parameters:
                 parameter.grad = None  # gradients then lie in the memory of the graph
@@ -80,10 +79,11 @@ class ReplayedStep:
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
+            torch.cuda.set_stream(outside)  # a recording that fails leaves its own behind
             for parameter in parameters:
                 parameter.grad = None
-            self.failed = True
-            self.say(f"steps are launched kernel by kernel: no CUDA graph could be recorded ({in_one_line(error)})")
+            self.failed, reason = True, in_one_line(error.__context__ or error)
+            self.say(f"steps are launched kernel by kernel: no CUDA graph could be recorded ({reason})")
             return
         self.graph = graph
         self.gradients = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]

@@ -26,7 +26,7 @@ def refusing(monkeypatch):
         asked.append(arguments)
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    for name in ("Stream", "current_stream", "CUDAGraph", "empty_cache"):
+    for name in ("Stream", "current_stream", "set_stream", "CUDAGraph"):
         monkeypatch.setattr(torch.cuda, name, MagicMock())
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
     monkeypatch.setattr(torch.cuda, "graph", refuse)
