@@ -185,6 +185,7 @@ def write(folder, config: Config) -> str:
 
 
 def test_trains_saves_and_resumes(tmp_path):
+    pytest.importorskip("av", reason="a run on drawn figures ends with a drawn video")
     source = write(tmp_path, config_of(train={"ema": 0.9, "compile": False}))
     assert ppl("train", source, "--out", tmp_path / "run") == 0
     assert ppl("train", source, "--out", tmp_path / "run", "--resume", "--set", "train.steps=9") == 0
@@ -218,7 +219,8 @@ def test_infer_finds_what_the_cpu_finds_every_time(tmp_path):
         assert ppl(*infer, "--format", "npz", "--precision", "fp32", "--device", device) == 0
         found[name] = np.load(tmp_path / name / "keypoints.npz")["keypoints_px"]
     assert np.isnan(found["cpu"]).tolist() == np.isnan(found["one"]).tolist(), "the cut file"
-    apart = np.nanmax(np.abs(found["one"] - found["cpu"]), (1, 2))
-    print(f"pixels from the CPU: median {np.nanmedian(apart):.1e}, largest {np.nanmax(apart):.1e}")
+    read = ~np.isnan(found["cpu"]).any((1, 2))
+    apart = np.abs(found["one"] - found["cpu"])[read].max((1, 2))
+    print(f"pixels from the CPU: median {np.median(apart):.1e}, largest {apart.max():.1e}")
     assert np.nanmax(np.abs(found["one"] - found["two"])) < 0.05, "differs from run to run"
-    assert np.nanmax(apart) < 3
+    assert apart.max() < 3

@@ -153,7 +153,7 @@ class TrainConfig(Section):
     accumulate: Positive = Field(
         1, description="a batch is computed in this many pieces, one after the other: less memory, the same step [pieces]"
     )
-    compile: bool | Literal["auto"] = Field("auto", description="torch.compile; auto: on a CUDA GPU")
+    compile: bool | Literal["auto"] = Field("auto", description="torch.compile; auto: on a CUDA GPU, from 2,000 steps on")
     learning_rate: float = Field(1e-4, gt=0, description="of Adam, constant")
     link_rate: float = Field(1.0, ge=0, description="learning rate of the links, relative to learning_rate")
     ema: float = Field(

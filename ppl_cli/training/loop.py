@@ -31,7 +31,7 @@ from ppl_cli.training.batches import Part, make_batch, split_batch
 from ppl_cli.training.graph import ReplayedStep, can_replay
 from ppl_cli.training.health import Watch
 from ppl_cli.training.metrics import MetricsFile, read_metrics
-from ppl_cli.training.prepare import make_optimiser, prepare_model, prepare_step
+from ppl_cli.training.prepare import compiles, make_optimiser, prepare_model, prepare_step
 from ppl_cli.training.progress import Progress, peak_memory_gib
 from ppl_cli.training.run_folder import RunFolder
 from ppl_cli.training.save import draw_samples, save, write_config
@@ -113,6 +113,8 @@ def train(
         # From now on there is something to resume; a resumed run may have been killed between the files of a save.
         save(folder, average, optimiser, config, images, step, progress)
     model.train()
+    if world.leader and compiles(config, compute):
+        machine.say("compiling: the first step takes a minute or two")
 
     finished = step == config.train.steps
     with stop_signals() as stopped, advice_on_memory(config, device):
