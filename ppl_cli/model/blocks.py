@@ -35,8 +35,23 @@ def double_by_slices(x: torch.Tensor) -> torch.Tensor:
     return x.permute(0, 3, 1, 2)
 
 
+def leak(x: torch.Tensor) -> torch.Tensor:
+    """LeakyReLU of slope 0.2, in place: nothing before it (convolution, batch norm, sum, mean) needs its own result again."""
+    return F.leaky_relu(x, 0.2, inplace=True)
+
+
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+def conv_to_norm(inputs: int, outputs: int) -> nn.Conv2d:
+    """`conv3x3` that a batch norm follows, which takes the mean away again: its bias does nothing and is not trained.
+
+    Its gradient would be 0 up to rounding, and Adam divides a gradient by its own size: the bias would walk about at random.
+    """
+    conv = conv3x3(inputs, outputs)
+    conv.bias.requires_grad_(False)
+    return conv
 
 
 def halved_kernel(weight: torch.Tensor) -> torch.Tensor:
@@ -45,7 +60,7 @@ def halved_kernel(weight: torch.Tensor) -> torch.Tensor:
     Both are linear, and the mean of a 2 x 2 cell of the results reads 4 x 4 pixels: 4 multiplications per input pixel,
     where the 3 x 3 convolution at full size takes 9.
     """
-    return sum(F.pad(weight, (x, 1 - x, y, 1 - y)) for x in (0, 1) for y in (0, 1)) / 4
+    return F.avg_pool2d(weight, 2, stride=1, padding=1)
 
 
 class Chain(nn.Sequential):
@@ -62,9 +77,9 @@ class ResidualDown(nn.Module):
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
-        self.side, self.side_norm = conv3x3(inputs, outputs), nn.BatchNorm2d(outputs)
-        self.conv1, self.norm1 = conv3x3(inputs, outputs), nn.BatchNorm2d(outputs)
-        self.conv2, self.norm2 = conv3x3(outputs, outputs), nn.BatchNorm2d(outputs)
+        self.side, self.side_norm = conv_to_norm(inputs, outputs), nn.BatchNorm2d(outputs)
+        self.conv1, self.norm1 = conv_to_norm(inputs, outputs), nn.BatchNorm2d(outputs)
+        self.conv2, self.norm2 = conv_to_norm(outputs, outputs), nn.BatchNorm2d(outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # halve(side(x)) and halve(conv1(x)), which read the same pixels, in one convolution.
@@ -72,8 +87,8 @@ class ResidualDown(nn.Module):
         biases = torch.cat((self.side.bias, self.conv1.bias))
         kernels = kernels.contiguous(memory_format=torch.channels_last)
         side, main = F.conv2d(x, kernels, biases, stride=2, padding=1).chunk(2, 1)
-        side, main = self.side_norm(side), F.leaky_relu(self.norm1(main), 0.2)
-        return F.leaky_relu(self.norm2(self.conv2(main)) + side, 0.2)
+        side, main = self.side_norm(side), leak(self.norm1(main))
+        return leak(self.norm2(self.conv2(main)) + side)
 
 
 class UpConv(nn.Module):
@@ -81,10 +96,10 @@ class UpConv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
-        self.conv, self.norm = conv3x3(inputs, outputs), nn.BatchNorm2d(outputs)
+        self.conv, self.norm = conv_to_norm(inputs, outputs), nn.BatchNorm2d(outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.leaky_relu(self.norm(self.conv(double(x))), 0.2)
+        return leak(self.norm(self.conv(double(x))))
 
 
 class UNetDown(nn.Module):
@@ -92,12 +107,12 @@ class UNetDown(nn.Module):
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
-        self.conv1, self.norm1 = conv3x3(inputs, outputs), nn.BatchNorm2d(outputs)
-        self.conv2, self.norm2 = conv3x3(outputs, outputs), nn.BatchNorm2d(outputs)
+        self.conv1, self.norm1 = conv_to_norm(inputs, outputs), nn.BatchNorm2d(outputs)
+        self.conv2, self.norm2 = conv_to_norm(outputs, outputs), nn.BatchNorm2d(outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.leaky_relu(self.norm1(self.conv1(x)), 0.2)
-        return F.leaky_relu(halve(self.norm2(self.conv2(x))), 0.2)
+        x = leak(self.norm1(self.conv1(x)))
+        return leak(halve(self.norm2(self.conv2(x))))
 
 
 class UNetUp(nn.Module):
@@ -105,9 +120,9 @@ class UNetUp(nn.Module):
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
-        self.conv1, self.norm1 = conv3x3(inputs, outputs), nn.BatchNorm2d(outputs)
-        self.conv2, self.norm2 = conv3x3(outputs, outputs), nn.BatchNorm2d(outputs)
+        self.conv1, self.norm1 = conv_to_norm(inputs, outputs), nn.BatchNorm2d(outputs)
+        self.conv2, self.norm2 = conv_to_norm(outputs, outputs), nn.BatchNorm2d(outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.leaky_relu(self.norm1(self.conv1(double(x))), 0.2)
-        return F.leaky_relu(self.norm2(self.conv2(x)), 0.2)
+        x = leak(self.norm1(self.conv1(double(x))))
+        return leak(self.norm2(self.conv2(x)))

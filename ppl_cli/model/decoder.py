@@ -1,10 +1,9 @@
 """Reference image and skeleton map -> image: a U-Net (docs/method.md, step 8)."""
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from ppl_cli.model.blocks import UNetDown, UNetUp, conv3x3
+from ppl_cli.model.blocks import UNetDown, UNetUp, conv3x3, leak
 
 
 class Decoder(nn.Module):
@@ -26,7 +25,7 @@ class Decoder(nn.Module):
 
     def forward(self, reference: torch.Tensor, skeleton_map: torch.Tensor) -> torch.Tensor:
         """reference (B, 3, S, S) in [-1, 1], skeleton_map (B, 1, S, S) -> image (B, 3, S, S), unbounded."""
-        x0 = F.leaky_relu(self.first(torch.cat((reference, skeleton_map), 1)), 0.2)
+        x0 = leak(self.first(torch.cat((reference, skeleton_map), 1)))
         x1 = self.down1(x0)
         x2 = self.down2(x1)
         x3 = self.down3(x2)

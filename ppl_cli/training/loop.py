@@ -30,6 +30,7 @@ from ppl_cli.training.averaging import Average
 from ppl_cli.training.batches import Part, make_batch, split_batch
 from ppl_cli.training.graph import ReplayedStep, can_replay
 from ppl_cli.training.health import Watch
+from ppl_cli.training.lean import keep_freed_memory
 from ppl_cli.training.metrics import MetricsFile, read_metrics
 from ppl_cli.training.prepare import compiles, make_optimiser, prepare_model, prepare_step
 from ppl_cli.training.progress import Progress, peak_memory_gib
@@ -87,6 +88,7 @@ def train(
     """
     folder, compute, world = run.path, machine.compute, machine.world
     device = compute.device
+    keep_freed_memory()
     model = prepare_model(config, compute, world, start.prior, start.weights)
     optimiser = make_optimiser(model, config)
     average = Average(model, config.train.ema)

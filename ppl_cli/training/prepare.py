@@ -13,6 +13,7 @@ from ppl_cli.distributed import World
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.processes import synchronise_batch_norm
 from ppl_cli.prior.prior import Prior
+from ppl_cli.training.lean import Adam
 from ppl_cli.training.step import TrainingStep
 
 WORTH_COMPILING = 2000  # steps: it takes 75 to 119 s and saves 0.06 s in each of the paper's size (docs/gpu.md)
@@ -47,7 +48,7 @@ def make_optimiser(model: PosePriorLearner, config: Config) -> torch.optim.Optim
     groups = [{"params": others}, {"params": [model.raw_links], "lr": rate * config.train.link_rate}]
     # One kernel for all parameters, where PyTorch has it.
     fused = model.raw_links.device.type in ("cuda", "cpu")
-    return torch.optim.Adam(groups, rate, fused=fused)
+    return Adam(groups, rate, fused=fused)
 
 
 def prepare_step(

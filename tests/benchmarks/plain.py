@@ -46,10 +46,10 @@ def plain_step(*arguments) -> torch.nn.Module:
 
 
 def plain_adam(groups: list[dict], rate: float, **settings) -> torch.optim.Optimizer:
-    return adam(groups, rate, **{**settings, "foreach": False, "fused": False})
+    return torch.optim.Adam(groups, rate, **{**settings, "foreach": False, "fused": False})
 
 
-adam, prepare_step = torch.optim.Adam, prepare.prepare_step
+prepare_step = prepare.prepare_step
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def plain_path() -> Iterator[None]:
         patch.object(prepare, "prepare_step", plain_step),
         patch.object(prepare, "compiles", lambda config, compute: False),
         patch.object(graph, "can_replay", lambda config, compute, world: False),
-        patch.object(torch.optim, "Adam", plain_adam),
+        patch.object(prepare, "Adam", plain_adam),
         patch.object(estimate, "decode_ahead", plain_decode),
         patch.object(estimate, "half_of_the_cores", nullcontext),
     ):

@@ -19,6 +19,7 @@ from ppl_cli.data.names import list_names
 from ppl_cli.device import Compute
 from ppl_cli.distributed import ALONE
 from ppl_cli.training import batches, graph, prepare
+from ppl_cli.training.lean import keep_freed_memory
 from ppl_cli.training.progress import peak_memory_gib
 from ppl_cli.training.reconstruction import reconstruction_loss
 from ppl_cli.training.step import draw_chance, take_step
@@ -40,6 +41,8 @@ def make_step(
     paths = [folder / name for name in list_names(folder)]
     listing = Listing([path.name for path in paths], lambda index: decode(paths[index]))
     images = ImageSet(listing, chosen.model.image_size, chosen.data.resize)
+    if ours:
+        keep_freed_memory()
     model = prepare.prepare_model(chosen, compute, ALONE).train()
     optimiser = prepare.make_optimiser(model, chosen)
     learn = prepare.prepare_step(model, reconstruction_loss(chosen.loss), chosen, compute, ALONE)
