@@ -14,7 +14,8 @@ from PIL import Image
 
 from ppl_cli.data.depth import Range
 from ppl_cli.data.excerpt import WHOLE, Excerpt
-from ppl_cli.data.images import decode, fetch, find_range
+from ppl_cli.data.frame import Fit
+from ppl_cli.data.images import Sized, decode, fetch, find_range
 from ppl_cli.data.listing import fingerprint_names
 from ppl_cli.data.names import Others, image_names, list_names
 from ppl_cli.data.pages import Film, page_names, split_frame, split_page
@@ -90,7 +91,7 @@ class Inputs:
     def open_image(self, index: int) -> Image.Image:
         return decode(self.paths[index], self.range)
 
-    def fetch_all(self, wanted: Iterable[int]) -> Iterator[Callable[[], Image.Image]]:
+    def fetch_all(self, wanted: Iterable[int]) -> Iterator[Callable[[Fit | None], Sized]]:
         """For each a function that opens it, in any thread; frames of videos are decoded here, one after another."""
         with closing(Film()) as film:
             for index in wanted:

@@ -19,12 +19,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from ppl_cli.data.depth import Range
+from ppl_cli.data.frame import Fit
+from ppl_cli.data.images import Sized
 from ppl_cli.data.names import note_others
 from ppl_cli.data.pages import Film
 from ppl_cli.device import batch_that_fits
 from ppl_cli.distributed import World, processes
 from ppl_cli.errors import PPLError
-from ppl_cli.inference.estimate import Finder, Opened, stream_poses
+from ppl_cli.inference.estimate import Finder, Opened, Opener, stream_poses
 from ppl_cli.inference.films import Films
 from ppl_cli.inference.inputs import Inputs
 from ppl_cli.inference.occluder import Occluder
@@ -51,16 +53,18 @@ class Task:
     strict: bool  # stop at the first image that could not be used
     value_range: Range | None = None  # of images of more than 8 bits, where the model has learned from such
 
-    def openers(self, wanted: Sequence[int]) -> Iterator[Callable[[], Opened]]:
+    def openers(self, wanted: Sequence[int]) -> Iterator[Opener]:
         """For each image a function that opens it and its mask, in any thread."""
         with closing(Film()) as film, closing(self.inputs.fetch_all(wanted)) as images:
             for index, image in zip(wanted, images, strict=True):
                 mask = self.occluder.fetch(self.inputs.name(index), self.inputs.paths[index], film)
                 yield partial(self.open_one, image, mask)
 
-    def open_one(self, open_image: Callable[[], Image.Image], open_mask: Callable[[], Image.Image] | None) -> Opened:
-        image = open_image()
-        return image, self.occluder.hidden(image, open_mask)
+    def open_one(
+        self, open_image: Callable[[Fit | None], Sized], open_mask: Callable[[], Image.Image] | None, fit: Fit
+    ) -> Opened:
+        image, size = open_image(None if self.occluder.known else fit)
+        return Opened(image, size, self.occluder.hidden(image, open_mask))
 
     def check(self, poses: list[Pose]) -> list[Pose]:
         for pose in poses:
