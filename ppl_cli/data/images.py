@@ -53,7 +53,7 @@ def decode_to_fit(path: Path, value_range: Range | None, fit: Fit | None) -> Siz
 
 
 def shrink_jpeg(image: Image.Image, side: int) -> int:
-    """Have a JPEG decoded at a half, a quarter or an eighth where that leaves `ENOUGH` times `side`; returns 2, 4 or 8, else 1."""
+    """Have a JPEG decoded at a half, a quarter or an eighth where that leaves `ENOUGH` times `side`; returns by how much."""
     width, height = image.size
     for shrink in (8, 4, 2):
         if not (width % shrink or height % shrink) and min(width, height) >= ENOUGH * shrink * side:
