@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ppl_cli.data.videos import EXACT
 from ppl_cli.errors import PPLError
 from ppl_cli.files import replacing
 
@@ -48,7 +49,7 @@ def writing_video(
                 def add(picture: np.ndarray, stamp: int) -> None:
                     stamps.append(stamp)
                     frame = av.VideoFrame.from_ndarray(np.pad(picture, odd, "edge") if np.any(odd) else picture)
-                    frame = frame.reformat(format="yuv420p", dst_colorspace=BT709)
+                    frame = frame.reformat(format="yuv420p", dst_colorspace=BT709, interpolation=EXACT, threads=1)
                     frame.pts, frame.time_base = round((stamp - stamps[0]) * tick / clock), clock
                     write(stream.encode(frame))
 
