@@ -24,13 +24,12 @@ def paint(picture: np.ndarray, start: Sequence[float], end: Sequence[float], lay
     lies beyond the edge is cut off.
     """
     place, distance = reach(picture.shape, np.asarray(start, float), np.asarray(end, float), layers[0][0] + 0.5)
-    alpha, colour = np.zeros((len(place), 1), np.float32), np.zeros((len(place), 3), np.float32)
+    drawn = np.zeros((len(place), 4), np.float32)  # tint times opacity, and opacity
     for radius, tint, opacity in layers:
         cover = np.clip(radius + 0.5 - distance, 0, min(1, 2 * radius))[:, None]  # of a line thinner than a pixel: its width
-        alpha += cover * (opacity - alpha)
-        colour += cover * (opacity * np.float32(tint) - colour)
+        drawn += cover * (opacity * np.float32((*tint, 1)) - drawn)
     pixels = picture.reshape(-1, 3)
-    pixels[place] = pixels[place] * (1 - alpha) + colour + 0.5  # of the opacity times the tint
+    pixels[place] = pixels[place] * (1 - drawn[:, 3:]) + drawn[:, :3] + 0.5
 
 
 def paint_lines(picture: np.ndarray, lines: Sequence[Line], widest: float) -> None:
