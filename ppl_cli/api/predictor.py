@@ -18,6 +18,7 @@ from ppl_cli.data.excerpt import WHOLE, Excerpt
 from ppl_cli.data.images import find_range
 from ppl_cli.data.videos import is_video, open_video
 from ppl_cli.device import Compute, batch_that_fits
+from ppl_cli.drawing.video import note_encoder
 from ppl_cli.errors import PPLError, UnreadableImageError, UsageError
 from ppl_cli.inference.estimate import Estimator, Finder, Opened, decode_square, stream_poses
 from ppl_cli.inference.films import drawing_video
@@ -151,6 +152,8 @@ class Predictor:
                 raise UsageError(f"overlay: an MP4 is written; expected a name that ends in .mp4, got {overlay}")
             if overlay.exists() and overlay.samefile(path):
                 raise UsageError(f"overlay: {overlay} is the video itself; write to another file")
+            for line in note_encoder():
+                self.runtime.say(line)
             drawing = drawing_video(overlay, video, self.bare_prior.weights, trail)
         with drawing as draw:
             for pose in self.stream(path, **excerpt):

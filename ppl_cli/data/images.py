@@ -17,7 +17,8 @@ from ppl_cli.data.depth import Range, choose_range, is_deep, own_range, spread, 
 from ppl_cli.data.formats import FORMATS, name_type
 from ppl_cli.data.frame import PADDING, Fit
 from ppl_cli.data.pages import FILM, Film, open_page, split_page
-from ppl_cli.data.videos import find_size, is_video, to_image
+from ppl_cli.data.video_images import find_size, to_image
+from ppl_cli.data.videos import is_video
 from ppl_cli.errors import UnreadableImageError
 from ppl_cli.text import on_screen
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from ppl_cli.data.frame import Fit
+from ppl_cli.data.video_images import find_size, to_image
 from ppl_cli.errors import UnreadableImageError
 from ppl_cli.text import counted, in_one_line
 
@@ -36,10 +36,6 @@ BEGINNINGS = {b"RIFF": "avi", b"\x1aE\xdf\xa3": "matroska", b"\0\0\x01\xba": "mp
 MP4 = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # behind the first four bytes
 WORTH_SEEKING = 24  # frames that take longer to decode than a jump past them
 END = 1 << 62  # later than any stamp
-# Of colours: SWS_BILINEAR | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND. By default FFmpeg makes pictures half a grey level darker,
-# which moved keypoints by 0.7 pixels of 256 in dark frames (mirror_mouse); so they move by 0.3, which is compression.
-EXACT = 0x2 | 0x2000 | 0x40000
-TURNS = {1: Image.Transpose.ROTATE_90, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_270}
 
 
 @dataclass(frozen=True)
@@ -95,9 +91,14 @@ def index_video(path: Path, size: int, changed: int) -> Video:
         stream = find_stream(container)
         packets, tick, announced = list(read_packets(container, stream)), stream.time_base, stream.frames
         kind = container.format.name
+        lasts = container.duration / 1e6 if container.duration and len(container.streams) == 1 else 0.0  # seconds
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     note = f"its header announces {announced} frames, it holds {len(packets)}: was it cut off?"
     note = note if announced > len(packets) else None
+    if kind.startswith("matroska") and packets and packets[-1].stamp is not None:  # it announces no number
+        ends = float(packets[-1].stamp * tick)
+        if lasts - ends > 1 + 2 / rate:
+            note = f"its header announces {lasts:.1f} s, its last frame is at {ends:.1f} s: was it cut off?"
     # In MPEG a jump may give a frame the stamp of its neighbour; in AVI that has lost frames it gives other stamps.
     seeks = not kind.startswith("mpeg") and not (kind == "avi" and note)
     packets = [packet for packet in packets if not packet.is_discard]  # what an editor has cut off
@@ -271,22 +272,6 @@ class Reader:
             self.stamp = self.frame.pts
         else:
             self.stamp = max(0, self.since + 1)
-
-
-def to_image(frame: "VideoFrame", fit: Fit | None = None) -> Image.Image:
-    """In RGB, as displayed; with `fit` at the size that it takes within the network's square, where that is smaller."""
-    turns = round(frame.rotation / 90) % 4
-    width, height = fit(*find_size(frame)).inner if fit else find_size(frame)
-    width, height = (height, width) if turns % 2 else (width, height)
-    shape = {} if width > frame.width or height > frame.height else {"width": width, "height": height}
-    # By default FFmpeg starts threads for every frame, which takes six times as long for one of 192 pixels.
-    image = Image.fromarray(frame.to_ndarray(format="rgb24", interpolation=EXACT, threads=1, **shape))
-    return image.transpose(TURNS[turns]) if turns else image
-
-
-def find_size(frame: "VideoFrame") -> tuple[int, int]:
-    """(width, height) as displayed."""
-    return (frame.height, frame.width) if frame.rotation % 180 else (frame.width, frame.height)
 
 
 def read_frames(path: Path | str, numbers: Sequence[int]) -> Iterator[tuple[int, Image.Image | UnreadableImageError]]:

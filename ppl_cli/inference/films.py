@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from ppl_cli.data.pages import split_frame, split_page
-from ppl_cli.data.videos import Reader, Video, open_video, to_image
+from ppl_cli.data.video_images import to_image
+from ppl_cli.data.videos import Reader, Video, open_video
 from ppl_cli.drawing.overlay import SMALLEST, draw_over
 from ppl_cli.drawing.video import writing_video
 from ppl_cli.errors import UnreadableImageError

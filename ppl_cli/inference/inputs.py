@@ -109,6 +109,11 @@ class Inputs:
         """Also such as cannot be opened."""
         return bool(self.videos) or any(map(is_video, self.paths.names))
 
+    @property
+    def noun(self) -> str:
+        """What each of them is called."""
+        return "frame" if self.videos and all(map(split_frame, self.paths.names)) else "image"
+
     def describe_videos(self) -> list[str]:
         """Lines for the user."""
         frames = sum(split_frame(name) is not None for name in self.paths.names)
