@@ -17,7 +17,7 @@ from ppl_cli.drawing.prior import bank_sheet, prototype_sheet, save_evolution, s
 from ppl_cli.drawing.save import save_png
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.files import find_earlier, make_folder
-from ppl_cli.inference.estimate import Estimator, decode_square
+from ppl_cli.inference.estimate import Estimator, Opened, decode_square
 from ppl_cli.inference.inputs import gather_inputs
 from ppl_cli.inference.recall import recall_images
 from ppl_cli.prior.prior import Prior, load_prior, save_npz, save_prior
@@ -55,7 +55,7 @@ class Pictures:
     resize: str  # how the model's images come to their square
 
     def decode(self, index: int, size: int):
-        return decode_square(lambda: (self.open_image(index), None), size, self.resize)
+        return decode_square(lambda fit: Opened(self.open_image(index)), size, self.resize)
 
 
 def export_prior(

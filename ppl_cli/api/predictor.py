@@ -18,10 +18,11 @@ from ppl_cli.data.excerpt import WHOLE, Excerpt
 from ppl_cli.data.images import find_range
 from ppl_cli.data.videos import is_video, open_video
 from ppl_cli.device import Compute, batch_that_fits
+from ppl_cli.drawing.video import note_encoder
 from ppl_cli.errors import PPLError, UnreadableImageError, UsageError
-from ppl_cli.inference.estimate import Estimator, Finder, decode_square, stream_poses
+from ppl_cli.inference.estimate import Estimator, Finder, Opened, decode_square, stream_poses
 from ppl_cli.inference.films import drawing_video
-from ppl_cli.inference.given import HiddenLike, ImageLike, check_hidden, check_image, open_given, open_unhidden, take
+from ppl_cli.inference.given import HiddenLike, ImageLike, check_hidden, check_image, open_given, take
 from ppl_cli.inference.inputs import Inputs, gather_inputs
 from ppl_cli.inference.occluder import Occluder
 from ppl_cli.inference.pictures import Pictures
@@ -151,6 +152,8 @@ class Predictor:
                 raise UsageError(f"overlay: an MP4 is written; expected a name that ends in .mp4, got {overlay}")
             if overlay.exists() and overlay.samefile(path):
                 raise UsageError(f"overlay: {overlay} is the video itself; write to another file")
+            for line in note_encoder():
+                self.runtime.say(line)
             drawing = drawing_video(overlay, video, self.bare_prior.weights, trail)
         with drawing as draw:
             for pose in self.stream(path, **excerpt):
@@ -250,8 +253,8 @@ class Predictor:
 
     def _find_one(self, finder: Finder, image: ImageLike, hidden: HiddenLike | None = None) -> Pose:
         """PPLError if the image or what is hidden of it cannot be used."""
-        open_one = partial(open_given, value_range=self._find_range([image]))
-        pose = finder.find([decode_square(partial(open_one, (image, hidden)), finder.size, finder.resize)])[0]
+        opener = partial(open_given, (image, hidden), self._find_range([image]))
+        pose = finder.find([decode_square(opener, finder.size, finder.resize)])[0]
         if np.isnan(pose.keypoints).all():
             where = image if isinstance(image, str | Path) else "the image"
             raise PPLError(f"{where}: {pose.problem}")
@@ -269,7 +272,7 @@ class Predictor:
             self.runtime.say(line)
         inputs.choose_range(self.config.data.range, self.runtime.say)
         with batch_that_fits(batch), closing(inputs.fetch_all(range(len(inputs)))) as images:
-            openers = (partial(open_unhidden, image) for image in images)
+            openers = (lambda fit, fetched=image: Opened(*fetched(fit)) for image in images)
             for pose in chain.from_iterable(stream_poses(self.finder, openers, batch)):
                 pose.place, pose.source = inputs.locate(pose.index), inputs.paths[pose.index]
                 yield pose

@@ -8,7 +8,10 @@ import numpy as np
 from ppl_cli.data.videos import Video
 from ppl_cli.errors import UsageError
 
-MOMENT = re.compile(r"(?P<frame>\d+)f|(?:(?:(?P<h>\d+):)?(?P<m>\d+):)?(?P<s>\d+(?:\.\d*)?|\.\d+)")
+BELOW_60 = r"(?=[0-5]?\d\b)"  # what follows a colon
+MOMENT = re.compile(
+    rf"(?P<frame>\d+)f|(?:(?:(?P<h>\d+):{BELOW_60})?(?P<m>\d+):{BELOW_60})?(?P<s>\d+(?:\.\d*)?|\.\d+)", re.ASCII
+)
 ROUNDING = 1e-6  # seconds
 
 
@@ -29,7 +32,7 @@ class Excerpt:
         for name in ("start", "stop"):
             moment = getattr(self, name)
             if moment is not None and not MOMENT.fullmatch(str(moment)):
-                raise UsageError(f"--{name} {moment}: write seconds (90.5), h:mm:ss (0:01:30.5) or a frame (2700f)")
+                raise UsageError(f"--{name} {moment}: write seconds (90.5), h:mm:ss (0:01:30.5, to 59) or a frame (2700f)")
 
     def choose_frames(self, video: Video) -> range:
         """Numbers of the frames of `video` that are wanted."""

@@ -4,6 +4,7 @@
 `keypoints`: (x, y) in [-1, 1], where -1 and +1 are the centres of the first and last pixel of the square.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -101,3 +102,6 @@ class Frame:
     def to_shares(self, keypoints_px: np.ndarray) -> np.ndarray:
         """(..., 2) pixels of the original -> shares of the image side, 0 at the outer edge of the first pixel."""
         return (np.asarray(keypoints_px, dtype=np.float64) + 0.5) / self.sides
+
+
+Fit = Callable[[int, int], Frame]  # how an image of (width, height) pixels will lie in the network's square

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
+from ppl_cli.data.video_images import find_size, to_image
 from ppl_cli.errors import UnreadableImageError
 from ppl_cli.text import counted, in_one_line
 
@@ -35,10 +36,6 @@ BEGINNINGS = {b"RIFF": "avi", b"\x1aE\xdf\xa3": "matroska", b"\0\0\x01\xba": "mp
 MP4 = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # behind the first four bytes
 WORTH_SEEKING = 24  # frames that take longer to decode than a jump past them
 END = 1 << 62  # later than any stamp
-# Of colours: SWS_BILINEAR | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND. By default FFmpeg makes pictures half a grey level darker,
-# which moved keypoints by 0.7 pixels of 256 in dark frames (mirror_mouse); so they move by 0.3, which is compression.
-EXACT = 0x2 | 0x2000 | 0x40000
-TURNS = {1: Image.Transpose.ROTATE_90, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_270}
 
 
 @dataclass(frozen=True)
@@ -94,9 +91,14 @@ def index_video(path: Path, size: int, changed: int) -> Video:
         stream = find_stream(container)
         packets, tick, announced = list(read_packets(container, stream)), stream.time_base, stream.frames
         kind = container.format.name
+        lasts = container.duration / 1e6 if container.duration and len(container.streams) == 1 else 0.0  # seconds
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     note = f"its header announces {announced} frames, it holds {len(packets)}: was it cut off?"
     note = note if announced > len(packets) else None
+    if kind.startswith("matroska") and packets and packets[-1].stamp is not None:  # it announces no number
+        ends = float(packets[-1].stamp * tick)
+        if lasts - ends > 1 + 2 / rate:
+            note = f"its header announces {lasts:.1f} s, its last frame is at {ends:.1f} s: was it cut off?"
     # In MPEG a jump may give a frame the stamp of its neighbour; in AVI that has lost frames it gives other stamps.
     seeks = not kind.startswith("mpeg") and not (kind == "avi" and note)
     packets = [packet for packet in packets if not packet.is_discard]  # what an editor has cut off
@@ -107,7 +109,7 @@ def index_video(path: Path, size: int, changed: int) -> Video:
     if first is None:
         held = counted(len(packets), "frame")
         raise UnreadableImageError(f"a video of {held}, none of which can be decoded: its codec is unknown or it is damaged")
-    width, height = (first.height, first.width) if first.rotation % 180 else (first.width, first.height)
+    width, height = find_size(first)
     stamps = {packet.stamp for packet in packets}
     timed = None not in stamps and len(stamps) == len(packets)
     if timed:
@@ -270,13 +272,6 @@ class Reader:
             self.stamp = self.frame.pts
         else:
             self.stamp = max(0, self.since + 1)
-
-
-def to_image(frame: "VideoFrame") -> Image.Image:
-    """In RGB, as displayed."""
-    image = Image.fromarray(frame.to_ndarray(format="rgb24", interpolation=EXACT))
-    turn = TURNS.get(round(frame.rotation / 90) % 4)
-    return image if turn is None else image.transpose(turn)
 
 
 def read_frames(path: Path | str, numbers: Sequence[int]) -> Iterator[tuple[int, Image.Image | UnreadableImageError]]:

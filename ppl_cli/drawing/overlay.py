@@ -2,13 +2,14 @@
 
 import colorsys
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import combinations, pairwise
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ppl_cli.data.frame import Frame
-from ppl_cli.drawing.shapes import paint
+from ppl_cli.drawing.shapes import paint, paint_lines
 
 SMALLEST, LARGEST = 320, 1024  # pixels of the longer side of an overlay picture
 DARK, WHITE = (20, 20, 20), (255, 255, 255)
@@ -69,10 +70,14 @@ def sort_links(links: np.ndarray) -> Iterator[tuple[float, int, int]]:
 
 def draw_trail(picture: np.ndarray, places: Sequence[np.ndarray], unit: float) -> None:
     """From place to place a line, thinner the older it is."""
-    for age, (before, after) in enumerate(pairwise(places), 1):
-        for colour, start, end in zip(keypoint_colours(len(after)), before, after, strict=True):
-            if np.isfinite((start, end)).all():
-                paint(picture, start, end, [(0.6 * unit * age / len(places), colour, 1)])
+    widest, colours = 0.6 * unit, keypoint_colours(len(places[-1]))
+    places = [list(map(tuple, points.tolist())) for points in places]
+    lines = [
+        (start, end, widest * age / len(places), colour)
+        for age, (before, after) in enumerate(pairwise(places), 1)
+        for colour, start, end in zip(colours, before, after, strict=True)
+    ]
+    paint_lines(picture, lines, widest)
 
 
 def draw_links(picture: np.ndarray, points: np.ndarray, links: np.ndarray, unit: float) -> None:
@@ -93,10 +98,25 @@ def draw_dots(picture: np.ndarray, points: np.ndarray, unit: float, hollow: np.n
 
 def draw_numbers(picture: np.ndarray, points: np.ndarray, unit: float) -> None:
     """White with a dark edge, readable on anything; a number never hides a dot, since dots are drawn after it."""
-    image, font = Image.fromarray(picture), ImageFont.load_default(size=max(10, unit * 3.2))
-    draw = ImageDraw.Draw(image)
     for number, (x, y) in enumerate(points):
         if np.isfinite((x, y)).all():
-            place = (x + unit * 1.6, y - unit * 1.2)
-            draw.text(place, str(number), fill=WHITE, font=font, anchor="ls", stroke_width=2, stroke_fill=DARK)
-    picture[:] = np.asarray(image)
+            left, top, stamp = draw_number(number, max(10, unit * 3.2))
+            put(picture, stamp, round(x + unit * 1.6) + left, round(y - unit * 1.2) + top)
+
+
+@lru_cache(maxsize=256)
+def draw_number(number: int, size: float) -> tuple[int, int, np.ndarray]:
+    """Where it lies beside its lower left corner, and (h, w, 4) RGBA, colours times opacity."""
+    font, text = ImageFont.load_default(size=size), {"text": str(number), "anchor": "ls", "stroke_width": 2}
+    left, top, right, bottom = (int(side) for side in font.getbbox(**text))
+    image = Image.new("RGBA", (right - left, bottom - top))
+    ImageDraw.Draw(image).text((-left, -top), fill=WHITE, font=font, stroke_fill=DARK, **text)
+    return left, top, np.asarray(image)
+
+
+def put(picture: np.ndarray, stamp: np.ndarray, left: int, top: int) -> None:
+    """Lay `stamp`, as `draw_number` gives it, over the picture; what lies beyond the edge is cut off."""
+    (height, width), (rows, columns) = picture.shape[:2], stamp.shape[:2]
+    stamp = stamp[max(0, -top) : max(0, height - top), max(0, -left) : max(0, width - left)]
+    below = picture[max(0, top) : max(0, top + rows), max(0, left) : max(0, left + columns)]
+    below[:] = (below * np.uint16(1) * (255 - stamp[..., 3:]) + 127) // 255 + stamp[..., :3]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ppl_cli.data.video_images import EXACT
 from ppl_cli.errors import PPLError
 from ppl_cli.files import replacing
 
@@ -48,7 +49,7 @@ def writing_video(
                 def add(picture: np.ndarray, stamp: int) -> None:
                     stamps.append(stamp)
                     frame = av.VideoFrame.from_ndarray(np.pad(picture, odd, "edge") if np.any(odd) else picture)
-                    frame = frame.reformat(format="yuv420p", dst_colorspace=BT709)
+                    frame = frame.reformat(format="yuv420p", dst_colorspace=BT709, interpolation=EXACT, threads=1)
                     frame.pts, frame.time_base = round((stamp - stamps[0]) * tick / clock), clock
                     write(stream.encode(frame))
 
@@ -66,6 +67,14 @@ def writing_video(
             if isinstance(error, OSError):  # `replacing` knows a full disk
                 raise
             raise PPLError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def note_encoder() -> list[str]:
+    """A line for the user where there is none of H.264."""
+    with suppress(PPLError):  # there is none at all, which is said of every video
+        if find_encoder() == "mpeg4":
+            return ["note: this FFmpeg has no H.264 encoder: videos are drawn in MPEG-4, which browsers do not play"]
+    return []
 
 
 def find_encoder() -> str:

@@ -13,7 +13,7 @@ from ppl_cli.data.occlusion import Occlusion, visible_pixels
 from ppl_cli.distributed import ALONE, World
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.evaluation.protocols import Sample
-from ppl_cli.inference.estimate import Decoded, Estimator, decode_ahead, decode_square, stack_squares
+from ppl_cli.inference.estimate import Decoded, Estimator, Opened, decode_ahead, decode_square, stack_squares
 from ppl_cli.inference.refine import Options, refine
 from ppl_cli.text import counted
 
@@ -60,7 +60,7 @@ class Reader:
             raise PPLError(f"none of the {images} can be read; the first: {self.unreadable[0]}")
 
     def decode_one(self, index: int) -> Decoded:
-        return decode_square(lambda: (self.listing.open_image(index), None), self.size, self.resize)
+        return decode_square(lambda fit: Opened(self.listing.open_image(index)), self.size, self.resize)
 
     def readable(self, held: list[Decoded], first: int) -> Annotated:
         rows, frames, truth = [], [], []

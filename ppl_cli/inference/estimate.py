@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
-from typing import ClassVar, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 
-from ppl_cli.data.frame import Frame, Resize
+from ppl_cli.data.frame import Fit, Frame, Resize
 from ppl_cli.data.images import UnreadableImageError
 from ppl_cli.data.units import to_unit
 from ppl_cli.device import Compute
@@ -29,12 +30,20 @@ from ppl_cli.results.pose import Pose
 
 T = TypeVar("T")
 NOT_FINITE = "the model finds no finite keypoints"
-Opened = tuple[Image.Image, np.ndarray | None]  # an RGB image, and (H, W) bool: what of it is hidden, where that is known
 CORES = os.cpu_count() or 1
 DECODERS = max(1, min(8, CORES - CORES // 2))  # beside a network that computes on the CPU
 SHARING, SHARED = Lock(), []  # the numbers of threads that streams have found, the first of them before any was halved
 MOST_DECODERS = 32  # beside one that computes elsewhere
 LOOKED_AT, LOOK_EVERY = 32, 8  # poses that the memory is asked about: the first, and every eighth of the others
+
+
+class Opened(NamedTuple):
+    image: Image.Image  # RGB
+    size: tuple[int, int] | None = None  # (width, height) of the original, where `image` may be smaller
+    hidden: np.ndarray | None = None  # (H, W) bool: what of the image is, which then has its own size; None: nothing is known
+
+
+Opener = Callable[[Fit], Opened]  # may make the image smaller, as long as it fits; UnreadableImageError
 
 
 @dataclass
@@ -45,11 +54,12 @@ class Decoded:
     hidden: np.ndarray | None = None  # (S, S) bool; None: nothing is known of what is hidden
 
 
-def decode_square(opener: Callable[[], Opened], size: int, resize: Resize) -> Decoded:
+def decode_square(opener: Opener, size: int, resize: Resize) -> Decoded:
     """The network's square of what `opener` opens, with a problem where that cannot be used."""
     try:
-        image, hidden = opener()
-        frame = Frame(*image.size, size, resize)
+        fit = partial(Frame, size=size, resize=resize)
+        image, own_size, hidden = opener(fit)
+        frame = fit(*own_size or image.size)
         if hidden is None:
             return Decoded(frame.apply_image(image), frame, None)
         pixels, covered = frame.apply_occluded(image, hidden)
@@ -200,13 +210,12 @@ class Finder:
         return Pose(index, None, None, nothing, nothing[:, 0], problem, names=self.names)
 
 
-def stream_poses(finder: Finder, openers: Iterable[Callable[[], Opened]], batch: int, first: int = 0) -> Iterator[list[Pose]]:
-    """Poses, in order and in batches, of what each of `openers` opens, in a thread of its own, or raises UnreadableImageError
-    for; the index of the first is `first`."""
+def stream_poses(finder: Finder, openers: Iterable[Opener], batch: int, first: int = 0) -> Iterator[list[Pose]]:
+    """Poses, in order and in batches, of what each of `openers` opens in a thread of its own; `first`: index of the first."""
     on_cpu = finder.estimator.compute.device.type == "cpu"
     threads = DECODERS if on_cpu else min(CORES, MOST_DECODERS)
 
-    def decode_one(opener: Callable[[], Opened]) -> Decoded:
+    def decode_one(opener: Opener) -> Decoded:
         return decode_square(opener, finder.size, finder.resize)
 
     # A thread of its own for the network: while it computes a batch, the one before is drawn and written.

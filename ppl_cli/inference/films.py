@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from ppl_cli.data.pages import split_frame, split_page
-from ppl_cli.data.videos import Reader, Video, open_video, to_image
-from ppl_cli.drawing.overlay import draw_over
+from ppl_cli.data.video_images import to_image
+from ppl_cli.data.videos import Reader, Video, open_video
+from ppl_cli.drawing.overlay import SMALLEST, draw_over
 from ppl_cli.drawing.video import writing_video
 from ppl_cli.errors import UnreadableImageError
 from ppl_cli.files import folder_below
@@ -31,6 +32,7 @@ def drawing_video(place: Path, video: Video, links: np.ndarray, trail: int = 0) 
     is left out, so the one before it stays. PPLError if the video cannot be written.
     """
     size, earlier = (video.width, video.height), deque(maxlen=trail)
+    numbered = max(size) >= SMALLEST  # in smaller ones numbers would hide each other and the animal
     with Reader(video) as reader, writing_video(place, size, video.tick, video.rate) as add:
 
         def draw(number: int, pose: Pose) -> None:
@@ -38,7 +40,7 @@ def drawing_video(place: Path, video: Video, links: np.ndarray, trail: int = 0) 
                 picture = np.array(to_image(reader.read(number)))
             except UnreadableImageError:
                 return
-            draw_over(picture, pose.keypoints, links, hollow=is_doubtful(pose), trail=earlier)
+            draw_over(picture, pose.keypoints, links, numbered, is_doubtful(pose), earlier)
             earlier.append(pose.keypoints)
             if picture.shape[1::-1] != size:  # the stream has changed its size
                 picture = np.array(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))

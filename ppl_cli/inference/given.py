@@ -1,7 +1,6 @@
 """What a caller of the Python API may give as an image, and as what of it is hidden."""
 
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from ppl_cli.data.depth import Range
-from ppl_cli.data.images import UnreadableImageError, decode, to_rgb, turn_as_displayed
+from ppl_cli.data.frame import Fit
+from ppl_cli.data.images import UnreadableImageError, decode_to_fit, to_rgb, turn_as_displayed
 from ppl_cli.data.pages import page_names
 from ppl_cli.data.videos import is_video
 from ppl_cli.errors import UsageError
@@ -47,23 +47,23 @@ def check_hidden(hidden: HiddenLike | None, what: str = "hidden") -> None:
         raise UsageError(f"{what}: expected {expected}, got shape {hidden.shape} of {hidden.dtype}")
 
 
-def open_image(image: ImageLike, value_range: Range | None = None) -> Image.Image:
-    """In RGB, as displayed; `value_range` as in `decode`. UnreadableImageError says why not."""
+def open_image(image: ImageLike, value_range: Range | None = None, fit: Fit | None = None) -> Opened:
+    """In RGB, as displayed; `value_range` and `fit` as in `decode_to_fit`. UnreadableImageError says why not."""
     if isinstance(image, np.ndarray):
-        return Image.fromarray(image)
+        return Opened(Image.fromarray(image))
     if not isinstance(image, Image.Image):
         path = Path(image).expanduser()
         pages = page_names(path.parent, path.name) if path.is_file() else [path.name]
         if len(pages) > 1:
             noun = "frames" if is_video(path) else "pages"
             raise UnreadableImageError(f"it has {len(pages)} {noun}: give them one by one, {pages[0]}, {pages[1]} and so on")
-        return decode(path, value_range)
+        return Opened(*decode_to_fit(path, value_range, fit))
     if 0 in image.size:
         raise UnreadableImageError("it has no pixels")
     try:
         image = image.copy()
         turn_as_displayed(image)
-        return to_rgb(image, value_range)
+        return Opened(to_rgb(image, value_range))
     except Exception as error:  # Pillow reads a file when its pixels are asked for, and damaged ones raise anything
         reason = str(error) or type(error).__name__
         raise UnreadableImageError(" ".join(f"damaged: {reason}".split())) from error
@@ -79,14 +79,11 @@ def take(image: ImageLike) -> ImageLike:
     return image
 
 
-def open_unhidden(open_image: Callable[[], Image.Image]) -> Opened:
-    return open_image(), None
-
-
-def open_given(given: tuple[ImageLike, HiddenLike | None], value_range: Range | None = None) -> Opened:
-    image, hidden = open_image(given[0], value_range), given[1]
+def open_given(given: tuple[ImageLike, HiddenLike | None], value_range: Range | None, fit: Fit) -> Opened:
+    image, hidden = given
     if hidden is None:
-        return image, None
-    values = hidden if isinstance(hidden, np.ndarray) else np.asarray(open_image(hidden).convert("L"))
+        return open_image(image, value_range, fit)
+    image = open_image(image, value_range).image
+    values = hidden if isinstance(hidden, np.ndarray) else np.asarray(open_image(hidden).image.convert("L"))
     values = values.astype(np.uint8) * 255 if values.dtype == np.bool_ else values
-    return image, check_some_visible(take_mask(values, image))
+    return Opened(image, hidden=check_some_visible(take_mask(values, image)))

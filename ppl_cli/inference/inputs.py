@@ -14,7 +14,8 @@ from PIL import Image
 
 from ppl_cli.data.depth import Range
 from ppl_cli.data.excerpt import WHOLE, Excerpt
-from ppl_cli.data.images import decode, fetch, find_range
+from ppl_cli.data.frame import Fit
+from ppl_cli.data.images import Sized, decode, fetch, find_range
 from ppl_cli.data.listing import fingerprint_names
 from ppl_cli.data.names import Others, image_names, list_names
 from ppl_cli.data.pages import Film, page_names, split_frame, split_page
@@ -90,7 +91,7 @@ class Inputs:
     def open_image(self, index: int) -> Image.Image:
         return decode(self.paths[index], self.range)
 
-    def fetch_all(self, wanted: Iterable[int]) -> Iterator[Callable[[], Image.Image]]:
+    def fetch_all(self, wanted: Iterable[int]) -> Iterator[Callable[[Fit | None], Sized]]:
         """For each a function that opens it, in any thread; frames of videos are decoded here, one after another."""
         with closing(Film()) as film:
             for index in wanted:
@@ -107,6 +108,11 @@ class Inputs:
     def hold_videos(self) -> bool:
         """Also such as cannot be opened."""
         return bool(self.videos) or any(map(is_video, self.paths.names))
+
+    @property
+    def noun(self) -> str:
+        """What each of them is called."""
+        return "frame" if self.videos and all(map(split_frame, self.paths.names)) else "image"
 
     def describe_videos(self) -> list[str]:
         """Lines for the user."""

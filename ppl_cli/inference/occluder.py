@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageColor
 
-from ppl_cli.data.images import fail, fetch
+from ppl_cli.data.frame import Fit
+from ppl_cli.data.images import Sized, fail, fetch
 from ppl_cli.data.listing import fingerprint_names
 from ppl_cli.data.names import image_names
 from ppl_cli.data.pages import Film, page_names, split_frame, split_page
@@ -66,7 +67,7 @@ class Occluder:
         return {"masks": fingerprint_names(names) if names else None, "occluder colour": self.colour}
 
     def fetch(self, name: str, image: Path, film: Film) -> Callable[[], Image.Image] | None:
-        """As `images.fetch`, for the mask of `image`, whose name relative to its input folder is `name`."""
+        """A function that opens the mask of `image`, in any thread; `name` is the image's, relative to its input folder."""
         if self.masks is None:
             return None
         try:
@@ -75,9 +76,9 @@ class Occluder:
             return partial(fail, error)
         return partial(self.read_mask, file, fetch(file, film))
 
-    def read_mask(self, file: Path, open_mask: Callable[[], Image.Image]) -> Image.Image:
+    def read_mask(self, file: Path, open_mask: Callable[[Fit | None], Sized]) -> Image.Image:
         try:
-            return open_mask()
+            return open_mask(None)[0]
         except UnreadableImageError as error:
             raise UnreadableImageError(f"its mask {file.name}: {error}") from error
 

@@ -1,8 +1,9 @@
 """Pictures beside the results: every pose over its image, and how refinement went."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
@@ -21,7 +22,7 @@ LEAST_SURE = 0.0  # see is_doubtful
 class Pictures:
     """overlay/NAME.png where `overlays` are wanted; strips/NAME.png and gifs/NAME.gif of poses that have columns.
 
-    In the sub-folders of the input. The image's own suffix stays, so a.jpg and a.png both fit. Videos get overlays of their own
+    In the sub-folders of the input. The image's own suffix stays, so a.jpg and a.tif both fit. Videos get overlays of their own
     (films.py), in which keypoints have a `trail` of so many earlier positions. A picture that cannot be written must not cost
     the results: such are counted.
     """
@@ -33,7 +34,7 @@ class Pictures:
     def draw(self, name: str, open_image: Callable[[], Image.Image], pose: Pose) -> None:
         """`open_image` opens the image again. DiskFullError if there is no space left: whatever comes next would fail too."""
         if self.overlays and pose.width is not None and split_frame(name) is None:
-            self.draw_one(f"overlay/{name}.png", lambda place: self.draw_overlay(place, name, open_image, pose))
+            self.draw_one(f"overlay/{name_overlay(name)}", lambda place: self.draw_overlay(place, name, open_image, pose))
         if pose.refined is not None and pose.refined.columns is not None:
             columns, pose.refined.columns = pose.refined.columns, None
             self.draw_one(f"strips/{name}.png", lambda place: save_strip(place, columns, self.links))
@@ -63,6 +64,11 @@ class Pictures:
             was, now = f"{pose.width}x{pose.height}", f"{image.width}x{image.height}"
             raise PPLError(f"{name} was {was} pixels, and has been changed to {now} since")
         save_png(place, overlay(image, pose.keypoints, self.links, hollow=is_doubtful(pose)))
+
+
+def name_overlay(name: str) -> str:
+    """a.png keeps its name. a.jpg becomes a.jpg.png; were there an image of that name, it would become a.jpg.png.png."""
+    return name if re.fullmatch(r"[^.]+\.png", PurePosixPath(name).name, re.IGNORECASE) else f"{name}.png"
 
 
 def is_doubtful(pose: Pose) -> np.ndarray:

@@ -19,12 +19,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from ppl_cli.data.depth import Range
+from ppl_cli.data.frame import Fit
+from ppl_cli.data.images import Sized
 from ppl_cli.data.names import note_others
 from ppl_cli.data.pages import Film
 from ppl_cli.device import batch_that_fits
 from ppl_cli.distributed import World, processes
+from ppl_cli.drawing.video import note_encoder
 from ppl_cli.errors import PPLError
-from ppl_cli.inference.estimate import Finder, Opened, stream_poses
+from ppl_cli.inference.estimate import Finder, Opened, Opener, stream_poses
 from ppl_cli.inference.films import Films
 from ppl_cli.inference.inputs import Inputs
 from ppl_cli.inference.occluder import Occluder
@@ -51,16 +54,18 @@ class Task:
     strict: bool  # stop at the first image that could not be used
     value_range: Range | None = None  # of images of more than 8 bits, where the model has learned from such
 
-    def openers(self, wanted: Sequence[int]) -> Iterator[Callable[[], Opened]]:
+    def openers(self, wanted: Sequence[int]) -> Iterator[Opener]:
         """For each image a function that opens it and its mask, in any thread."""
         with closing(Film()) as film, closing(self.inputs.fetch_all(wanted)) as images:
             for index, image in zip(wanted, images, strict=True):
                 mask = self.occluder.fetch(self.inputs.name(index), self.inputs.paths[index], film)
                 yield partial(self.open_one, image, mask)
 
-    def open_one(self, open_image: Callable[[], Image.Image], open_mask: Callable[[], Image.Image] | None) -> Opened:
-        image = open_image()
-        return image, self.occluder.hidden(image, open_mask)
+    def open_one(
+        self, open_image: Callable[[Fit | None], Sized], open_mask: Callable[[], Image.Image] | None, fit: Fit
+    ) -> Opened:
+        image, size = open_image(None if self.occluder.known else fit)
+        return Opened(image, size, self.occluder.hidden(image, open_mask))
 
     def check(self, poses: list[Pose]) -> list[Pose]:
         for pose in poses:
@@ -70,7 +75,7 @@ class Task:
         return poses
 
     def progress(self, title: str, count: int) -> tqdm:
-        return tqdm(desc=title, total=count, unit="frame" if self.inputs.videos else "image", disable=None)
+        return tqdm(desc=title, total=count, unit=self.inputs.noun, disable=None)
 
     def open_journal(self, kept: Path, rank: int) -> Journal:
         return Journal(kept / f"poses-{rank}.journal", len(self.results.prior.keypoints), self.results.iterations)
@@ -83,21 +88,23 @@ class Summary:
     folder: Path
     poses: int
     skipped: int  # images without a pose
+    noun: str = "image"
 
     def __str__(self) -> str:
-        left_out = f"; {counted(self.skipped, 'image')} left out, see skipped.csv" if self.skipped else ""
+        left_out = f"; {counted(self.skipped, self.noun)} left out, see skipped.csv" if self.skipped else ""
         return f"{counted(self.poses, 'pose')} in {self.folder}{left_out}"
 
 
 def run(task: Task, output: Output, identity: dict[str, object], runtime: Runtime, notes: list[str]) -> Summary:
     """`identity` as in `results_folder`; `notes`: lines to say at the beginning. PPLError if no image could be used."""
     finder, compute = task.finder, task.finder.estimator.compute
-    tally = Tally(finder.size, finder.resize)
+    tally = Tally(finder.size, finder.resize, task.inputs.noun)
     with processes(compute) as world:
         say = runtime.say if world.leader else silent
         with results_folder(output, identity, say, world) as kept:
             others = (f"note: {note}" for note in note_others(task.inputs.others))
-            for line in (*notes, *task.inputs.describe_videos(), *others):
+            drawn = note_encoder() if task.pictures.overlays and task.inputs.videos else []
+            for line in (*notes, *task.inputs.describe_videos(), *others, *drawn):
                 say(line)
             task.inputs.choose_range(task.value_range, say)
             writing = task.results.open() if world.leader else nullcontext()
@@ -119,10 +126,10 @@ def run(task: Task, output: Output, identity: dict[str, object], runtime: Runtim
         failed, first = (
             (f"the {'video' if task.inputs.hold_videos else 'image'} could not", "")
             if tally.images == 1
-            else (f"none of the {tally.images} images could", "first: ")
+            else (f"none of the {tally.images} {tally.noun}s could", "first: ")
         )
         raise PPLError(f"{failed} be used ({first}{tally.first_skipped}); see {output.folder / SKIPPED_FILE}")
-    return Summary(output.folder, tally.images - tally.skipped, tally.skipped)
+    return Summary(output.folder, tally.images - tally.skipped, tally.skipped, tally.noun)
 
 
 def all_poses(task: Task, kept: Path, world: World) -> Iterator[list[Pose]]:

@@ -46,15 +46,15 @@ class KeypointsCoco:
             seen = pose.refined.visible[-1]
         else:
             seen = Frame(pose.width, pose.height, size=1).inside(pose.keypoints)  # whatever the size of the square
-        points = [[round(x, 6), round(y, 6), 1 + int(v)] for (x, y), v in zip(pose.keypoints.tolist(), seen, strict=True)]
+        places = zip(np.round(pose.keypoints, 6).tolist(), (1 + seen).tolist(), strict=True)
         low, high = pose.keypoints.min(0), pose.keypoints.max(0)
         return {
             "id": self.count,
             "image_id": self.count,
             "category_id": 1,
-            "keypoints": [value for point in points for value in point],
-            "num_keypoints": len(points),
-            "confidence": [round(value, 6) for value in pose.confidence.tolist()],
+            "keypoints": [value for (x, y), v in places for value in (x, y, v)],
+            "num_keypoints": len(seen),
+            "confidence": np.round(pose.confidence, 6).tolist(),
             "score": round(float(pose.confidence.mean()), 6),
             "bbox": np.round([*low, *(high - low)], 6).tolist(),
             "area": round(float(np.prod(high - low)), 6),

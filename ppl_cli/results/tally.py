@@ -16,6 +16,7 @@ FOREIGN = 0.5
 class Tally:
     size: int  # side of the network's square input
     resize: Resize
+    noun: str = "image"
     images: int = 0
     skipped: int = 0  # of the images, those without a pose
     small: int = 0
@@ -49,14 +50,15 @@ class Tally:
             were = "is smaller than the network's" if self.small == 1 else "are smaller than the network's"
             enlarged = "was enlarged" if self.small == 1 else "were enlarged"
             which = self.first_small + (", ..." if self.small > 1 else "")
-            yield f"{counted(self.small, 'image')} {were} {self.size} pixels and {enlarged} ({which})"
+            yield f"{counted(self.small, self.noun)} {were} {self.size} pixels and {enlarged} ({which})"
         if self.whole:
-            yield f"nothing is hidden in {self.whole} of {counted(self.images, 'image')} (the first: {self.first_whole})"
+            yield f"nothing is hidden in {self.whole} of {counted(self.images, self.noun)} (the first: {self.first_whole})"
         are, them = ("is", "it") if self.unexplained == 1 else ("are", "them")
         far = f"further from what the memory recalls for {them} than 99 % of the training poses"
         if self.unexplained and self.refined:
             yield f"{counted(self.unexplained, 'pose')} {are} {far} (the column `explained` says no)"
         elif self.unexplained >= FOREIGN * self.asked > 0:
             poses = counted(self.asked, "pose" if self.asked == self.images - self.skipped else "sampled pose")
-            these = "is this an image" if self.images == 1 else "are these images"
+            one = "an image" if self.noun == "image" else "a frame"
+            these = f"is this {one}" if self.images == 1 else f"are these {self.noun}s"
             yield f"{self.unexplained} of {poses} {are} {far}: {these} of what the model was trained on?"

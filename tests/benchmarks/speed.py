@@ -27,10 +27,10 @@ from ppl_cli.checkpoints.model_file import load_model, save_model
 from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.config.loading import load_config
 from ppl_cli.data.figures import figure
-from ppl_cli.data.images import decode
+from ppl_cli.data.images import decode_to_fit
 from ppl_cli.data.names import list_names
 from ppl_cli.device import Compute, choose_compute
-from ppl_cli.inference.estimate import Estimator, decode_ahead, decode_square, half_of_the_cores
+from ppl_cli.inference.estimate import Estimator, Opened, decode_ahead, decode_square, half_of_the_cores
 from ppl_cli.inference.refine import Options, refine
 from ppl_cli.model.skeleton import plain_skeleton_map, skeleton_map
 from ppl_cli.runtime import Output, Runtime
@@ -75,7 +75,9 @@ def measure_infer(ours: bool, compute: Compute, model: Path, folder: Path, batch
 
     def decoding() -> None:
         for _ in decode_ahead(
-            lambda index: decode_square(lambda: (decode(paths[index]), None), size, "letterbox"), wanted, batch
+            lambda index: decode_square(lambda fit: Opened(*decode_to_fit(paths[index], None, fit)), size, "letterbox"),
+            wanted,
+            batch,
         ):
             pass
 

@@ -1,12 +1,14 @@
 import os
 import struct
 import zlib
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ppl_cli.data.images import UnreadableImageError, decode
+from ppl_cli.data.frame import Frame
+from ppl_cli.data.images import UnreadableImageError, decode, decode_to_fit
 from ppl_cli.data.names import list_names
 from ppl_cli.errors import UsageError
 
@@ -134,3 +136,18 @@ def test_deep_colours_of_a_camera_are_refused_and_whole_ones_read(tmp_path):
     assert np.array_equal(np.asarray(decode(tmp_path / "whole.png")), values >> 8)
     with pytest.raises(UnreadableImageError, match="up to about 4095 of 65,535"):
         decode(tmp_path / "camera.png")
+
+
+@pytest.mark.parametrize(("size", "side", "shrink"), [((640, 320), 16, 2), ((642, 321), 16, 1), ((640, 320), 24, 1)])
+def test_a_large_jpeg_is_decoded_smaller(tmp_path, size, side, shrink):
+    """Where both sides can be divided and enough is left; it is turned all the same, and looks alike in the square."""
+    grey = np.add.outer(np.arange(size[1]), np.arange(size[0])) * 0.25
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.fromarray(grey.astype(np.uint8)).convert("RGB").save(tmp_path / "a.jpg", quality=95, exif=exif)
+    image, own_size = decode_to_fit(tmp_path / "a.jpg", None, partial(Frame, size=side))
+    assert own_size == size[::-1] == decode(tmp_path / "a.jpg").size
+    assert image.size == (own_size[0] // shrink, own_size[1] // shrink)
+    frame = Frame(*own_size, side)
+    whole, small = (frame.apply_image(picture).astype(int) for picture in (decode(tmp_path / "a.jpg"), image))
+    assert np.abs(whole - small).max() <= 2

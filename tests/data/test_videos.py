@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppl_cli.data.videos import Reader, open_video, read_frames, to_image
+from ppl_cli.data.video_images import to_image
+from ppl_cli.data.videos import Reader, open_video, read_frames
 from ppl_cli.errors import UnreadableImageError
 from tests.clips import BROKEN, FRAMES, GOOD, IN_PART, NOTHING, SIZE, read_number, write_clip, write_pictures, write_truncated
 from tests.conftest import ppl
@@ -86,7 +87,7 @@ def test_each_broken_video_has_one_line_and_the_rest_goes_on(clips, lively_file,
     out = tmp_path / "out"
     assert ppl("infer", lively_file, clips / "broken", "--out", out, "--device", "cpu", "--format", "csv") == 0
     notes = [line.split(":")[1].strip() for line in capsys.readouterr().err.splitlines() if "was it cut off?" in line]
-    assert notes == ["damaged.avi", "truncated.avi", "truncated.mp4"]
+    assert notes == ["damaged.avi", "truncated.avi", "truncated.mkv", "truncated.mp4"]
     with (out / "skipped.csv").open() as file:
         skipped = [row["image"] for row in csv.DictReader(file)]
     assert sorted(name for name in skipped if "#" not in name) == sorted(NOTHING)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ppl_cli.drawing.shapes import paint
+from ppl_cli.drawing.shapes import paint, paint_lines
 
 WHITE = (255, 255, 255)
 SEGMENTS = [  # the first two are discs
@@ -73,3 +73,16 @@ def test_turns_with_the_picture():
 def test_far_away_is_nothing(far):
     with np.errstate(invalid="ignore"):
         assert not painted((far, 20), (far, 20), [(5, WHITE, 1)]).any()
+
+
+def test_many_lines_are_each_as_if_alone_and_cross_without_a_gap():
+    lines = [((5.5, 6), (20, 9.25), 1.2, WHITE), ((5, 30), (30, 35.5), 2.0, (9, 8, 7)), ((np.nan, 3), (3, 3), 1.0, WHITE)]
+    picture, expected = np.full((40, 41, 3), 90, np.uint8), np.full((40, 41, 3), 90, np.uint8)
+    paint_lines(picture, lines, 2.5)
+    for start, end, radius, colour in lines[:2]:
+        paint(expected, start, end, [(radius, colour, 1)])
+    assert np.abs(picture.astype(int) - expected).max() <= 1
+    chain = np.zeros((40, 41, 3), np.uint8)
+    paint_lines(chain, [((5, 20), (15, 20), 2, WHITE), ((15, 20), (25, 20), 2, WHITE)], 2)
+    assert (chain[20, 5:26] == 255).all()
+    paint_lines(chain, [], 2)

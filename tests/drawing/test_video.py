@@ -4,6 +4,7 @@ import av
 import numpy as np
 import pytest
 
+from ppl_cli.data.video_images import EXACT
 from ppl_cli.drawing import video
 from ppl_cli.drawing.video import writing_video
 from ppl_cli.errors import PPLError
@@ -89,7 +90,20 @@ def test_says_which_colours_it_has(tmp_path):
     with av.open(str(tmp_path / "a.mp4")) as container:
         frame = next(container.decode(video=0))
     assert (frame.colorspace, frame.color_primaries, frame.color_trc) == (1, 1, 1)
-    assert np.abs(frame.to_ndarray(format="rgb24").astype(int) - flat).max() <= 4
+    assert np.abs(to_pixels(frame).astype(int) - flat).max() <= 2
+
+
+def test_is_neither_darker_nor_brighter(tmp_path):
+    grey = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 64, 0).repeat(3, -1)
+    with writing_video(tmp_path / "a.mp4", (256, 64), 1 / PAL, PAL) as add:
+        add(grey, 0)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        shown = to_pixels(next(container.decode(video=0)))
+    assert abs((shown.astype(int) - grey).mean()) < 0.1
+
+
+def to_pixels(frame):
+    return frame.to_ndarray(format="rgb24", interpolation=EXACT)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, PPLError])

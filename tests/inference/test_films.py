@@ -97,6 +97,12 @@ def test_a_video_that_cannot_be_written_costs_no_result(lively_file, clips, tmp_
     assert len((tmp_path / "out" / "keypoints.csv").read_text().splitlines()) == 1 + 5 * 2 * len(STAMPS)
 
 
+def test_says_that_it_draws_in_mpeg4(lively_file, clips, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ppl_cli.drawing.video.ENCODERS", {"mpeg4": {}})
+    assert infer(lively_file, clips, tmp_path / "out") == 0
+    assert "drawn in MPEG-4, which browsers do not play" in capsys.readouterr().err
+
+
 def test_a_trail_without_a_video_is_refused(lively_file, clips, tmp_path, capsys):
     assert ppl("infer", lively_file, clips, "--out", tmp_path / "out", "--trail", "3") == 2
     assert "--overlay" in capsys.readouterr().err

@@ -180,12 +180,12 @@ def test_overwriting_leaves_nothing_of_the_earlier_run(model_file, pictures, tmp
 def test_an_overlay_that_cannot_be_written_costs_no_result(model_file, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
-    Image.new("RGB", (20, 20)).save(folder / f"{'x' * 250}.png")
+    Image.new("RGB", (20, 20)).save(folder / f"{'x' * 250}.jpg")
     Image.new("RGB", (20, 20)).save(folder / "y.png")
     lines: list[str] = []
     out = infer(model_file, [folder], tmp_path / "out", overlay=True, say=lines.append)
     assert len(read_csv(out)) == 2
-    assert (out / "overlay" / "y.png.png").exists()
+    assert (out / "overlay" / "y.png").exists()
     assert any("1 picture could not be written" in line for line in lines)
 
 
@@ -213,7 +213,7 @@ def test_overlays_are_pictures_of_the_images(model_file, pictures, tmp_path):
         plain = np.asarray(image.resize(drawn.size, Image.Resampling.BICUBIC)).astype(int)
         changed = (np.abs(np.asarray(drawn).astype(int) - plain).max(-1) > 40).mean()
     assert 0.002 < changed < 0.4
-    assert (out / "overlay" / "sub" / "6.png.png").exists()
+    assert (out / "overlay" / "sub" / "6.png").exists()
 
 
 def test_confidence_is_how_concentrated_attention_is():

@@ -14,6 +14,7 @@ from ppl_cli.cli.app import main
 from ppl_cli.errors import PPLError
 from ppl_cli.files import folder_below
 from ppl_cli.inference.inputs import gather_inputs
+from ppl_cli.inference.pictures import name_overlay
 from ppl_cli.text import in_csv, in_utf8
 from ppl_cli.training.run_folder import write_skipped
 
@@ -77,7 +78,7 @@ def test_every_name_comes_through(folder, model_file, tmp_path, capsys):
     coco = json.loads((out / "keypoints.coco.json").read_text(encoding="utf-8"))
     assert [image["name"] for image in coco["images"]] == read
     drawn = [path.relative_to(out / "overlay") for path in (out / "overlay").rglob("*.png") if path.is_file()]
-    assert sorted(in_utf8(str(path)) for path in drawn) == sorted(f"{name}.png" for name in read)
+    assert sorted(in_utf8(str(path)) for path in drawn) == sorted(map(name_overlay, read))
     assert not [cell for cell in column(out / "keypoints.csv", "image") if cell[0] in "=@\t\r\n"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "model.safetensors", "out"]
     said = capsys.readouterr()
@@ -100,7 +101,7 @@ def test_names_too_long_for_their_overlay_keep_their_pose(model_file, tmp_path, 
     folder = tmp_path / "in"
     folder.mkdir()
     for name in ("x" * 250, "猫" * 83, "short"):
-        Image.new("RGB", (20, 20)).save(folder / f"{name}.png")
+        Image.new("RGB", (20, 20)).save(folder / f"{name}.jpg")
     assert infer(model_file, folder, "--out", tmp_path / "out", "--overlay") == 0
     assert len(column(tmp_path / "out" / "keypoints.csv", "image")) == 3
     assert len(list((tmp_path / "out" / "overlay").iterdir())) == 1
@@ -118,7 +119,7 @@ def test_links_in_the_results_folder_lead_nothing_outside(model_file, pictures, 
     (out / "keypoints.csv").unlink()
     (out / "keypoints.csv").symlink_to(outside / "mine.txt")
     assert infer(model_file, pictures, "--out", out, "--overlay", "--overwrite") == 0
-    assert (out / "overlay" / "sub" / "6.png.png").is_file()
+    assert (out / "overlay" / "sub" / "6.png").is_file()
     assert [path.name for path in outside.iterdir()] == ["mine.txt"]
     assert (outside / "mine.txt").read_text() == "mine"
 
