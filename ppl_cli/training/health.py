@@ -47,8 +47,7 @@ class Watch:
         if step < self.first or len(images) < 2:
             return
         rolls = [roll for roll in ROLLS if roll % len(images)]
-        # Compiled for training batches alone: another size and mode would be compiled once more.
-        with evaluating(model), torch.compiler.set_stance("force_eager"):
+        with evaluating(model):
             keypoints = model.estimate(images).keypoints
             right = loss(model.reconstruct(references, model.draw(keypoints)), images)
             others = (loss(model.reconstruct(references, model.draw(keypoints.roll(roll, 0))), images) for roll in rolls)

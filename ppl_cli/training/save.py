@@ -52,7 +52,7 @@ def known_poses(model: PosePriorLearner, images: ImageSet) -> Known:
     tokens, distances = [], []
     chosen = torch.linspace(0, len(images) - 1, min(len(images), KNOWN_POSES)).long()
     # Compiled for training batches alone: another size and mode would be compiled once more.
-    with evaluating(model), torch.compiler.set_stance("force_eager"):
+    with evaluating(model):
         for indices in chosen.split(32):
             keypoints = model.estimate(to_unit(images.fetch(indices).to(device))).keypoints
             recall = model.recall(keypoints)
@@ -68,8 +68,7 @@ def check_weights(model: PosePriorLearner, step: int) -> None:
 
 
 def draw_samples(folder: Path, model: PosePriorLearner, config: Config, shown: Batch, step: int) -> None:
-    with torch.compiler.set_stance("force_eager"):
-        sheet = sample_sheet(model, shown.images, shown.references)
+    sheet = sample_sheet(model, shown.images, shown.references)
     save_png(folder / "samples" / f"step-{step:06d}.png", sheet)
     save_prior(folder / "samples" / f"prior-{step:06d}.json", learned_prior(model, config.prior.names))
 
