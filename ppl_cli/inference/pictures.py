@@ -33,7 +33,7 @@ class Pictures:
         self.undrawn, self.first_undrawn, self.counting = 0, "", Lock()
 
     def draw(self, name: str, open_image: Callable[[], Image.Image], pose: Pose) -> None:
-        """For any thread. `open_image` opens the image again. DiskFullError if there is no space left: the next would fail too."""
+        """For any thread. `open_image` opens the image again. DiskFullError if the disk is full: the next would fail too."""
         if self.overlays and pose.width is not None and split_frame(name) is None:
             self.draw_one(f"overlay/{name_overlay(name)}", lambda place: self.draw_overlay(place, name, open_image, pose))
         if pose.refined is not None and pose.refined.columns is not None:
