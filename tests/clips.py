@@ -14,7 +14,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from ppl_cli.data.videos import EXACT
+from ppl_cli.data.video_images import EXACT
 
 CELLS = 4
 DARK, LIGHT = (20, 20, 90), (240, 225, 150)  # blue and yellow: red and blue exchanged would be seen

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from threading import Lock
 
 import numpy as np
 from PIL import Image
@@ -29,10 +30,10 @@ class Pictures:
 
     def __init__(self, folder: Path, links: np.ndarray, overlays: bool, trail: int = 0):
         self.folder, self.links, self.overlays, self.trail = folder, links, overlays, trail
-        self.undrawn, self.first_undrawn = 0, ""
+        self.undrawn, self.first_undrawn, self.counting = 0, "", Lock()
 
     def draw(self, name: str, open_image: Callable[[], Image.Image], pose: Pose) -> None:
-        """`open_image` opens the image again. DiskFullError if there is no space left: whatever comes next would fail too."""
+        """For any thread. `open_image` opens the image again. DiskFullError if the disk is full: the next would fail too."""
         if self.overlays and pose.width is not None and split_frame(name) is None:
             self.draw_one(f"overlay/{name_overlay(name)}", lambda place: self.draw_overlay(place, name, open_image, pose))
         if pose.refined is not None and pose.refined.columns is not None:
@@ -53,7 +54,8 @@ class Pictures:
         except DiskFullError:
             raise
         except (OSError, PPLError) as error:
-            self.undrawn, self.first_undrawn = self.undrawn + 1, self.first_undrawn or " ".join(str(error).split())
+            with self.counting:
+                self.undrawn, self.first_undrawn = self.undrawn + 1, self.first_undrawn or " ".join(str(error).split())
 
     def draw_overlay(self, place: Path, name: str, open_image: Callable[[], Image.Image], pose: Pose) -> None:
         try:

@@ -8,7 +8,9 @@ A batch enters the journal when its pictures are drawn, so whatever is in the jo
 goes on with the image behind it. Of several processes each finds the poses of its share, and the leader writes them all.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +29,7 @@ from ppl_cli.device import batch_that_fits
 from ppl_cli.distributed import World, processes
 from ppl_cli.drawing.video import note_encoder
 from ppl_cli.errors import PPLError
-from ppl_cli.inference.estimate import Finder, Opened, Opener, stream_poses
+from ppl_cli.inference.estimate import CORES, Finder, Opened, Opener, stream_poses
 from ppl_cli.inference.films import Films
 from ppl_cli.inference.inputs import Inputs
 from ppl_cli.inference.occluder import Occluder
@@ -73,6 +75,9 @@ class Task:
                 where = self.inputs.paths[pose.index]
                 raise PPLError(f"{where}: {pose.problem} (--strict stops at the first such image)")
         return poses
+
+    def draw(self, pose: Pose) -> None:
+        self.pictures.draw(self.inputs.name(pose.index), partial(self.inputs.open_image, pose.index), pose)
 
     def progress(self, title: str, count: int) -> tqdm:
         return tqdm(desc=title, total=count, unit=self.inputs.noun, disable=None)
@@ -162,9 +167,10 @@ def find_poses(task: Task, journal: Journal, share: range) -> Iterator[list[Pose
     with (
         closing(task.openers(wanted)) as openers,
         closing(stream_poses(task.finder, openers, task.batch, wanted.start)) as batches,
+        ThreadPoolExecutor(CORES) as artists,
     ):
+        draw = artists.map if task.pictures.overlays else map  # half of the time goes into files, where threads help
         for poses in batches:
-            for pose in task.check(poses):
-                task.pictures.draw(task.inputs.name(pose.index), partial(task.inputs.open_image, pose.index), pose)
+            deque(draw(task.draw, task.check(poses)), 0)
             journal.append(poses)
             yield poses
