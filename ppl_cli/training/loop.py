@@ -149,10 +149,13 @@ def train(
         progress.bar.close()
         save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
     if not finished:
-        program = ["ppl"] if world.size == 1 else ["torchrun", "--nproc-per-node", str(world.size), "-m", "ppl_cli"]
-        again = shlex.join([*program, "train", "--out", str(folder), "--resume"])
-        raise InterruptedRunError(f"stopped at step {step}, everything is saved; go on with: {again}")
+        raise InterruptedRunError(f"stopped at step {step}, everything is saved; {advise_resuming(folder, world.size)}")
     return Run(folder, config, compute, average.model.eval(), step, progress.seconds, peak_memory_gib(device))
+
+
+def advise_resuming(folder: Path, processes: int) -> str:
+    program = ["ppl"] if processes == 1 else ["torchrun", "--nproc-per-node", str(processes), "-m", "ppl_cli"]
+    return f"go on with: {shlex.join([*program, 'train', '--out', str(folder), '--resume'])}"
 
 
 def sharing_gradients(learn: torch.nn.Module, now: bool) -> AbstractContextManager:
