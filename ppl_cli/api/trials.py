@@ -13,7 +13,7 @@ from ppl_cli.config.sections import Config
 from ppl_cli.device import Compute
 from ppl_cli.distributed import launched, processes
 from ppl_cli.errors import DiskFullError, InterruptedRunError, PPLError, UsageError
-from ppl_cli.files import latest_folder, make_folder
+from ppl_cli.files import latest_folder
 from ppl_cli.runtime import Runtime, as_runtime
 from ppl_cli.training.loop import advise_resuming
 from ppl_cli.training.reconstruction import reconstruction_loss
@@ -80,7 +80,7 @@ def compare(
         if leader and trials.kept:
             move_up(folder, trials.kept)  # a move that was interrupted
         for name in trials.folders:
-            if not (place_of(folder, name) / REPORT).is_file():
+            if not (trials.place(folder, name) / REPORT).is_file():
                 failed += train_one(folder / name, runtime, strict, settings)
         compared = compare_reports(folder, trials, failed) if leader else None
     with processes(compute) as world:
@@ -101,12 +101,11 @@ def find_trials(trials: Trials | None, config: str | Path | None, out: Path | No
 
 
 def begin(run: RunFolder, trials: Trials, configs: dict[str, Config], compute: Compute) -> None:
-    """A folder for each trial, with its configuration."""
+    """What is tried, and the configuration of each trial."""
     run.abandon()
     trials.write(run.path)
     for name, config in configs.items():
-        make_folder(run.path / name)
-        write_config(run.path / name / "config.yaml", config, compute)
+        write_config(run.path / f"{name}.yaml", config, compute)
 
 
 def train_one(place: Path, runtime: Runtime, strict: bool, settings: dict[str, object]) -> list[PPLError]:
@@ -115,7 +114,7 @@ def train_one(place: Path, runtime: Runtime, strict: bool, settings: dict[str, o
     begun = (place / "training.pt").is_file()
     try:
         how = settings | {"resume": True} if begun else {"overwrite": True}
-        train(place / "config.yaml", out=place, strict=strict, device=runtime, **how)
+        train(place.with_name(f"{place.name}.yaml"), out=place, strict=strict, device=runtime, **how)
     except InterruptedRunError:
         again = advise_resuming(place.parent, launched()[1])
         raise InterruptedRunError(f"{place.name} was stopped, everything is saved; {again}") from None
@@ -129,21 +128,16 @@ def train_one(place: Path, runtime: Runtime, strict: bool, settings: dict[str, o
 
 def compare_reports(folder: Path, trials: Trials, failed: list[PPLError]) -> Comparison:
     """What the reports say, once the best run has moved to `folder` if it is to be kept."""
-    files = {name: place_of(folder, name) / REPORT for name in trials.folders}
+    files = {name: trials.place(folder, name) / REPORT for name in trials.folders}
     reports = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.is_file()}
     if not reports:
-        raise failed[0]
+        raise failed[0] if failed else PPLError(f"no training in {folder} has a {REPORT}, it says above why")
     compared = Comparison(folder, trials, reports)
     if trials.keep_best and not trials.kept:
         compared = replace(compared, trials=replace(trials, kept=compared.best))
         compared.trials.write(folder)
         move_up(folder, compared.best)
     return compared
-
-
-def place_of(folder: Path, name: str) -> Path:
-    """Where the run of a trial lies: it moves to `folder` where it is kept."""
-    return folder / name if (folder / name).is_dir() else folder
 
 
 def move_up(folder: Path, name: str) -> None:

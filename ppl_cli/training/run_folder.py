@@ -171,6 +171,7 @@ def clear_run(folder: Path) -> None:
     trials = read_trials(folder)
     for trial in [RunFolder(folder / name) for name in trials.folders] if trials else ():
         trial.abandon()
+        trial.path.with_name(f"{trial.path.name}.yaml").unlink(missing_ok=True)
         with suppress(OSError):  # it was kept, or there is something else in it
             trial.path.rmdir()
     samples = [*(folder / "samples").glob("step-*.png"), *(folder / "samples").glob("prior-*.json")]

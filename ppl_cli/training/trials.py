@@ -1,4 +1,5 @@
-"""Several trainings of one configuration that differ in one field, as a folder: OUT/trials.json, and a run folder for each."""
+"""Several trainings of one configuration that differ in one field, as a folder:
+OUT/trials.json, and for each OUT/seed-0.yaml and the run folder OUT/seed-0."""
 
 import json
 import re
@@ -32,6 +33,10 @@ class Trials:
     def folders(self) -> dict[str, object]:
         """Names of their run folders, seed-0, seed-1, ..., and their values."""
         return {f"{self.key.rpartition('.')[2]}-{value}": value for value in self.values}
+
+    def place(self, out: Path, name: str) -> Path:
+        """Where the run of a trial lies, once the one that is kept has moved."""
+        return out if name == self.kept else out / name
 
     def write(self, out: Path) -> None:
         replace_text(out / FILE, json.dumps(asdict(self), indent=1))
