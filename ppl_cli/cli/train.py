@@ -106,8 +106,9 @@ def train(
     paper or reference, faithful to the publication or its implementation: --set recipe=paper. All fields that --set knows are
     listed by ppl train --fields, and what a configuration comes to by ppl train CONFIG --show.
 
-    The run folder gets the weights (model.safetensors), the resolved config.yaml, metrics.csv, curves.png, prior.json
-    and pictures of what the model does over time (samples/). Ctrl-C finishes the step, saves and stops; --resume goes on.
+    The run folder gets the weights (model.safetensors), the resolved config.yaml, metrics.csv, curves.png, prior.json,
+    pictures of what the model does over time (samples/), and report.html, which shows without labels what each keypoint lies
+    on. Ctrl-C finishes the step, saves and stops; --resume goes on.
 
     Examples:
 
@@ -155,6 +156,13 @@ def train(
         print(
             f"held-out figures: error {error:.2f} % of the image side, mean pose {baseline:.2f}, ratio {error / baseline:.2f}"
         )
+    if run.report is not None:
+        from rich.console import Console
+
+        from ppl_cli.evaluation.tables import print_unlabelled
+
+        print_unlabelled(run.report, Console())
+        print(f"what each keypoint lies on: {run.folder / 'report.html'}")
     print(f"look at {run.folder / 'samples'}; find poses with:")
     print(next_command(run.folder, run.config.data))
 

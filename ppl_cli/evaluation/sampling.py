@@ -36,9 +36,14 @@ class Sampled:
     def __len__(self) -> int:
         return len(self.names)
 
+    def place(self, poses: np.ndarray) -> list[np.ndarray]:
+        """Poses (M, N, 2), normalised -> (N, 2) each, in pixels of the pictures."""
+        triples = zip(self.pictures, self.frames, poses, strict=True)
+        return [(frame.to_pixels(pose) + 0.5) * (image.width / frame.width) - 0.5 for image, frame, pose in triples]
 
-def sample_images(listing: Listing, config: Config, most: int = MOST) -> Sampled:
-    """At most so many images, for a model with this configuration. PPLError if none can be read."""
+
+def sample_images(listing: Listing, config: Config, most: int = MOST, strict: bool = False) -> Sampled:
+    """At most so many images, for a model with this configuration. PPLError if none can be read, or `strict` and one cannot."""
     wanted = spread(range(len(listing)), most)
     look = partial(look_at, listing, config)
     held: list[tuple[Decoded, Image.Image | None]] = []
@@ -48,6 +53,8 @@ def sample_images(listing: Listing, config: Config, most: int = MOST) -> Sampled
     FILM.close()
     problems = [f"{listing.names[i]}: {one.problem}" for i, (one, _) in zip(wanted, held, strict=True) if one.problem]
     rows = [row for row, (one, _) in enumerate(held) if not one.problem]
+    if problems and strict:
+        raise PPLError(f"{problems[0]} (--strict stops at the first unreadable image)")
     if not rows:
         raise PPLError(f"none of {counted(len(wanted), 'image')} can be read; the first: {problems[0]}")
     left_out = "is left out" if len(problems) == 1 else "are left out; the first"

@@ -4,7 +4,6 @@ A keypoint that is worth something moves with the image, is linked, and is misse
 learned poses draws an image better with its own pose than with that of another.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,14 +18,14 @@ from ppl_cli.device import Compute
 from ppl_cli.errors import PPLError
 from ppl_cli.evaluation.report import without_nan
 from ppl_cli.evaluation.sampling import Sampled
-from ppl_cli.evaluation.verdict import give_verdict
+from ppl_cli.evaluation.verdict import find_trouble, give_verdict
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.inference.stability import measure_shifts
 from ppl_cli.model.core import FAINTEST
 from ppl_cli.model.losses import MultiscaleLoss
 from ppl_cli.model.skeleton import skeleton_map
 from ppl_cli.prior.prior import number_names
-from ppl_cli.prior.useful import find_useful, link_strengths
+from ppl_cli.prior.useful import IDLE_BELOW, link_strengths
 from ppl_cli.text import in_utf8
 
 FORMAT_VERSION = 1
@@ -42,7 +41,8 @@ class KeypointReport:
     """One keypoint; lengths in % of the image side unless they say pixels (of the network's square)."""
 
     name: str
-    useful: bool  # strongly linked (prior/useful.py)
+    useful: bool  # linked, and no duplicate of another one
+    trouble: str | None  # idle, lies on k3, restless, beyond the edge (verdict.py)
     shift: float  # median over images: how far it moves against the image when that is warped a little
     shift_px: float
     link: float  # its strongest link, as a share of the strongest of all
@@ -70,9 +70,7 @@ class UnlabelledReport:
 
     @property
     def useful(self) -> list[str]:
-        """Names of the keypoints that are linked and no duplicates of others."""
-        surplus = {second for _, second, _ in self.together}
-        return [keypoint.name for keypoint in self.keypoints if keypoint.useful and keypoint.name not in surplus]
+        return [keypoint.name for keypoint in self.keypoints if keypoint.useful]
 
     @property
     def verdict(self) -> str:
@@ -100,13 +98,13 @@ class UnlabelledReport:
 
 
 @torch.inference_mode()
-def examine(checkpoint: Checkpoint, sampled: Sampled, compute: Compute, name: str = "") -> UnlabelledReport:
-    """The model called `name` on these images. PPLError where it finds no finite keypoints."""
+def examine(checkpoint: Checkpoint, sampled: Sampled, compute: Compute, name: str = "", batch: int = BATCH) -> UnlabelledReport:
+    """The model called `name` on these images, `batch` at a time. PPLError where it finds no finite keypoints."""
     model, config, side = checkpoint.model, checkpoint.config, checkpoint.config.model.image_size
     estimator = Estimator(model, compute)
     poses, shifts, distances = [], [], []
-    for first in range(0, len(sampled), BATCH):
-        images = estimator.to_images(sampled.squares[first : first + BATCH])
+    for first in range(0, len(sampled), batch):
+        images = estimator.to_images(sampled.squares[first : first + batch])
         found = estimator.estimate(images).keypoints.float()
         poses.append(found)
         shifts.append(measure_shifts(estimator, images, found))
@@ -114,18 +112,27 @@ def examine(checkpoint: Checkpoint, sampled: Sampled, compute: Compute, name: st
     keypoints, shift = torch.cat(poses), torch.cat(shifts).median(0).values / 2 * (side - 1)
     if not keypoints.isfinite().all():
         raise PPLError("the model finds no finite keypoints: its training failed or the file is damaged")
-    losses, gain = measure_reconstruction(estimator, config, sampled, keypoints)
+    losses, gain = measure_reconstruction(estimator, config, sampled, keypoints, batch)
     found, links = keypoints.cpu().numpy().astype(np.float64), model.link_weights().cpu().numpy()
     beyond = [~frame.inside(frame.to_pixels(pose)) for frame, pose in zip(sampled.frames, found, strict=True)]
     names = config.prior.names or number_names(len(links))
     strengths, known = link_strengths(links), checkpoint.known
-    columns = (find_useful(links), shift / side * 100, shift, strengths, losses, np.mean(beyond, 0))
+    together = find_duplicates(found / 2 * (side - 1) / side * 100, names, strengths)
+    lies_on = {second: first for first, second, _ in together}
+    columns = (shift / side * 100, shift, strengths, losses, np.mean(beyond, 0))
+    rows = []
+    for keypoint, (move, pixels, link, loss, outside) in zip(
+        names, zip(*(c.tolist() for c in columns), strict=True), strict=True
+    ):
+        trouble = find_trouble(link, lies_on.get(keypoint), move, outside)
+        useful = link >= IDLE_BELOW and keypoint not in lies_on
+        rows.append(KeypointReport(keypoint, useful, trouble, move, pixels, link, loss, outside))
     return UnlabelledReport(
         name,
         checkpoint.step,
         len(sampled),
-        [KeypointReport(*row) for row in zip(names, *(column.tolist() for column in columns), strict=True)],
-        find_duplicates(found / 2 * (side - 1) / side * 100, names, strengths),
+        rows,
+        together,
         float(model.memory.perplexity().mean()),
         model.sizes.vectors,
         gain,
@@ -137,10 +144,10 @@ def examine(checkpoint: Checkpoint, sampled: Sampled, compute: Compute, name: st
 
 
 def measure_reconstruction(
-    estimator: Estimator, config: Config, sampled: Sampled, keypoints: torch.Tensor
+    estimator: Estimator, config: Config, sampled: Sampled, keypoints: torch.Tensor, batch: int
 ) -> tuple[np.ndarray, float]:
     """(N,) by how many % the error of the reconstruction rises without the links of each keypoint; and the factor by which it
-    rises with the pose of another image. Of the same images in the same batches, so that the two can be compared."""
+    rises with the pose of another image."""
     model, count = estimator.model, min(len(keypoints), RECONSTRUCTED)
     rows = torch.linspace(0, len(keypoints) - 1, count).round().long()
     images, poses = estimator.to_images(sampled.squares[rows.numpy()]), keypoints[rows.to(keypoints.device)]
@@ -149,10 +156,16 @@ def measure_reconstruction(
     distance = MultiscaleLoss(config.loss.scales)
     links = model.link_weights()
 
+    parts = [slice(first, first + batch) for first in range(0, count, batch)]
+
     def error(poses: torch.Tensor, weights: torch.Tensor) -> float:
-        drawn = skeleton_map(poses, weights.clamp_min(FAINTEST), images.shape[-1], model.sizes.thickness)
-        with estimator.compute.autocast():
-            return float(distance(model.reconstruct(references, drawn), images))
+        total = 0.0
+        for part in parts:
+            drawn = skeleton_map(poses[part], weights.clamp_min(FAINTEST), images.shape[-1], model.sizes.thickness)
+            with estimator.compute.autocast():
+                reconstruction = model.reconstruct(references[part], drawn)
+            total += len(drawn) * float(distance(reconstruction, images[part]))
+        return total / count
 
     own = max(error(poses, links), 1e-12)
     without = [error(poses, remove_links(links, k)) / own for k in range(len(links))]
@@ -173,12 +186,10 @@ def show_references(images: torch.Tensor, config: Config, groups: list[int] | No
     masked = images * keep_mask(len(images), hidden.cells, hidden.missing, images.shape[-1], random).to(images.device)
     if hidden.kind != "video" or groups is None:
         return masked
-    other: Callable[[int], int] = lambda i: next(
-        j for j in (*range(i + 1, len(groups)), *range(i + 1)) if groups[j] == groups[i]
-    )
-    frames = torch.tensor([other(i) for i in range(len(groups))], device=images.device)
-    alone = (frames == torch.arange(len(groups), device=images.device))[:, None, None, None]
-    return torch.where(alone, masked, images[frames])
+    later = [[*range(i + 1, len(groups)), *range(i + 1)] for i in range(len(groups))]  # the last one is the image itself
+    others = [next(j for j in later[i] if groups[j] == groups[i]) for i in range(len(groups))]
+    alone = torch.tensor([other == i for i, other in enumerate(others)], device=images.device)[:, None, None, None]
+    return torch.where(alone, masked, images[others])
 
 
 def find_duplicates(poses: np.ndarray, names: list[str], strengths: np.ndarray) -> list[tuple[str, str, float]]:

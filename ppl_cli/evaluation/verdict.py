@@ -5,6 +5,8 @@ The limits lie between models that are good by their labelled errors and models 
 
 from typing import TYPE_CHECKING
 
+from ppl_cli.prior.useful import IDLE_BELOW
+
 if TYPE_CHECKING:
     from ppl_cli.evaluation.unlabelled import UnlabelledReport
 
@@ -15,32 +17,41 @@ OUTSIDE = 0.5  # share of images beyond whose edge a keypoint lies
 FOREIGN = 0.5  # share of images like those of the training
 
 
+def find_trouble(link: float, on: str | None, shift: float, beyond: float) -> str | None:
+    """The worst that is wrong with a keypoint of such numbers (as in KeypointReport) that lies on the keypoint called `on`."""
+    if link < IDLE_BELOW:
+        return "idle"
+    if on is not None:
+        return f"lies on {on}"
+    return "restless" if shift > RESTLESS else "beyond the edge" if beyond > OUTSIDE else None
+
+
 def give_verdict(report: "UnlabelledReport") -> str:
     total, useful = len(report.keypoints), len(report.useful)
-    if useful == total:
-        line = [f"all {total} keypoints useful"]
-    else:
-        line = [f"{useful} of {total} keypoints useful", *name_surplus(report)]
-        line[-1] += f": try model.keypoints={max(useful, 2)}"
+    said = f"all {total} keypoints useful" if useful == total else f"{useful} of {total} keypoints useful"
+    surplus = name_keypoints(report, useful=False)
+    if surplus:
+        said = f"{'; '.join([said, *surplus])}: try model.keypoints={max(useful, 2)}"
     troubles = name_troubles(report)
-    return "; ".join([*line, *troubles]) if troubles or useful < total else f"{line[0]}, nothing looks wrong"
+    if not surplus and not troubles:
+        return f"{said}, nothing looks wrong"
+    return "; ".join([said, *troubles])
 
 
-def name_surplus(report: "UnlabelledReport") -> list[str]:
-    """Which keypoints are not useful, and why."""
-    idle = [keypoint.name for keypoint in report.keypoints if not keypoint.useful]
-    twins = [f"{second} lies on {first}" for first, second, _ in report.together if second not in idle]
-    return [f"{', '.join(idle)} idle"] * bool(idle) + twins
+def name_keypoints(report: "UnlabelledReport", useful: bool) -> list[str]:
+    """`k1, k6 idle`, one for each trouble of keypoints that are useful in spite of it, or are not."""
+    names: dict[str, list[str]] = {}
+    for keypoint in report.keypoints:
+        if keypoint.trouble and keypoint.useful == useful:
+            names.setdefault(keypoint.trouble, []).append(keypoint.name)
+    return [f"{', '.join(those)} {trouble}" for trouble, those in names.items()]
 
 
 def name_troubles(report: "UnlabelledReport") -> list[str]:
-    """What else is wrong."""
+    """What is wrong with useful keypoints and with the model as a whole."""
     if report.familiar is not None and report.familiar < FOREIGN:  # then all other numbers are those of a stranger
         return [f"only {100 * report.familiar:.0f} % of the images are like those it was trained on"]
-    kept = [keypoint for keypoint in report.keypoints if keypoint.name in report.useful]
-    restless = [keypoint.name for keypoint in kept if keypoint.shift > RESTLESS]
-    outside = [keypoint.name for keypoint in kept if keypoint.beyond > OUTSIDE]
-    troubles = [f"{', '.join(names)} {what}" for names, what in ((restless, "restless"), (outside, "beyond the edge")) if names]
+    troubles = name_keypoints(report, useful=True)
     if report.gain < IGNORED:
         troubles.append("an image is drawn as well with the pose of another")
     if report.bank_use < DEAD <= report.vectors / 2:

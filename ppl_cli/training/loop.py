@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -34,6 +35,9 @@ from ppl_cli.training.progress import Progress, peak_memory_gib
 from ppl_cli.training.run_folder import RunFolder
 from ppl_cli.training.save import draw_samples, save, write_config
 from ppl_cli.training.start import Start
+
+if TYPE_CHECKING:
+    from ppl_cli.evaluation.unlabelled import UnlabelledReport
 
 SAMPLES = 8  # images in a picture of samples/
 ASK_EVERY = {"cuda": 10, "cpu": 1}  # steps between questions to other processes whether they were told to stop
@@ -60,6 +64,7 @@ class Run:
     step: int
     seconds: float
     peak_memory_gib: float
+    report: "UnlabelledReport | None" = None  # on its own images, where it could be made
 
     @property
     def model(self) -> Path:

@@ -11,6 +11,7 @@ from ppl_cli.config.loading import load_config
 from ppl_cli.config.sections import Config
 from ppl_cli.errors import UsageError
 from ppl_cli.evaluation.report import FILES as EVALUATION
+from ppl_cli.evaluation.unlabelled import FILES as UNLABELLED
 from ppl_cli.files import is_leftover, latest_folder, make_folder, next_free_folder, remove_leftovers, replacing
 from ppl_cli.lock import FILE as LOCK
 from ppl_cli.lock import locked
@@ -22,7 +23,8 @@ from ppl_cli.training.trials import read_trials
 
 RUNS = Path("runs")
 Settings = Mapping[str, object]  # dotted keys and their values
-FILES = ("config.yaml", "model.safetensors", "training.pt", "metrics.csv", "prior.json", "curves.png", "skipped.csv", TRIALS)
+FILES = ("config.yaml", "model.safetensors", "training.pt", "metrics.csv", "prior.json", "curves.png", "skipped.csv")
+FILES += (TRIALS, *UNLABELLED)
 
 BEGINNING = {"config.yaml", "metrics.csv", "samples", "tensorboard"}  # what is there before the first checkpoint
 
@@ -180,7 +182,7 @@ def clear_run(folder: Path) -> None:
     shutil.rmtree(folder / "tensorboard", ignore_errors=True)
     remove_examples(folder)
     for report in [path for path in folder.glob("eval-*") if re.fullmatch(r"eval-\d+", path.name) and path.is_dir()]:
-        for name in EVALUATION:  # what ppl eval writes into eval-1, ...
+        for name in (*EVALUATION, *UNLABELLED):  # what ppl eval writes into eval-1, ...
             (report / name).unlink(missing_ok=True)
         with suppress(OSError):  # there is something else in it
             report.rmdir()

@@ -253,7 +253,7 @@ def test_bad_annotations_get_one_line(model_file, data, tmp_path, capsys):
     assert code == 2
     assert "no COCO file" in line
     (data / "train.json").unlink()
-    code, line = said(capsys, *where)
+    code, line = said(capsys, *where, "--protocol", "ridge")
     assert code == 2
     assert "holds no annotations: looked for test.json" in line
 
