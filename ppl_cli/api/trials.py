@@ -37,7 +37,7 @@ class Comparison:
     @property
     def best(self) -> str:
         """The folder of the trial with the highest score."""
-        return max(self.reports, key=lambda name: self.reports[name]["score"])
+        return max(self.reports, key=lambda name: self.reports[name]["score"] or 0)  # None: of a single image
 
 
 def compare(
