@@ -183,6 +183,8 @@ def choose_trials(seeds: int | None, tried: str | None, keep: str | None, settin
         raise UsageError(f"--keep {keep}: of which trainings? add --seeds 3, or --try KEY=A,B,...")
     if seeds:
         first = settings.get("seed", 0)
+        if not isinstance(first, int):
+            raise UsageError(f"seed: expected a whole number, got {first!r}")
         return Trials("seed", tuple(range(first, first + seeds)), bool(keep))
     if not tried:
         return None
@@ -210,7 +212,7 @@ def print_comparison(compared: "Comparison") -> None:
 def describe_report(report: dict) -> list[str]:
     """Cells of a row, of the content of report.json."""
     useful = [keypoint for keypoint in report["keypoints"] if keypoint["useful"]]
-    shift = sum(keypoint["shift_px"] for keypoint in useful) / len(useful)
+    shift = sum(keypoint["shift_px"] for keypoint in useful) / max(len(useful), 1)
     use = f"{report['bank_use']:.1f} of {report['vectors']}"
     return [
         f"{len(useful)} of {len(report['keypoints'])}",

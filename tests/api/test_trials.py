@@ -31,7 +31,7 @@ def stopping(monkeypatch):
 
         monkeypatch.setattr(ppl_cli.api.trials, "train", stopped)
 
-    yield stop
+    return stop
 
 
 def test_the_best_of_two_seeds_becomes_the_run_itself_and_the_other_stays(tiny_yaml, tmp_path, capsys):
