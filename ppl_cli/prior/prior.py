@@ -6,6 +6,7 @@ programs; neither needs this package to be read.
 
 import json
 import reprlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -161,6 +162,11 @@ class Prior(Part):
     def weights(self) -> np.ndarray:
         """(N, N): how strongly keypoints are linked, symmetric, >= 0, zero on the diagonal."""
         return np.array(self.links)
+
+    def select(self, kept: Sequence[int]) -> "Prior":
+        """Keypoints and links of these keypoints alone."""
+        names = self.names
+        return Prior.of(self.points[kept], self.weights[np.ix_(kept, kept)], [names[i] for i in kept])
 
     def strong_links(self, share: float = 0.5) -> list[tuple[int, int]]:
         """Pairs i < j whose weight is at least `share` of the strongest: the skeleton that is drawn and exported."""
