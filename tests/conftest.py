@@ -48,8 +48,9 @@ def no_pictures(monkeypatch):
 
 
 def leave_out_pictures(patch: pytest.MonkeyPatch) -> None:
-    """Trainings draw next to nothing: pictures take most of the time of a tiny run and decide nothing."""
+    """Trainings draw next to nothing, and report nothing: that takes most of the time of a tiny run and decides nothing."""
     patch.setattr("ppl_cli.training.save.sample_sheet", lambda *arguments: Image.new("RGB", (1, 1)))
+    patch.setattr("ppl_cli.api.train.report_training", lambda run, listing, say: run)
     patch.setattr("ppl_cli.training.loop.save_curves", lambda path, rows: path.touch())
 
 

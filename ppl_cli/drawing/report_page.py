@@ -63,8 +63,9 @@ def keypoints(content: dict, shown: Shown) -> Iterator[str]:
     yield "<h2>Is it always the same part?</h2>"
     yield (
         "<p>Each sheet shows what lies under one keypoint (the ring) in images from all over the set. A good keypoint shows "
-        "the same part in nearly all of them. Movement: against the image, when that is turned and shrunk a little. Link: its "
-        "strongest, of the strongest of all. Missed: how much worse the reconstruction gets without its links.</p>"
+        "the same part in nearly all of them. Movement: against the image, when that is turned and shrunk a little, in % of "
+        "its side (and pixels of the network). Link: the strongest, of the strongest of all. Missed: how much worse the "
+        "reconstruction gets without its links.</p>"
     )
     yield '<div class="cards">'
     for number, keypoint in enumerate(content["keypoints"]):
@@ -74,9 +75,9 @@ def keypoints(content: dict, shown: Shown) -> Iterator[str]:
         name = escape(keypoint["name"])
         title = name if keypoint["name"] == f"k{number}" else f"{number}: {name}"
         numbers = {
-            "movement": f"{keypoint['shift']:.1f} % of the side ({keypoint['shift_px']:.1f} px)",
+            "movement": f"{keypoint['shift']:.1f} % ({keypoint['shift_px']:.1f} px)",
             "link": f"{100 * keypoint['link']:.0f} %",
-            "missed": f"{keypoint['loss']:.1f} %",
+            "missed": f"{max(keypoint['loss'], 0):.1f} %",
             "beyond the edge": f"{100 * keypoint['beyond']:.0f} % of images",
         }
         sheet = embed(contact_sheet(shown, number), f"what lies under {name} in {len(shown.spread(CROPS))} images")

@@ -34,7 +34,7 @@ def print_unlabelled(report: UnlabelledReport, console: Console) -> None:
     for heading in ("keypoint", "movement", "link", "missed", "beyond", ""):
         table.add_column(heading, justify="left" if heading in ("keypoint", "") else "right")
     for keypoint in report.keypoints:
-        numbers = f"{keypoint.shift:.1f}", f"{keypoint.link:.2f}", f"{keypoint.loss:.1f} %", f"{100 * keypoint.beyond:.0f} %"
+        numbers = f"{keypoint.shift:.1f}", f"{keypoint.link:.2f}", f"{max(keypoint.loss, 0):.1f} %", f"{100 * keypoint.beyond:.0f} %"
         table.add_row(shown_name(keypoint.name), *numbers, shown_name(keypoint.trouble or ""))
     console.print(table)
     said = [f"memory {report.bank_use:.1f} of {report.vectors} vectors a bank"]

@@ -48,18 +48,20 @@ class KeypointsCoco:
             seen = Frame(pose.width, pose.height, size=1).inside(pose.keypoints)  # whatever the size of the square
         points = [[round(x, 6), round(y, 6), 1 + int(v)] for (x, y), v in zip(pose.keypoints.tolist(), seen, strict=True)]
         low, high = pose.keypoints.min(0), pose.keypoints.max(0)
-        return {
+        annotation = {
             "id": self.count,
             "image_id": self.count,
             "category_id": 1,
             "keypoints": [value for point in points for value in point],
             "num_keypoints": len(points),
-            "confidence": [round(value, 6) for value in pose.confidence.tolist()],
-            "score": round(float(pose.confidence.mean()), 6),
             "bbox": np.round([*low, *(high - low)], 6).tolist(),
             "area": round(float(np.prod(high - low)), 6),
             "iscrowd": 0,
         }
+        if np.isfinite(pose.confidence).all():  # a model that is not calibrated has none, and JSON no NaN
+            annotation["confidence"] = [round(value, 6) for value in pose.confidence.tolist()]
+            annotation["score"] = round(float(pose.confidence.mean()), 6)
+        return annotation
 
     def finish(self) -> None:
         self.file.write('\n],\n"annotations": [')
