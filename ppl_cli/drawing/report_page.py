@@ -78,6 +78,7 @@ def keypoints(content: dict, shown: Shown) -> Iterator[str]:
             "movement": f"{keypoint['shift']:.1f} % ({keypoint['shift_px']:.1f} px)",
             "link": f"{100 * keypoint['link']:.0f} %",
             "missed": f"{max(keypoint['loss'], 0):.1f} %",
+            "confidence": "not known" if keypoint["confidence"] is None else f"{keypoint['confidence']:.2f}",
             "beyond the edge": f"{100 * keypoint['beyond']:.0f} % of images",
         }
         sheet = embed(contact_sheet(shown, number), f"what lies under {name} in {len(shown.spread(CROPS))} images")

@@ -48,6 +48,7 @@ class KeypointReport:
     link: float  # its strongest link, as a share of the strongest of all
     loss: float  # % by which the reconstruction's error rises without its links
     beyond: float  # share of images beyond whose edge it lies
+    confidence: float  # mean over images; NaN where the model file has no calibration
 
 
 @dataclass
@@ -108,32 +109,31 @@ class UnlabelledReport:
 def examine(checkpoint: Checkpoint, sampled: Sampled, compute: Compute, name: str = "", batch: int = BATCH) -> UnlabelledReport:
     """The model called `name` on these images, `batch` at a time. PPLError where it finds no finite keypoints."""
     model, config, side = checkpoint.model, checkpoint.config, checkpoint.config.model.image_size
-    estimator = Estimator(model, compute)
-    poses, shifts, distances = [], [], []
+    calibration = checkpoint.known and checkpoint.known.calibration
+    estimator = Estimator(model, compute, calibration)
+    looks, shifts = [], []
     for first in range(0, len(sampled), batch):
         images = estimator.to_images(sampled.squares[first : first + batch])
-        found = estimator.estimate(images).keypoints.float()
-        poses.append(found)
-        shifts.append(measure_shifts(estimator, images, found))
-        distances.append(estimator.recall_distance(found))
-    keypoints, shift = torch.cat(poses), torch.cat(shifts).median(0).values / 2 * (side - 1)
+        looks.append(estimator.look(images))
+        shifts.append(measure_shifts(estimator, images, looks[-1].keypoints))
+    keypoints, confidence, strangeness = (torch.cat(parts) for parts in list(zip(*looks, strict=True))[:3])
+    shift = torch.cat(shifts).median(0).values / 2 * (side - 1)
     if not keypoints.isfinite().all():
         raise PPLError("the model finds no finite keypoints: its training failed or the file is damaged")
     losses, gain = measure_reconstruction(estimator, config, sampled, keypoints, batch)
     found, links = keypoints.cpu().numpy().astype(np.float64), model.link_weights().cpu().numpy()
     beyond = [~frame.inside(frame.to_pixels(pose)) for frame, pose in zip(sampled.frames, found, strict=True)]
     names = config.prior.names or number_names(len(links))
-    strengths, known = link_strengths(links), checkpoint.known
+    strengths = link_strengths(links)
     together = find_duplicates(found / 2 * (side - 1) / side * 100, names, strengths)
     lies_on = {second: first for first, second, _ in together}
-    columns = (shift / side * 100, shift, strengths, losses, np.mean(beyond, 0))
+    columns = (shift / side * 100, shift, strengths, losses, np.mean(beyond, 0), confidence.mean(0))
     rows = []
-    for keypoint, (move, pixels, link, loss, outside) in zip(
-        names, zip(*(c.tolist() for c in columns), strict=True), strict=True
-    ):
+    for keypoint, numbers in zip(names, zip(*(column.tolist() for column in columns), strict=True), strict=True):
+        move, _, link, _, outside, _ = numbers
         trouble = find_trouble(link, lies_on.get(keypoint), move, outside)
         useful = link >= IDLE_BELOW and keypoint not in lies_on
-        rows.append(KeypointReport(keypoint, useful, trouble, move, pixels, link, loss, outside))
+        rows.append(KeypointReport(keypoint, useful, trouble, *numbers))
     return UnlabelledReport(
         name,
         checkpoint.step,
@@ -143,7 +143,7 @@ def examine(checkpoint: Checkpoint, sampled: Sampled, compute: Compute, name: st
         float(model.memory.perplexity().mean()),
         model.sizes.vectors,
         gain,
-        None if known is None else float((torch.cat(distances) <= known.recall_distance).float().mean()),
+        None if calibration is None else float((strangeness <= 1).float().mean()),
         found,
         {"images": sampled.of},
         list(sampled.notes),

@@ -15,7 +15,16 @@ VERDICT = "11 of 12 keypoints useful; k2 idle: try model.keypoints=11"
 
 def example(count: int = 12, images: int = 30) -> tuple[dict, Shown]:
     rng = np.random.default_rng(0)
-    numbers = {"useful": True, "trouble": None, "shift": 1.25, "shift_px": 0.8, "link": 0.9, "loss": 3.0, "beyond": 0.01}
+    numbers = {
+        "useful": True,
+        "trouble": None,
+        "shift": 1.25,
+        "shift_px": 0.8,
+        "link": 0.9,
+        "loss": 3.0,
+        "beyond": 0.01,
+        "confidence": 0.5,
+    }
     keypoints = [{"name": f"k{k}", **numbers} for k in range(count)]
     keypoints[2] |= {"useful": False, "trouble": "idle"}
     content = {"verdict": VERDICT, "model": "runs/mine", "step": 1000, "images": images, "data": {"images": 500}, "notes": []}

@@ -17,6 +17,8 @@ from ppl_cli.errors import PPLError
 from ppl_cli.evaluation.sampling import LARGEST, sample_images
 from ppl_cli.evaluation.unlabelled import KeypointReport, UnlabelledReport, examine, find_duplicates, show_references
 from ppl_cli.evaluation.verdict import find_trouble
+from ppl_cli.inference.estimate import Estimator
+from ppl_cli.model.calibration import calibrate
 from tests.conftest import TINY, lively_model
 
 CPU = choose_compute("cpu", "fp32")
@@ -57,11 +59,19 @@ def test_the_answer_is_always_the_same_whatever_the_batch():
     assert first.gain == pytest.approx(second.gain, rel=1e-3)
 
 
-def test_familiar_images_are_those_that_the_memory_recalls_as_training_ones():
-    links, tokens = {(0, 1): 1.0}, torch.zeros(1, 3, dtype=torch.int16)
-    shares = [examine(linked(links, Known(tokens, limit)), drawn(4), CPU).familiar for limit in (0.0, 1e3)]
-    assert shares == [0, 1]
-    assert examine(linked(links), drawn(4), CPU).familiar is None
+def test_familiar_images_are_those_that_the_calibration_knows():
+    checkpoint, sampled = linked({(0, 1): 1.0, (1, 2): 0.9}), drawn()
+    assert examine(checkpoint, sampled, CPU).familiar is None
+    estimator = Estimator(checkpoint.model, CPU)
+    images = estimator.to_images(sampled.squares)
+    known = calibrate(estimator.estimate(images), estimator.look(images).recalled, torch.ones(5, dtype=torch.bool))
+    reports = []
+    for limit in (known.limit, known.limit * 0.01):
+        remembered = Known(torch.zeros(1, 3, dtype=torch.int16), known._replace(limit=limit))
+        reports.append(examine(linked({(0, 1): 1.0, (1, 2): 0.9}, remembered), sampled, CPU))
+    assert [report.familiar for report in reports] == [pytest.approx(11 / 12), 0]
+    sure = [keypoint.confidence for keypoint in reports[0].keypoints]
+    assert max(sure[3:]) < 1e-3 < min(sure[:3])  # idle ones are not to be relied upon
 
 
 def test_a_single_image_has_no_other_pose_to_compare_with():
@@ -122,7 +132,7 @@ def test_images_are_chosen_evenly_and_what_cannot_be_read_is_said():
 
 def judged(*troubles: str | None, **numbers) -> str:
     """The verdict on keypoints with these troubles."""
-    kept = [KeypointReport(f"k{k}", not t or t == "restless", t, 1, 1, 1, 1, 0) for k, t in enumerate(troubles)]
+    kept = [KeypointReport(f"k{k}", not t or t == "restless", t, 1, 1, 1, 1, 0, 0.5) for k, t in enumerate(troubles)]
     good = UnlabelledReport("m", 1, 9, kept, [], 15, 16, 1.5, 0.99, np.zeros((9, len(kept), 2)))
     return replace(good, **numbers).verdict
 
