@@ -4,21 +4,33 @@ import json
 
 import pytest
 
+import ppl_cli.api.train
 import ppl_cli.api.trials
 from ppl_cli.api.trials import compare
+from ppl_cli.api.unlabelled import report_training
 from ppl_cli.checkpoints.model_file import load_model
 from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
 from ppl_cli.runtime import Runtime
 from ppl_cli.training.trials import Trials, read_trials, unfinished
 from tests.api.test_train import ppl
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
 SEEDS = Trials("seed", (0, 1), keep_best=True)
 SHORT = {"train.steps": 1, "device": "cpu"}
 
 
+@pytest.fixture(autouse=True)
+def reports(monkeypatch, no_pictures):
+    """Trainings report a score alone, in which seed 1 is the best."""
+
+    def report(run, listing, say):
+        (run.folder / "report.json").write_text(json.dumps({"score": 1.5 if run.config.seed == 1 else 1.1}))
+        return run
+
+    monkeypatch.setattr(ppl_cli.api.train, "report_training", report)
+
+
 @pytest.fixture
-def stopping(monkeypatch):
+def stopping(monkeypatch, reports):
     """A function that makes the training of a trial raise an error, when it has come to its end."""
     train = ppl_cli.api.trials.train
 
@@ -34,10 +46,12 @@ def stopping(monkeypatch):
     return stop
 
 
-def test_the_best_of_two_seeds_becomes_the_run_itself_and_the_other_stays(tiny_yaml, tmp_path, capsys):
+def test_the_best_of_two_seeds_becomes_the_run_itself_and_the_other_stays(tiny_yaml, tmp_path, capsys, monkeypatch):
     out = tmp_path / "run"
     words = ("train", tiny_yaml, "--out", out, "--set", "train.steps=1", "--device", "cpu")
-    code, printed, error = ppl(capsys, *words, "--seeds", 2, "--keep", "best")
+    with monkeypatch.context() as patch:
+        patch.setattr(ppl_cli.api.train, "report_training", report_training)
+        code, printed, error = ppl(capsys, *words, "--seeds", 2, "--keep", "best")
     assert code == 0, error
     trials = read_trials(out)
     reports = {place: json.loads((place / "report.json").read_text()) for place in (out, *out.glob("seed-?"))}
@@ -53,7 +67,7 @@ def test_the_best_of_two_seeds_becomes_the_run_itself_and_the_other_stays(tiny_y
     assert not {"trials.json", "seed-0", "seed-1", "seed-0.yaml"} & {path.name for path in out.iterdir()}
 
 
-def test_trials_that_were_stopped_go_on_where_they_were(tiny_yaml, tmp_path, stopping, capsys):
+def test_trials_that_were_stopped_go_on_where_they_were(tiny_yaml, tmp_path, stopping):
     stopping("seed-1", InterruptedRunError("stopped at step 1"))
     with pytest.raises(
         InterruptedRunError, match=r"seed-1 was stopped, everything is saved; go on with: ppl train --out .*run --resume"
@@ -63,10 +77,7 @@ def test_trials_that_were_stopped_go_on_where_they_were(tiny_yaml, tmp_path, sto
     stopping("none", InterruptedRunError())
     with pytest.raises(UsageError, match="other values are tried, seed=0,1"):
         compare(Trials("seed", (0, 1, 2)), None, tmp_path / "run", resume=True)
-    code, printed, error = ppl(capsys, "train", "--out", tmp_path / "run", "--resume", "--device", "cpu")
-    assert code == 0, error
-    kept = read_trials(tmp_path / "run").kept
-    assert kept in printed
+    assert compare(resume=True, out=tmp_path / "run", device="cpu").trials.kept == "seed-1"
     assert first in {file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("model.safetensors")}
 
 
