@@ -18,11 +18,11 @@ FOREIGN = 0.5  # share of images like those of the training
 
 
 def find_trouble(link: float, on: str | None, shift: float, beyond: float) -> str | None:
-    """The worst that is wrong with a keypoint of such numbers (as in KeypointReport) that lies on the keypoint called `on`."""
+    """The worst that is wrong with a keypoint of such numbers (those of KeypointReport) that is a duplicate of the one called `on`."""
     if link < IDLE_BELOW:
         return "idle"
     if on is not None:
-        return f"lies on {on}"
+        return f"together with {on}"
     return "restless" if shift > RESTLESS else "beyond the edge" if beyond > OUTSIDE else None
 
 

@@ -95,7 +95,9 @@ def test_duplicates_lie_together_on_most_images():
     poses[:6, 3] = [0, 2]  # near the first on six of ten
     poses[6:, 3] = [0, 30]
     strengths = np.array([1, 0.4, 0.9, 1])
-    assert find_duplicates(poses, list("abcd"), strengths) == [("a", "d", 0.6), ("c", "b", 1.0)]
+    assert find_duplicates(poses, list("abcd"), strengths) == [("c", "b", 1.0), ("a", "d", 0.6)]
+    chain = np.array([[[0, 0], [2.5, 0], [5, 0], [5, 5]]])  # the third is not with the first, which alone is kept of the two
+    assert find_duplicates(chain, list("abcd"), np.array([3, 2, 1, 1])) == [("a", "b", 1.0)]
     poses[4:, 3] = [0, 30]
     assert find_duplicates(poses, list("abcd"), strengths) == [("c", "b", 1.0)]
 
@@ -143,8 +145,8 @@ def judged(*troubles: str | None, **numbers) -> str:
         (judged(None, None), "all 2 keypoints useful, nothing looks wrong"),
         (judged(None, "idle", None, "idle"), "2 of 4 keypoints useful; k1, k3 idle: try model.keypoints=2"),
         (
-            judged(None, "idle", "restless", "lies on k0"),
-            "2 of 4 keypoints useful; k1 idle; k3 lies on k0: try model.keypoints=2; k2 restless",
+            judged(None, "idle", "restless", "together with k0"),
+            "2 of 4 keypoints useful; k1 idle; k3 together with k0: try model.keypoints=2; k2 restless",
         ),
         (judged(None, "idle"), "1 of 2 keypoints useful; k1 idle: try model.keypoints=2"),
         (judged(None, None, gain=1.01), "all 2 keypoints useful; an image is drawn as well with the pose of another"),
@@ -161,7 +163,7 @@ def test_the_verdict_is_one_line(verdict, line):
 
 def test_the_worst_trouble_of_a_keypoint_counts():
     assert find_trouble(0.1, "k3", 20, 1) == "idle"
-    assert find_trouble(0.9, "k3", 20, 1) == "lies on k3"
+    assert find_trouble(0.9, "k3", 20, 1) == "together with k3"
     assert find_trouble(0.9, None, 20, 1) == "restless"
     assert find_trouble(0.9, None, 1, 0.9) == "beyond the edge"
     assert find_trouble(0.9, None, 1, 0.1) is None
