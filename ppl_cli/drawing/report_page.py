@@ -20,6 +20,7 @@ from ppl_cli.files import replace_text
 TEMPLATE = Path(__file__).with_name("report_page.html")
 CROPS, COLUMNS, TILE, GAP = 24, 8, 64, 2  # of a contact sheet; tiles in pixels
 WINDOW = 0.2  # side of a crop, as a share of the longer side of its image
+SELDOM = 0.01  # share of images beyond whose edge a keypoint lies: less is not worth a word
 WHOLE, SIDE = 8, 260  # whole images, and pixels of their longer side
 
 
@@ -78,9 +79,11 @@ def keypoints(content: dict, shown: Shown) -> Iterator[str]:
             "movement": f"{keypoint['shift']:.1f} % ({keypoint['shift_px']:.1f} px)",
             "link": f"{100 * keypoint['link']:.0f} %",
             "missed": f"{max(keypoint['loss'], 0):.1f} %",
-            "confidence": "not known" if keypoint["confidence"] is None else f"{keypoint['confidence']:.2f}",
-            "beyond the edge": f"{100 * keypoint['beyond']:.0f} % of images",
         }
+        if keypoint["confidence"] is not None:
+            numbers["confidence"] = f"{keypoint['confidence']:.2f}"
+        if keypoint["beyond"] >= SELDOM:
+            numbers["beyond the edge"] = f"{100 * keypoint['beyond']:.0f} % of images"
         sheet = embed(contact_sheet(shown, number), f"what lies under {name} in {len(shown.spread(CROPS))} images")
         yield f'<section class="card"><h3>{dot}{title}{trouble}</h3>{sheet}{list_numbers(numbers)}</section>'
     yield "</div>"

@@ -75,8 +75,8 @@ def look_at(listing: Listing, config: Config, index: int) -> tuple[Decoded, Imag
     def open_image() -> tuple[Image.Image, None]:
         nonlocal picture
         image = listing.open_image(index)
-        picture = image.copy()
-        picture.thumbnail((LARGEST, LARGEST))
+        zoom = min(1, LARGEST / max(image.size))
+        picture = image.resize([max(1, round(side * zoom)) for side in image.size], Image.Resampling.BICUBIC, reducing_gap=2)
         return image, None
 
     return decode_square(open_image, config.model.image_size, config.data.resize), picture

@@ -42,7 +42,7 @@ class KeypointReport:
 
     name: str
     useful: bool  # linked, and no duplicate of another one
-    trouble: str | None  # idle, lies on k3, restless, beyond the edge (verdict.py)
+    trouble: str | None  # idle, together with k3, restless, beyond the edge (verdict.py)
     shift: float  # median over images: how far it moves against the image when that is warped a little
     shift_px: float
     link: float  # its strongest link, as a share of the strongest of all
@@ -59,7 +59,7 @@ class UnlabelledReport:
     step: int  # of its training
     images: int  # that were looked at
     keypoints: list[KeypointReport]
-    together: list[tuple[str, str, float]]  # pairs of duplicates, the more strongly linked one first; on which share of images
+    together: list[tuple[str, str, float]]  # see find_duplicates
     bank_use: float  # vectors of a memory bank in use, mean over banks
     vectors: int  # that a bank has
     gain: float  # reconstruction error with the pose of another image over that with the own; NaN for a single image
@@ -200,8 +200,14 @@ def show_references(images: torch.Tensor, config: Config, groups: list[int] | No
 
 
 def find_duplicates(poses: np.ndarray, names: list[str], strengths: np.ndarray) -> list[tuple[str, str, float]]:
-    """Of poses (M, N, 2) in % of the image side: pairs that lie together on most images."""
+    """Of poses (M, N, 2) in % of the image side: each keypoint that on most images lies together with a more strongly linked
+    one, itself no duplicate; that one first, and the share of images."""
     near = (np.linalg.norm(poses[:, :, None] - poses[:, None], axis=-1) < TOGETHER).mean(0)
-    pairs = zip(*np.nonzero(np.triu(near > 0.5, 1)), strict=True)
-    ordered = [sorted(pair, key=lambda k: -strengths[k]) for pair in pairs]
-    return [(names[i], names[j], float(near[i, j])) for i, j in ordered]
+    kept, duplicates = [], {}
+    for k in np.argsort(-strengths, kind="stable").tolist():
+        nearest = max(kept, key=lambda other: near[k, other], default=k)
+        if nearest == k or near[k, nearest] <= 0.5:
+            kept.append(k)
+        else:
+            duplicates[k] = (names[nearest], names[k], float(near[k, nearest]))
+    return [duplicates[k] for k in sorted(duplicates)]

@@ -79,6 +79,17 @@ def test_it_is_readable_on_a_phone_and_in_the_dark(open_page, dark):
     assert_readable(open_page(example(), [None] * 3, width=360, dark=dark), 360, dark)
 
 
+def test_idle_keypoints_are_hollow_and_say_so(open_page):
+    prior = example()
+    prior.keypoints[2].useful = False
+    page = open_page(prior, [None] * 3)
+    fills = "return [...document.querySelectorAll('circle')].map(c => getComputedStyle(c).fill)"
+    ground = page.execute_script("return getComputedStyle(document.querySelector('section')).backgroundColor")
+    assert [fill == ground for fill in page.execute_script(fills)] == [False, False, True, False, False]
+    page.execute_script("document.querySelectorAll('circle')[2].dispatchEvent(new Event('focus'))")
+    assert "keypoint k2 (idle) at" in page.find_element("id", "about").text
+
+
 def test_without_prototypes_the_page_leaves_them_out(open_page):
     page = open_page(example(0), [])
     assert "5 keypoints" in page.find_element("id", "count").text
