@@ -200,10 +200,10 @@ def print_comparison(compared: "Comparison") -> None:
 
     trials, best = compared.trials, compared.trials.kept or compared.best
     table = Table(title="judged without labels: the higher the score, the better", title_justify="left")
-    for heading in (trials.key, "useful keypoints", "shift (px)", "gain", "memory use", "score", ""):
+    for heading in (trials.key, "useful keypoints", "shift (px)", "memory use", "score", ""):
         table.add_column(heading, justify="right")
     for name, value in trials.folders.items():
-        cells = describe_report(compared.reports[name]) if name in compared.reports else ["failed", *[""] * 4]
+        cells = describe_report(compared.reports[name]) if name in compared.reports else ["failed", *[""] * 3]
         table.add_row(str(value), *cells, ("kept" if trials.kept else "best") if name == best else "")
     Console().print(table)
     print(f"{best} is the run in {compared.folder}" if trials.kept else f"the best one: {compared.folder / best}")
