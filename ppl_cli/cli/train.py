@@ -213,14 +213,8 @@ def describe_report(report: dict) -> list[str]:
     """Cells of a row, of the content of report.json."""
     useful = [keypoint for keypoint in report["keypoints"] if keypoint["useful"]]
     shift = sum(keypoint["shift_px"] for keypoint in useful) / max(len(useful), 1)
-    use = f"{report['bank_use']:.1f} of {report['vectors']}"
-    return [
-        f"{len(useful)} of {len(report['keypoints'])}",
-        f"{shift:.2f}",
-        f"{report['gain']:.2f}",
-        use,
-        f"{report['score']:.2f}",
-    ]
+    numbers = shift, report["bank_use"], report["score"] or 1  # None: of a single image
+    return [f"{len(useful)} of {len(report['keypoints'])}", *(f"{number:.2f}" for number in numbers)]
 
 
 def print_config(config: str | None, data: Path | None, settings: dict[str, object]) -> None:

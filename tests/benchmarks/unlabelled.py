@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.unlabelled RUN...
 
-Runs of drawn figures, or of folders with annotations beside them; compared are those of the same images. Printed are, for each
-data set, every run with its ridge error and its score, and the rank correlation (Spearman) of the numbers of its report with the
-error: 1 where they agree.
+Runs of drawn figures, or of folders with annotations beside them; compared are those of the same images. Printed are, for
+each data set, every run with its ridge error and its score, and how the numbers of the reports rank runs beside the error:
+rank correlation (Spearman), 1 where they agree.
 """
 
 import sys
