@@ -13,7 +13,7 @@ from ppl_cli.model.encoder import Estimate, pixel_grid
 
 SHRINKAGE = 1.0  # added to the variances of standardised features: there are few images for so many directions
 SMALLEST = 1e-3  # of a sign; they are compared by their logarithms
-STEPS = 100  # that confidence is told apart in
+STEPS = 100  # of the quantiles that confidence is read from
 LIMIT = 0.99  # of training images are as usual
 
 
@@ -33,8 +33,10 @@ class Calibration(NamedTuple):
         """
         signs = read_signs(estimate, recalled, self)
         doubt = ((signs.clamp_min(SMALLEST).log() - self.usual[0]) / self.usual[1]).sum(-1)
-        less = torch.searchsorted(self.doubts, doubt.contiguous()).clamp(0, STEPS)
-        return torch.where(doubt.isfinite(), 1 - less / STEPS, torch.nan), signs[..., 0].mean(-1)
+        above = torch.searchsorted(self.doubts, doubt.contiguous()).clamp(1, STEPS)
+        low, high = self.doubts[above - 1], self.doubts[above]
+        less = (above - 1 + (doubt - low) / (high - low).clamp_min(1e-9)) / STEPS
+        return 1 - less.clamp(0, 1), signs[..., 0].mean(-1)
 
 
 def read_signs(estimate: Estimate, recalled: torch.Tensor, calibration: Calibration) -> torch.Tensor:

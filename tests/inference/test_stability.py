@@ -15,7 +15,7 @@ class Marks:
         line = torch.linspace(-1, 1, size)
         weights = (images + 1).flatten(2)
         grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).reshape(-1, 2)
-        return Estimate(weights @ grid / weights.sum(-1, keepdim=True), None, None)
+        return Estimate(weights @ grid / weights.sum(-1, keepdim=True), None, None, None)
 
 
 def draw_blobs(size=65):
@@ -38,7 +38,7 @@ def test_what_stays_in_its_place_is_not():
 
     class Fixed:
         def estimate(self, images):
-            return Estimate(keypoints, None, None)
+            return Estimate(keypoints, None, None, None)
 
     shifts = measure_shifts(Fixed(), images, keypoints)
     moved = keypoints @ known_warp()[..., :2].mT - keypoints
