@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ppl_cli.evaluation.judge import HiddenPatches
     from ppl_cli.evaluation.protocol_options import ProtocolOptions
     from ppl_cli.evaluation.report import Report
+    from ppl_cli.evaluation.unlabelled import UnlabelledReport
     from ppl_cli.prior.prior import Prior
     from ppl_cli.results.pose import Pose
     from ppl_cli.runtime import Output, Runtime
@@ -42,6 +43,7 @@ __all__ = [
     "Report",
     "Run",
     "Runtime",
+    "UnlabelledReport",
     "UsageError",
     "evaluate",
     "export_prior",
@@ -58,6 +60,7 @@ HOMES = {
     "api.predictor": ("Predictor", "load"),
     "api.train": ("train",),
     "evaluation.report": ("Report",),
+    "evaluation.unlabelled": ("UnlabelledReport",),
     "training.loop": ("Run",),
     "errors": ("DiskFullError", "InterruptedRunError", "PPLError", "UsageError"),
     "prior.prior": ("Prior",),

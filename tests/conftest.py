@@ -8,10 +8,12 @@ import torch
 from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ppl_cli.checkpoints.model_file import save_model
+from ppl_cli.checkpoints.model_file import Known, save_model
 from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.config.sections import Config
+from ppl_cli.data.datasets import list_part, open_listing
 from ppl_cli.data.figures import figure
+from ppl_cli.training.save import know
 from tests.forks import Forks
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -48,8 +50,9 @@ def no_pictures(monkeypatch):
 
 
 def leave_out_pictures(patch: pytest.MonkeyPatch) -> None:
-    """Trainings draw next to nothing: pictures take most of the time of a tiny run and decide nothing."""
+    """Trainings draw next to nothing, and report nothing: that takes most of the time of a tiny run and decides nothing."""
     patch.setattr("ppl_cli.training.save.sample_sheet", lambda *arguments: Image.new("RGB", (1, 1)))
+    patch.setattr("ppl_cli.api.train.report_training", lambda run, listing, say: run)
     patch.setattr("ppl_cli.training.loop.save_curves", lambda path, rows: path.touch())
 
 
@@ -71,7 +74,8 @@ def tiny_yaml(tmp_path, tiny) -> Path:
 def model_file(tmp_path, tiny) -> Path:
     torch.manual_seed(0)
     file = tmp_path / "model.safetensors"
-    save_model(file, build_model(tiny), tiny, 7)
+    model = build_model(tiny).eval()
+    save_model(file, model, tiny, 7, measured(model, tiny))
     return file
 
 
@@ -86,11 +90,20 @@ def lively_model(config: Config) -> torch.nn.Module:
     return model.eval()
 
 
+def measured(model: torch.nn.Module, config: Config, **parts: float) -> Known:
+    """What `model` knows of its training images; `parts` of the calibration that are to be otherwise."""
+    size = config.model.image_size
+    known = know(model, open_listing(list_part(config.data, "train", config.seed, size), config.data, size))
+    parts = {name: torch.tensor(value) for name, value in parts.items()}
+    return Known(known.tokens, known.calibration._replace(**parts))
+
+
 @pytest.fixture(scope="session")
 def lively_file(tmp_path_factory) -> Path:
     """The model file of a lively model; not to be changed."""
     file, config = tmp_path_factory.mktemp("lively") / "model.safetensors", Config.model_validate(TINY)
-    save_model(file, lively_model(config), config, 7)
+    model = lively_model(config)
+    save_model(file, model, config, 7, measured(model, config))
     return file
 
 

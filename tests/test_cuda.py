@@ -83,8 +83,8 @@ def test_keypoints_are_those_of_the_cpu(monkeypatch, precision, tf32, limit):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", tf32)
     config = config_of(model={"image_size": 128, "width": 32, "keypoints": 16})
     squares = np.stack([np.asarray(figure(number, 128)[0]) for number in range(8)])
-    expected, _ = Estimator(lively_model(config), Compute(CPU, "fp32", ""))(squares)
-    found, _ = Estimator(lively_model(config), Compute(GPU, precision, ""))(squares)
+    expected = Estimator(lively_model(config), Compute(CPU, "fp32", ""))(squares)
+    found = Estimator(lively_model(config), Compute(GPU, precision, ""))(squares)
     apart = np.abs(found - expected).max()
     print(f"{precision}, TF32 {tf32}: keypoints at most {apart:.1e} (normalised) from the CPU's")
     assert apart < limit

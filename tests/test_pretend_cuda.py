@@ -101,8 +101,8 @@ def test_a_training_step_mixes_no_devices(tiny, waits, precision):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_inference_mixes_no_devices(tiny, waits, precision):
     squares = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
-    expected, _ = Estimator(lively_model(tiny), Compute(torch.device("cpu"), precision, ""))(squares)
-    found, _ = Estimator(lively_model(tiny), Compute(CUDA, precision, ""))(squares)
+    expected = Estimator(lively_model(tiny), Compute(torch.device("cpu"), precision, ""))(squares)
+    found = Estimator(lively_model(tiny), Compute(CUDA, precision, ""))(squares)
     np.testing.assert_allclose(found, expected, atol=1e-5 if precision == "fp32" else 5e-3)
 
 

@@ -1,4 +1,4 @@
-"""Models measured on annotated images: the numbers, and where asked for a report with pictures."""
+"""Models measured on annotated images, or one without labels: the numbers, and where asked for a report with pictures."""
 
 import json
 from collections.abc import Sequence
@@ -8,18 +8,22 @@ from typing import TypeVar
 import numpy as np
 
 from ppl_cli.api.models import Model, choose_place, open_checkpoint
+from ppl_cli.api.unlabelled import list_images, save_report
 from ppl_cli.checkpoints.model_file import Checkpoint
-from ppl_cli.config.sections import Config
+from ppl_cli.config.sections import Config, DataConfig
 from ppl_cli.data.listing import Listing
 from ppl_cli.device import Compute, batch_that_fits
 from ppl_cli.distributed import processes
 from ppl_cli.drawing.evaluation import save_cases, save_distribution, save_sweep
 from ppl_cli.errors import UsageError
-from ppl_cli.evaluation.annotated_data import AnnotatedData, choose_data
+from ppl_cli.evaluation.annotated_data import UNANNOTATED, AnnotatedData, choose_data
 from ppl_cli.evaluation.judge import HiddenPatches, Judge
 from ppl_cli.evaluation.protocol_options import ProtocolOptions, choose_protocols
 from ppl_cli.evaluation.protocols import Regression, Sample
 from ppl_cli.evaluation.report import FILES, Protocol, Report, Result, note_worse
+from ppl_cli.evaluation.sampling import sample_images
+from ppl_cli.evaluation.unlabelled import FILES as UNLABELLED
+from ppl_cli.evaluation.unlabelled import UnlabelledReport, examine
 from ppl_cli.files import find_earlier, make_folder, next_free_folder, replace_text
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.runtime import Output, Runtime
@@ -36,16 +40,20 @@ def evaluate(
     occlusion: str | list[str] | HiddenPatches | None = None,
     output: str | Path | Output | None = None,
     device: str | Runtime = "auto",
-) -> Report:
-    """Measure the keypoints that models find against annotated ones; the numbers are those of `ppl eval`.
+) -> Report | UnlabelledReport:
+    """Measure the keypoints that models find against annotated ones, or where `data` have none, what can be seen without them;
+    the numbers are those of `ppl eval`.
 
     `models`: a Predictor, a run folder, a model.safetensors, a .pth of the original implementation, or several of them.
-    `data`: the annotated images, by default those that the first model was trained on; AnnotatedData names their kind and
-    files. `protocol`: any of regression, ridge, h36m, cub, taichi, pck, matching, mean_pose, with commas between, by
-    default the usual ones for the data; ProtocolOptions has their options. `occlusion`: also measure on images with hidden
-    patches, such as "random=0.1,0.2" or "center=4"; HiddenPatches says how poses are then refined. `output`: folder for
-    eval.json and pictures; without it nothing is written, and with Output() it gets a name of its own (eval-1, ...).
-    `device`: a name or a Runtime; fp32 unless that says otherwise. Predictors stay on the device where they are.
+    `data`: the images, by default those that the first model was trained on; AnnotatedData names their kind and files.
+    `protocol`: any of regression, ridge, h36m, cub, taichi, pck, matching, mean_pose, with commas between, by default the
+    usual ones for the data; ProtocolOptions has their options. `occlusion`: also measure on images with hidden patches, such
+    as "random=0.1,0.2" or "center=4"; HiddenPatches says how poses are then refined. `output`: folder for eval.json and
+    pictures; without it nothing is written, and with Output() it gets a name of its own (eval-1, ...). `device`: a name or a
+    Runtime; fp32 unless that says otherwise. Predictors stay on the device where they are.
+
+    Without labels there is one model, no protocol and no occlusion, and an UnlabelledReport; `output` gets report.json and
+    report.html (docs/trust.md).
 
     UsageError if an argument, a file or the data is wrong; PPLError if no image can be read or memory runs out.
     """
@@ -58,12 +66,18 @@ def evaluate(
     hidden = occlusion if isinstance(occlusion, HiddenPatches) else HiddenPatches(several(occlusion or []))
     runtime, compute = choose_place(models, device)
     checkpoints = [open_checkpoint(model) for model in models]
-    chosen = choose_data(checkpoints[0].config, wanted)
+    chosen = choose_data(checkpoints[0].config, wanted, options != ProtocolOptions() or bool(hidden.occlusions))
+    if chosen.kind in UNANNOTATED:
+        if len(models) > 1:
+            raise UsageError(f"{chosen.path} has no annotations: a report without labels is one of a single model")
+        with processes(compute) as world:
+            report = judge_unlabelled(models[0], chosen, wanted, output, runtime) if world.leader else None
+            return world.from_leader(report)
     protocols = choose_protocols(chosen.kind, options)
     names = [name_model(model) for model in models]
     with processes(compute) as world:
         if world.leader:
-            check_folder(output)
+            check_folder(output, FILES)
             runtime.say(f"{compute.reason}; data {chosen.kind}" + (f" in {chosen.path}" if chosen.path else ""))
         seed = checkpoints[0].config.seed
         judges = [Judge(one, chosen, compute, wanted.batch, wanted.strict, seed, world) for one in checkpoints]
@@ -136,10 +150,30 @@ def differing_units(checkpoints: list[Checkpoint]) -> list[str]:
     ]
 
 
-def check_folder(output: Output | None) -> None:
-    """UsageError if it must not be written to."""
+def judge_unlabelled(
+    model: Model, data: DataConfig, wanted: AnnotatedData, output: Output | None, runtime: Runtime
+) -> UnlabelledReport:
+    """What images without annotations say of a model, written where `output` says."""
+    check_folder(output, UNLABELLED)
+    checkpoint, compute, name = open_checkpoint(model), runtime.compute(), name_model(model)
+    runtime.say(f"{compute.reason}; data {data.kind} in {data.path}, without annotations")
+    listing = list_images(data, checkpoint.config.seed)
+    sampled = sample_images(listing, checkpoint.config, strict=wanted.strict)
+    with batch_that_fits(wanted.batch):
+        report = examine(checkpoint, sampled, compute, name, wanted.batch)
+    report.data |= {"kind": data.kind, "path": data.path}
+    report.notes = [*listing.notes, *report.notes]
+    for note in report.notes:
+        runtime.say(f"note: {note}")
+    if output is not None:
+        save_report(choose_folder(output, [name]), report, sampled, checkpoint)
+    return report
+
+
+def check_folder(output: Output | None, files: tuple[str, ...]) -> None:
+    """UsageError if `files` must not be written there."""
     if output is not None and output.folder is not None:
-        find_earlier(output.folder, FILES, output.overwrite)
+        find_earlier(output.folder, files, output.overwrite)
 
 
 def choose_folder(output: Output, names: list[str]) -> Path:

@@ -154,7 +154,7 @@ def nearest_squares(prior: Prior, pictures: Pictures | None, size: int) -> list[
 
 
 def draw(out: Path, prior: Prior, squares: list[Image.Image | None], checkpoint: Checkpoint) -> None:
-    save_png(out / "skeleton.png", skeleton_picture(prior.points, prior.weights))
+    save_png(out / "skeleton.png", skeleton_picture(prior.points, prior.weights, hollow=~prior.useful))
     save_svg(out / "skeleton.svg", prior)
     save_links(out / "links.png", prior)
     save_page(out / "prior.html", prior, squares)

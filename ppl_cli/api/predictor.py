@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -31,6 +31,7 @@ from ppl_cli.inference.refine import Method, Options
 from ppl_cli.inference.refiner import Refiner
 from ppl_cli.prior.prior import Prior
 from ppl_cli.prior.prototypes import Recalled, build_prior, decode_tokens, learned_prior
+from ppl_cli.prior.useful import find_useful
 from ppl_cli.results.deeplabcut import can_write_h5
 from ppl_cli.results.files import Results
 from ppl_cli.results.pose import Pose
@@ -56,6 +57,7 @@ class Details:
     gif: bool = False  # refinement: also an animation and a strip of the iterations
     all_iterations: bool = False  # refinement: rows of every iteration in keypoints.csv
     excerpt: Excerpt = WHOLE  # which frames of videos
+    useful: bool = False  # leave out idle keypoints
 
 
 def load(source: str | Path, device: str | Runtime = "auto") -> "Predictor":
@@ -78,7 +80,7 @@ class Predictor:
 
     def __init__(self, checkpoint: Checkpoint, compute: Compute, runtime: Runtime):
         self.checkpoint, self.runtime = checkpoint, runtime
-        self.estimator = Estimator(checkpoint.model, compute)
+        self.estimator = Estimator(checkpoint.model, compute, checkpoint.known and checkpoint.known.calibration)
 
     @property
     def config(self) -> Config:
@@ -194,12 +196,18 @@ class Predictor:
 
     def infer_files(self, inputs: list[Path], output: Output, details: Details = Details()) -> Summary:
         """Poses of files and folders, as files in `output.folder`: what `ppl infer` does, which says what is written."""
-        images = gather_inputs(inputs, output.folder, excerpt=details.excerpt)
-        results = self._results(output, images)
-        pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay, details.trail)
-        task = Task(images, Occluder(), self.finder, pictures, results, details.batch, details.strict, self.config.data.range)
-        identity = self._identify("infer", task, overlay=details.overlay, trail=details.trail)
-        return run(task, output, identity, self.runtime, [self.estimator.compute.reason])
+        images, prior = gather_inputs(inputs, output.folder, excerpt=details.excerpt), self.bare_prior
+        kept = find_useful(prior.weights).nonzero()[0].tolist() if details.useful else list(range(len(self.names)))
+        finder = replace(self.finder, names=[self.names[i] for i in kept], kept=kept)
+        results = self._results(output, images, prior.select(kept))
+        pictures = Pictures(output.folder, prior.weights, details.overlay, details.trail, kept)
+        task = Task(images, Occluder(), finder, pictures, results, details.batch, details.strict, self.config.data.range)
+        identity = self._identify("infer", task, overlay=details.overlay, trail=details.trail, useful=details.useful)
+        notes = [self.estimator.compute.reason, *self._notes()]
+        if details.useful:
+            idle = [name for i, name in enumerate(self.names) if i not in kept]
+            notes.append(f"idle keypoints, left out: {', '.join(idle)}" if idle else "no keypoint is idle")
+        return run(task, output, identity, self.runtime, notes)
 
     def refine_files(
         self,
@@ -211,7 +219,7 @@ class Predictor:
     ) -> Summary:
         """Refined poses of files and folders, as files in `output.folder`: what `ppl refine` does."""
         images = gather_inputs(inputs, output.folder, occluder.masks, details.excerpt)
-        results = self._results(output, images, options.iterations, details.all_iterations)
+        results = self._results(output, images, self.bare_prior, options.iterations, details.all_iterations)
         pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay, details.trail)
         refiner = self.refiner(options, details.gif)
         task = Task(images, occluder, refiner, pictures, results, details.batch, details.strict, self.config.data.range)
@@ -222,7 +230,7 @@ class Predictor:
             "all iterations": details.all_iterations,
         }
         identity = self._identify("refine", task, **written, **asdict(options), **occluder.identity())
-        notes = [f"{self.estimator.compute.reason}; method {options.method}"]
+        notes = [f"{self.estimator.compute.reason}; method {options.method}", *self._notes()]
         if not occluder.known:
             notes.append(
                 "note: nothing says what is hidden, so whole images are taken as visible: "
@@ -232,15 +240,10 @@ class Predictor:
 
     @property
     def finder(self) -> Finder:
-        return Finder(self.estimator, self.config.data.resize, self.names, self.typical)
-
-    @property
-    def typical(self) -> float | None:
-        """How far 99 % of training poses are at most from the one recalled for them; None where the model file does not say."""
-        return None if self.checkpoint.known is None else self.checkpoint.known.recall_distance
+        return Finder(self.estimator, self.config.data.resize, self.names, list(range(len(self.names))))
 
     def refiner(self, options: Options, keep_columns: bool = False) -> Refiner:
-        return Refiner(self.estimator, self.config.data.resize, self.names, self.typical, options, keep_columns)
+        return Refiner(**vars(self.finder), options=options, keep_columns=keep_columns)
 
     def _find_range(self, images: Iterable[ImageLike]) -> Range | None:
         """Black and white of images of more than 8 bits: as the model has learned, else found over a list of them."""
@@ -277,12 +280,20 @@ class Predictor:
                 pose.place, pose.source = inputs.locate(pose.index), inputs.paths[pose.index]
                 yield pose
 
-    def _results(self, output: Output, images: Inputs, iterations: int | None = None, every: bool = False) -> Results:
+    def _notes(self) -> list[str]:
+        if self.estimator.calibration is not None:
+            return []
+        again = ": `ppl train --out RUN --resume` measures it" if self.checkpoint.known else ""
+        return [f"note: this model file does not say what is usual of its keypoints, so confidence is left empty{again}"]
+
+    def _results(
+        self, output: Output, images: Inputs, prior: Prior, iterations: int | None = None, every: bool = False
+    ) -> Results:
         if "dlc" in output.formats and not can_write_h5():
             self.runtime.say('note: dlc has tables in .csv only; pip install "ppl-cli[formats]" adds those in .h5')
         scorer = f"PPL_{self.config.name}_{self.checkpoint.step}"
         known = {"paths": images.paths, "scorer": scorer, "videos": images.hold_videos}
-        return Results(output.folder, output.formats, self.bare_prior, iterations, every, **known)
+        return Results(output.folder, output.formats, prior, iterations, every, **known)
 
     def _identify(self, command: str, task: Task, **options: object) -> dict[str, object]:
         """What must be the same for a run to go on."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
+from ppl_cli.api.unlabelled import report_training
 from ppl_cli.config.loading import load_config
 from ppl_cli.config.sections import Config
 from ppl_cli.data.datasets import list_part, open_listing
@@ -47,8 +48,9 @@ def train(
     needed); with `overwrite` it is replaced. `strict` stops at the first unreadable image instead of leaving it out. `device`
     is a device name or a Runtime, which also says where lines of progress go.
 
-    Returns the Run: its folder, model file, configuration, step and seconds. Raises UsageError for what is wrong with the
-    arguments or the data, InterruptedRunError after SIGINT or SIGTERM (everything is saved), else PPLError.
+    Returns the Run: its folder, model file, configuration, step and seconds, and in the first process a `report` of what its
+    own images say without labels, where that could be made. Raises UsageError for what is wrong with the arguments or the
+    data, InterruptedRunError after SIGINT or SIGTERM (everything is saved), else PPLError.
     """
     runtime, out = as_runtime(device), None if out is None else Path(out).expanduser()
     if data is not None:
@@ -93,7 +95,7 @@ def train(
             done = loop.train(chosen, images, loss, run, machine, start, strict)
             if chosen.data.kind == "figures" and world.leader:
                 save_examples(run.path, chosen.seed)
-            return done
+            return report_training(done, listing, machine.say) if world.leader else done
 
 
 def training_images(config: Config) -> Listing:

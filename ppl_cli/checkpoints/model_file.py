@@ -4,8 +4,8 @@
 """
 
 import json
-import math
 import reprlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ppl_cli.config.loading import parse_config
 from ppl_cli.config.sections import Config
 from ppl_cli.errors import UsageError
 from ppl_cli.files import replacing
+from ppl_cli.model.calibration import STEPS, Calibration
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.original.checkpoint import GRID, OriginalCheckpoint
 from ppl_cli.original.names import original_name
@@ -25,17 +26,17 @@ from ppl_cli.pickles.torch_zip import MAGIC, TorchZip
 from ppl_cli.prior.names import with_names_of_run
 from ppl_cli.text import in_one_line
 
-FORMAT_VERSION = 1
-KNOWN_TOKENS = "known.tokens"
-TENSOR_TYPES = {"F32": torch.float32, "I64": torch.int64}  # of safetensors
+FORMAT_VERSION = 2  # 1 had no calibration
+KNOWN_TOKENS, CALIBRATION = "known.tokens", "calibration."
+TENSOR_TYPES = {"F32": torch.float32, "I64": torch.int64, "I16": torch.int16}  # of safetensors
 
 
 @dataclass
 class Known:
-    """What the memory knows of some training images."""
+    """What a model knows of some training images."""
 
     tokens: torch.Tensor  # (K, banks) int16: the vector of each bank that a pose chooses
-    recall_distance: float  # that 99 % of poses stay below: from the recalled pose, normalised, mean over keypoints
+    calibration: Calibration | None = None  # None in files of earlier versions
 
 
 @dataclass
@@ -51,8 +52,10 @@ def save_model(path: Path, model: PosePriorLearner, config: Config, step: int, k
     header = {"format_version": FORMAT_VERSION, "config": config.model_dump(), "keypoints": model.sizes.keypoints, "step": step}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if known is not None:
-        header["recall_distance"] = known.recall_distance
         tensors[KNOWN_TOKENS] = known.tokens.to(torch.int16).contiguous()
+        if known.calibration is not None:
+            parts = known.calibration._asdict().items()
+            tensors |= {CALIBRATION + name: tensor.detach().cpu().contiguous() for name, tensor in parts}
     write_file(path, tensors, header)
 
 
@@ -117,11 +120,9 @@ def load_own(path: Path) -> Checkpoint:
                 raise ValueError("step")
             pieces = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             shapes = {name: (tuple(piece.get_shape()), TENSOR_TYPES.get(piece.get_dtype())) for name, piece in pieces.items()}
-            remembered = shapes.pop(KNOWN_TOKENS, None)
-            check_tensors(path, config, shapes)
-            known = None
-            if remembered is not None:
-                known = check_known(file.get_tensor(KNOWN_TOKENS), float(header["recall_distance"]), config)
+            extra = {name for name in shapes if name == KNOWN_TOKENS or name.startswith(CALIBRATION)}
+            check_tensors(path, config, {name: shape for name, shape in shapes.items() if name not in extra})
+            known = read_known(config, extra, shapes, file.get_tensor) if extra else None
             model = fill_model(path, config, file.get_tensor)
     except (SafetensorError, OSError) as error:
         raise UsageError(f"{path} is not a readable safetensors file: {in_one_line(error)}") from error
@@ -145,9 +146,29 @@ def check_version(version: object) -> int:
     return version
 
 
-def check_known(tokens: torch.Tensor, distance: float, config: Config) -> Known:
-    if tokens.ndim != 2 or tokens.shape[1] != config.model.banks or tokens.dtype != torch.int16:
+def read_known(
+    config: Config,
+    names: set[str],
+    shapes: dict[str, tuple[tuple[int, ...], torch.dtype | None]],
+    read: Callable[[str], torch.Tensor],
+) -> Known:
+    """`names` of the tensors that are not weights. ValueError if they do not fit the model."""
+    n, c = config.model.keypoints, 2 * config.model.width
+    wanted = Calibration((n, c), (n, c, c), (2, n, 3), (STEPS + 1,), ())._asdict()
+    wanted = {CALIBRATION + name: (shape, torch.float32) for name, shape in wanted.items()}
+    if names not in ({KNOWN_TOKENS}, {KNOWN_TOKENS, *wanted}):
+        raise ValueError("a part of what the model knows is missing")
+    if any(shapes[name] != wanted[name] for name in names - {KNOWN_TOKENS}):
+        raise ValueError("the calibration does not fit the model")
+    shape, kind = shapes[KNOWN_TOKENS]
+    if kind != torch.int16 or len(shape) != 2 or shape[1] != config.model.banks:
         raise ValueError(f"{KNOWN_TOKENS} does not fit the memory")
-    if (tokens.numel() and not 0 <= tokens.min() <= tokens.max() < config.model.vectors) or not 0 <= distance < math.inf:
+    tokens = read(KNOWN_TOKENS)
+    if tokens.numel() and not 0 <= tokens.min() <= tokens.max() < config.model.vectors:
         raise ValueError(f"{KNOWN_TOKENS} does not fit the memory")
-    return Known(tokens, distance)
+    if len(names) == 1:
+        return Known(tokens)
+    calibration = Calibration(*(read(CALIBRATION + name) for name in Calibration._fields))
+    if not all(part.isfinite().all() for part in calibration):
+        raise ValueError("the calibration is not finite")
+    return Known(tokens, calibration)

@@ -17,11 +17,14 @@ def evaluate(
         list[str],
         typer.Argument(metavar="MODEL...", help="Run folders of ppl train, files model.safetensors, or .pth of the original."),
     ],
-    data: Annotated[Path | None, typer.Option(help="Annotated data set; by default the one trained on.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Annotated data set, or images without annotations; by default those trained on.")
+    ] = None,
     kind: Annotated[
         str | None,
         typer.Option(
-            help="coco, deeplabcut, ultralytics, sleap, h5, h36m, h36m_wobg, taichi, figures; by default seen from DATA."
+            help="coco, deeplabcut, ultralytics, sleap, h5, h36m, h36m_wobg, taichi, figures; folder or video_frames to leave "
+            "annotations unread; by default seen from DATA."
         ),
     ] = None,
     fit: Annotated[
@@ -91,7 +94,7 @@ def evaluate(
         ),
     ] = "visible",
     seed: Annotated[int, typer.Option(min=0, help="Of the hidden patches.", rich_help_panel=HIDE)] = 0,
-    json_: Annotated[bool, typer.Option("--json", help="Print eval.json instead of tables.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print eval.json (or report.json) instead of tables.")] = False,
     batch: Annotated[int, typer.Option(min=1, help="Images per pass of the network.")] = 32,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the report in --out.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
@@ -105,9 +108,15 @@ def evaluate(
     Several models (seeds) also give a mean and a standard deviation. The folder gets eval.json (everything, per keypoint),
     distribution.png, cases.png (best, median and worst images) and occlusion.png.
 
+    Images without annotations give a report without labels: how still each keypoint stays, how it is linked, what the
+    reconstruction loses without it, and a verdict in one line. The folder gets report.json and report.html, a page that shows
+    what each keypoint lies on in many images.
+
     Examples:
 
       ppl eval runs/quickstart-1
+
+      ppl eval runs/mine --data photos
 
       ppl eval runs/mine --data tiger --occlusion random=0.1,0.2 center=4,8 --iterations 4
 
@@ -119,7 +128,7 @@ def evaluate(
     from ppl_cli.evaluation.annotated_data import AnnotatedData
     from ppl_cli.evaluation.judge import HiddenPatches
     from ppl_cli.evaluation.protocol_options import ProtocolOptions
-    from ppl_cli.evaluation.tables import print_tables
+    from ppl_cli.evaluation.tables import show_report
 
     report = evaluate.evaluate(
         models,
@@ -132,5 +141,5 @@ def evaluate(
     if json_:
         print(json.dumps(report.to_dict(), indent=1))
     else:
-        print_tables(report, Console())
+        show_report(report, Console())
         print(f"report and pictures: {report.folder}")

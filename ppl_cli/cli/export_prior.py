@@ -7,7 +7,7 @@ import typer
 
 from ppl_cli.cli.options import Device, Model, say, split_commas
 from ppl_cli.runtime import Runtime
-from ppl_cli.text import counted
+from ppl_cli.text import counted, on_screen
 
 
 def export_prior(
@@ -53,5 +53,7 @@ def export_prior(
     done = export.export_prior(
         model, out, data=data, prototypes=prototypes, formats=formats, overwrite=overwrite, device=machine
     )
-    counts = f"{counted(len(done.prior.names), 'keypoint')}, {counted(len(done.prior.prototypes), 'prototype')}"
-    print(f"prior of {counts}: {done.folder}; open {done.page}")
+    idle = [keypoint.name for keypoint in done.prior.keypoints if not keypoint.useful]
+    marked = f" ({', '.join(idle)} idle)" if idle else ""
+    counts = f"{counted(len(done.prior.names), 'keypoint')}{marked}, {counted(len(done.prior.prototypes), 'prototype')}"
+    print(f"prior of {on_screen(counts)}: {done.folder}; open {done.page}")

@@ -1,5 +1,9 @@
 """`ppl infer`: poses of images, videos and folders, as files."""
 
+from typing import Annotated
+
+import typer
+
 from ppl_cli.cli import options
 from ppl_cli.errors import UsageError
 from ppl_cli.runtime import Output, Runtime
@@ -11,6 +15,7 @@ def infer(
     out: options.Results,
     format_: options.Formats = "csv,coco,npz",
     overlay: options.Overlay = False,
+    useful: Annotated[bool, typer.Option("--useful", help="Leave out idle keypoints, which no strong link holds.")] = False,
     trail: options.Trail = 0,
     start: options.Start = None,
     stop: options.Stop = None,
@@ -25,7 +30,7 @@ def infer(
     """Find the keypoints of every image, and of every frame of videos.
 
     Coordinates are (x, y) in pixels of the image as displayed, origin at the centre of the top left pixel. The
-    confidence of a keypoint, 0 to 1, says how concentrated the network's attention was when it placed it.
+    confidence of a keypoint is the share of training images in which it gave more cause for doubt.
 
     Images that cannot be read are listed in skipped.csv with the reason, and the rest goes on. The same command with
     --resume goes on with a run that was stopped or killed. Another --batch will do; with the same one the files are the same
@@ -47,5 +52,5 @@ def infer(
     from ppl_cli.data.excerpt import Excerpt
 
     predictor = load(model, Runtime(device, precision, options.say))
-    details = Details(batch, strict, overlay, trail, excerpt=Excerpt(start, stop, every))
+    details = Details(batch, strict, overlay, trail, excerpt=Excerpt(start, stop, every), useful=useful)
     print(predictor.infer_files(inputs, Output(out, formats, overwrite, resume), details))

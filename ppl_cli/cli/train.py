@@ -3,7 +3,7 @@
 import shlex
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,9 +15,14 @@ from ppl_cli.runtime import Runtime
 from ppl_cli.text import counted
 
 if TYPE_CHECKING:
+    from ppl_cli.api.trials import Comparison
     from ppl_cli.config.sections import DataConfig
+    from ppl_cli.training.trials import Trials
 
-PRIOR, SHOW = "Starting from a prior", "Configuration"
+PRIOR, SHOW, SEVERAL = "Starting from a prior", "Configuration", "Several trainings, compared without labels"
+
+
+SHORT = {"keypoints": "model.keypoints"}
 
 
 def complete_config(incomplete: str) -> list[str]:
@@ -67,6 +72,22 @@ def train(
         bool, typer.Option("--overwrite", help="Replace the run in --out, or without --out the latest of runs/NAME-1, -2, ...")
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
+    seeds: Annotated[
+        int | None, typer.Option(min=2, metavar="N", help="Train with N seeds, one after the other.", rich_help_panel=SEVERAL)
+    ] = None,
+    try_: Annotated[
+        str | None,
+        typer.Option(
+            "--try",
+            metavar="KEY=A,B,...",
+            help="Train with each of these values, e.g. keypoints=6,8,12.",
+            rich_help_panel=SEVERAL,
+        ),
+    ] = None,
+    keep: Annotated[
+        Literal["best"] | None,
+        typer.Option(help="best: the run that scores best becomes the run in --out itself.", rich_help_panel=SEVERAL),
+    ] = None,
     fields: Annotated[
         bool,
         typer.Option("--fields", help="Print every field: type, unit, default and meaning.", rich_help_panel=SHOW),
@@ -85,8 +106,9 @@ def train(
     paper or reference, faithful to the publication or its implementation: --set recipe=paper. All fields that --set knows are
     listed by ppl train --fields, and what a configuration comes to by ppl train CONFIG --show.
 
-    The run folder gets the weights (model.safetensors), the resolved config.yaml, metrics.csv, curves.png, prior.json
-    and pictures of what the model does over time (samples/). Ctrl-C finishes the step, saves and stops; --resume goes on.
+    The run folder gets the weights (model.safetensors), the resolved config.yaml, metrics.csv, curves.png, prior.json,
+    pictures of what the model does over time (samples/), and report.html, which shows without labels what each keypoint lies
+    on. Ctrl-C finishes the step, saves and stops; --resume goes on.
 
     Examples:
 
@@ -95,6 +117,8 @@ def train(
       ppl train folder --data photos --set model.keypoints=12
 
       ppl train --out runs/mine --resume
+
+      ppl train folder_small --data photos --seeds 3 --keep best
     """
     settings = starting_prior(init_prior, freeze) | parse_settings(set_ or [])
     if perceptual_weights:
@@ -109,10 +133,20 @@ def train(
     if show:
         print_config(config, data, settings)
         return
+    machine = Runtime(device, precision, say)
+    how = {"resume": resume, "overwrite": overwrite, "strict": strict, "device": machine}
+    from ppl_cli.training.trials import unfinished
+
+    trials = choose_trials(seeds, try_, keep, settings)
+    if trials or (resume and out and unfinished(out)):
+        from ppl_cli.api.trials import compare
+
+        settings |= {"data.path": str(data.expanduser().absolute())} if data else {}
+        print_comparison(compare(trials, config, out, **how, **settings))
+        return
     from ppl_cli.api.train import train as learn
 
-    machine = Runtime(device, precision, say)
-    run = learn(config, data, out, resume=resume, overwrite=overwrite, strict=strict, device=machine, **settings)
+    run = learn(config, data, out, **how, **settings)
     print(f"{counted(run.step, 'step')}, {run.seconds:.0f} s, peak memory {run.peak_memory_gib:.1f} GiB: {run.folder}")
     if run.config.data.kind == "figures" and launched()[0] == 0:
         from ppl_cli.api.evaluate import held_out
@@ -122,6 +156,13 @@ def train(
         print(
             f"held-out figures: error {error:.2f} % of the image side, mean pose {baseline:.2f}, ratio {error / baseline:.2f}"
         )
+    if run.report is not None:
+        from rich.console import Console
+
+        from ppl_cli.evaluation.tables import print_unlabelled
+
+        print_unlabelled(run.report, Console())
+        print(f"what each keypoint lies on: {run.folder / 'report.html'}")
     print(f"look at {run.folder / 'samples'}; find poses with:")
     print(next_command(run.folder, run.config.data))
 
@@ -131,6 +172,49 @@ def next_command(run: Path, data: "DataConfig") -> str:
     images = run / "try" if data.kind == "figures" else "IMAGES" if data.kind == "h5" else data.path
     again = ["--overwrite"] if (run / "poses").exists() else []
     return shlex.join(["ppl", "infer", str(run), str(images), "--out", str(run / "poses"), "--overlay", *again])
+
+
+def choose_trials(seeds: int | None, tried: str | None, keep: str | None, settings: dict[str, object]) -> "Trials | None":
+    from ppl_cli.training.trials import Trials
+
+    if seeds and tried:
+        raise UsageError("--seeds and --try exclude each other: try seed=0,1,2 is what --seeds 3 means")
+    if keep and not (seeds or tried):
+        raise UsageError(f"--keep {keep}: of which trainings? add --seeds 3, or --try KEY=A,B,...")
+    if seeds:
+        first = settings.get("seed", 0)
+        if not isinstance(first, int):
+            raise UsageError(f"seed: expected a whole number, got {first!r}")
+        return Trials("seed", tuple(range(first, first + seeds)), bool(keep))
+    if not tried:
+        return None
+    key, _, values = tried.partition("=")
+    parsed = [parse_settings([f"{key}={value}"])[key.strip()] for value in split_commas(values)]
+    return Trials(SHORT.get(key.strip(), key.strip()), tuple(parsed), bool(keep))
+
+
+def print_comparison(compared: "Comparison") -> None:
+    """A table of the trials, and where the best one is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    trials, best = compared.trials, compared.trials.kept or compared.best
+    table = Table(title="judged without labels: the higher the score, the better", title_justify="left")
+    for heading in (trials.key, "useful keypoints", "shift (px)", "memory use", "score", ""):
+        table.add_column(heading, justify="right")
+    for name, value in trials.folders.items():
+        cells = describe_report(compared.reports[name]) if name in compared.reports else ["failed", *[""] * 3]
+        table.add_row(str(value), *cells, ("kept" if trials.kept else "best") if name == best else "")
+    Console().print(table)
+    print(f"{best} is the run in {compared.folder}" if trials.kept else f"the best one: {compared.folder / best}")
+
+
+def describe_report(report: dict) -> list[str]:
+    """Cells of a row, of the content of report.json."""
+    useful = [keypoint for keypoint in report["keypoints"] if keypoint["useful"]]
+    shift = sum(keypoint["shift_px"] for keypoint in useful) / max(len(useful), 1)
+    numbers = shift, report["bank_use"], report["score"] or 1  # None: of a single image
+    return [f"{len(useful)} of {len(report['keypoints'])}", *(f"{number:.2f}" for number in numbers)]
 
 
 def print_config(config: str | None, data: Path | None, settings: dict[str, object]) -> None:

@@ -32,8 +32,8 @@ SHARE = 0.3  # of the images of a single file, to measure on
 HEAD = 4096  # bytes of a file that are looked at
 
 
-def detect_kind(path: Path, fit: str | None, test: str | None) -> str:
-    """By what lies in the folder. UsageError says what was looked for."""
+def detect_kind(path: Path, fit: str | None, test: str | None) -> str | None:
+    """By what lies in the folder; None if it holds no annotations. UsageError if it is not there."""
     if not path.exists():
         raise UsageError(f"--data {path}: no such folder")
     if path.suffix == ".json":
@@ -56,7 +56,11 @@ def detect_kind(path: Path, fit: str | None, test: str | None) -> str:
     for kind, suffix in (("sleap", ".slp"), ("coco", ".json")):
         if any(find_files(path, suffix)):
             return kind
-    raise UsageError(
+    return None
+
+
+def no_annotations(path: Path) -> UsageError:
+    return UsageError(
         f"{path} holds no annotations: looked for test.json, annotations/*.json and */_annotations.coco.json (COCO), "
         "labeled-data (DeepLabCut), CollectedData.csv (Lightning Pose), data.yaml (Ultralytics), *.slp (SLEAP), *.h5 (CUB), "
         "S*/WithBackground (Human3.6M), landmark/taichi_*_gt.pkl; name COCO files with --fit FILE --test FILE"

@@ -56,9 +56,11 @@ def draw_over(
     draw_dots(picture, points, unit, np.zeros(len(points), bool) if hollow is None else hollow)
 
 
-def draw_pose(square: Image.Image, keypoints: np.ndarray, links: np.ndarray, labels: bool = False) -> Image.Image:
+def draw_pose(
+    square: Image.Image, keypoints: np.ndarray, links: np.ndarray, labels: bool = False, hollow: np.ndarray | None = None
+) -> Image.Image:
     """The network's square, in any size, with a pose (N, 2), normalised, over it; of the same size."""
-    drawn = overlay(square, Frame(*square.size, square.width).to_pixels(keypoints), links, labels)
+    drawn = overlay(square, Frame(*square.size, square.width).to_pixels(keypoints), links, labels, hollow)
     return drawn if drawn.size == square.size else drawn.resize(square.size, Image.Resampling.LANCZOS)
 
 

@@ -18,13 +18,15 @@ DARK = (38, 42, 48)
 FAINTEST_LINK = 0.05  # of the strongest: weaker ones are not drawn
 
 
-def skeleton_picture(points: np.ndarray, weights: np.ndarray, side: int = SIDE, labels: bool = True) -> Image.Image:
-    """points (N, 2) in [-1, 1] over a plain ground."""
-    return draw_pose(Image.new("RGB", (side, side), DARK), points, weights, labels)
+def skeleton_picture(
+    points: np.ndarray, weights: np.ndarray, side: int = SIDE, labels: bool = True, hollow: np.ndarray | None = None
+) -> Image.Image:
+    """points (N, 2) in [-1, 1] over a plain ground; `hollow` (N,) bool: those drawn as rings."""
+    return draw_pose(Image.new("RGB", (side, side), DARK), points, weights, labels, hollow)
 
 
 def save_svg(path: Path, prior: Prior) -> None:
-    """Numbered keypoints, links by strength; names on hover."""
+    """Numbered keypoints, idle ones hollow, links by strength; names on hover."""
     places = (prior.points + 1) / 2 * SIDE
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIDE} {SIDE}" font-family="sans-serif">']
     parts.append(f'<rect width="{SIDE}" height="{SIDE}" fill="#262a30"/>')
@@ -37,8 +39,10 @@ def save_svg(path: Path, prior: Prior) -> None:
                 f'stroke-width="{1 + 5 * strength:.1f}" stroke-opacity="{strength:.2f}"><title>{title}</title></line>'
             )
     for number, ((x, y), (r, g, b)) in enumerate(zip(places, keypoint_colours(len(places)), strict=True)):
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="9" fill="rgb({r},{g},{b})" stroke="#14161a" stroke-width="2">')
-        parts.append(f"<title>{escape(prior.names[number])}</title></circle>")
+        useful, colour = prior.keypoints[number].useful, f"rgb({r},{g},{b})"
+        paints = f'fill="{colour}" stroke="#14161a"' if useful else f'fill="#262a30" stroke="{colour}"'
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="9" {paints} stroke-width="2">')
+        parts.append(f"<title>{escape(prior.names[number])}{'' if useful else ', idle'}</title></circle>")
         parts.append(f'<text x="{x + 11:.1f}" y="{y - 8:.1f}" fill="white" font-size="18">{number}</text>')
     replace_text(path, "\n".join([*parts, "</svg>\n"]))
 

@@ -1,4 +1,4 @@
-"""Which annotated images a model is measured on, and which kind of data set a folder is."""
+"""Which images a model is measured on, and which kind of data set a folder is: annotated ones, or such as have no labels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import get_args
 from ppl_cli.config.loading import nearest
 from ppl_cli.config.sections import Config, DataConfig, DataKind
 from ppl_cli.data.datasets import WITHOUT_FILES
-from ppl_cli.data.layouts import detect_kind
+from ppl_cli.data.layouts import detect_kind, no_annotations
 from ppl_cli.errors import UsageError
 
 UNANNOTATED = ("folder", "video_frames")
@@ -30,8 +30,9 @@ class AnnotatedData:
     strict: bool = False  # an unreadable image is an error
 
 
-def choose_data(config: Config, wanted: AnnotatedData) -> DataConfig:
-    """The data wanted, else those that the model with this configuration was trained on. UsageError if there are none."""
+def choose_data(config: Config, wanted: AnnotatedData, labels: bool = False) -> DataConfig:
+    """The data wanted, else those that the model with this configuration was trained on; of an UNANNOTATED kind where they have
+    no annotations. UsageError if there are no such data, or `labels` are needed and there are none."""
     kind, own = wanted.kind, config.data
     if kind is not None and kind not in get_args(DataKind):
         raise UsageError(f"--kind {kind}: no such kind of data set{nearest(kind, get_args(DataKind))}")
@@ -40,12 +41,20 @@ def choose_data(config: Config, wanted: AnnotatedData) -> DataConfig:
         if wanted.folder is None and own.kind in WITHOUT_FILES:
             kind = own.kind
         elif path is None:
-            raise UsageError("which annotated images? give --data FOLDER")
+            raise UsageError("which images? give --data FOLDER")
         elif own.kind not in (*UNANNOTATED, *WITHOUT_FILES) and not wanted.folder:
             kind = own.kind
         else:
             kind = detect_kind(Path(path), wanted.fit, wanted.test)
             kind = own.kind if (kind, own.kind) == ("h36m", "h36m_wobg") else kind  # the folder is the same
+            if kind is None:
+                if labels or wanted.fit or wanted.test:
+                    raise no_annotations(Path(path))
+                kind = own.kind if own.kind in UNANNOTATED else UNANNOTATED[0]
+    if kind in UNANNOTATED and labels:
+        raise UsageError(
+            f"--kind {kind}: such images have no annotations to measure against; leave --protocol and --occlusion out"
+        )
     if kind in WITHOUT_FILES:
         if wanted.folder is not None:
             raise UsageError(f"--data {wanted.folder}: data.kind {kind} draws its own images; leave --data out")
@@ -61,4 +70,6 @@ def choose_data(config: Config, wanted: AnnotatedData) -> DataConfig:
     if kind == own.kind and not wanted.folder:
         changes = {name: value or getattr(own, name) for name, value in changes.items()}
     changes["annotations"] = own.annotations if kind == own.kind else None
+    if kind in UNANNOTATED and wanted.folder:
+        changes["split"] = "all"  # what is given is what is meant
     return own.model_copy(update={"kind": kind, "path": path, **changes})

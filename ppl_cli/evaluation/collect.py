@@ -101,7 +101,7 @@ class Reader:
 
 def collect(estimator: Estimator, reader: Reader) -> Sample:
     """Keypoints found on the images as they are."""
-    return gather(reader, lambda batch: [estimator(batch.squares)[0]])[0]
+    return gather(reader, lambda batch: [estimator(batch.squares)])[0]
 
 
 def collect_occluded(

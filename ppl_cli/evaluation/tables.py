@@ -8,7 +8,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from ppl_cli.evaluation.report import ModelReport, Report, Result, over_models
+from ppl_cli.evaluation.unlabelled import UnlabelledReport
 from ppl_cli.text import counted, on_screen
+
+
+def show_report(report: Report | UnlabelledReport, console: Console) -> None:
+    if isinstance(report, UnlabelledReport):
+        print_unlabelled(report, console)
+    else:
+        print_tables(report, console)
 
 
 def print_tables(report: Report, console: Console) -> None:
@@ -17,6 +25,30 @@ def print_tables(report: Report, console: Console) -> None:
     for label, model in zip(report.labels(), report.models, strict=True):
         if model.sweep:
             console.print(sweep_table(model, label if len(report.models) > 1 else "", report.data["refinement"]["method"]))
+
+
+def print_unlabelled(report: UnlabelledReport, console: Console) -> None:
+    """A table of the keypoints, the numbers of the model, and the verdict."""
+    images = f"{report.images} of {counted(report.data['images'], 'image')}"
+    table = Table(title=f"without labels, {images}; lengths in % of the image side", title_justify="left")
+    for heading in ("keypoint", "movement", "link", "missed", "beyond", "confidence", ""):
+        table.add_column(heading, justify="left" if heading in ("keypoint", "") else "right")
+    for keypoint in report.keypoints:
+        numbers = (
+            f"{keypoint.shift:.1f}",
+            f"{keypoint.link:.2f}",
+            f"{max(keypoint.loss, 0):.1f} %",
+            f"{100 * keypoint.beyond:.0f} %",
+        )
+        table.add_row(shown_name(keypoint.name), *numbers, shown(keypoint.confidence), shown_name(keypoint.trouble or ""))
+    console.print(table)
+    said = [f"memory {report.bank_use:.1f} of {report.vectors} vectors a bank"]
+    if not math.isnan(report.gain):
+        said.append(f"error x {report.gain:.2f} with the pose of another image")
+    if report.familiar is not None:
+        said.append(f"{100 * report.familiar:.0f} % of images like those of the training")
+    console.print("; ".join(said), soft_wrap=True, highlight=False)
+    console.print(f"verdict: {shown_name(report.verdict)}", soft_wrap=True, highlight=False)
 
 
 def protocol_table(report: Report) -> Table:

@@ -24,8 +24,10 @@ from ppl_cli.data.images import UnreadableImageError
 from ppl_cli.data.units import to_unit
 from ppl_cli.device import Compute
 from ppl_cli.errors import UsageError
+from ppl_cli.model.calibration import Calibration
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.encoder import Estimate
+from ppl_cli.prior.useful import IDLE_BELOW, link_strengths
 from ppl_cli.results.pose import Pose
 
 T = TypeVar("T")
@@ -34,7 +36,6 @@ CORES = os.cpu_count() or 1
 DECODERS = max(1, min(8, CORES - CORES // 2))  # beside a network that computes on the CPU
 SHARING, SHARED = Lock(), []  # the numbers of threads that streams have found, the first of them before any was halved
 MOST_DECODERS = 32  # beside one that computes elsewhere
-LOOKED_AT, LOOK_EVERY = 32, 8  # poses that the memory is asked about: the first, and every eighth of the others
 
 
 class Opened(NamedTuple):
@@ -119,24 +120,27 @@ def stack_squares(held: list[Decoded], size: int) -> np.ndarray:
     return squares
 
 
-def confidence(attention: torch.Tensor) -> torch.Tensor:
-    """attention (B, N, h, w), each map summing to 1 -> (B, N) in [0, 1]: how concentrated it is.
+class Look(NamedTuple):
+    """What is found in a batch of images."""
 
-    1 - entropy / log(h w): 1 where all attention lies on one cell, 0 where it is spread evenly. For a spread over k
-    equal cells it is 1 - log k / log(h w), so it falls with every cell that shares the attention.
-    """
-    flat = attention.flatten(2)
-    return (1 - torch.special.entr(flat).sum(-1) / np.log(flat.shape[-1])).clamp(0, 1)
+    keypoints: torch.Tensor  # (B, N, 2) normalised
+    confidence: torch.Tensor  # (B, N) in [0, 1]; NaN where the model is not calibrated
+    strangeness: torch.Tensor  # (B,) relative to the limit that 99 % of training images stay below; NaN where not calibrated
+    recalled: torch.Tensor  # (B, N, 2) the pose as the memory knows it
 
 
 class Estimator:
     """A trained model on its device. The keypoint prior is distilled once, not for every batch."""
 
-    def __init__(self, model: PosePriorLearner, compute: Compute):
+    def __init__(self, model: PosePriorLearner, compute: Compute, calibration: Calibration | None = None):
         self.model = compute.place(model).eval()
         self.compute = compute
         with torch.no_grad():
             self.prior = self.model.distil_prior()
+            strengths = torch.from_numpy(link_strengths(self.model.link_weights().cpu().numpy())).float()
+            # An idle keypoint may see what it always has seen, and yet tells nothing of the object.
+            self.worth = torch.where(strengths < IDLE_BELOW, strengths, 1).to(compute.device)
+        self.calibration = calibration and Calibration(*(part.to(compute.device) for part in calibration))
 
     def to_images(self, squares: np.ndarray) -> torch.Tensor:
         """(B, S, S, 3) uint8 -> (B, 3, S, S) in [-1, 1], on the device."""
@@ -152,15 +156,20 @@ class Estimator:
             return self.model.estimate(images, self.prior)
 
     @torch.inference_mode()
-    def recall_distance(self, keypoints: torch.Tensor) -> torch.Tensor:
-        """(B,): how far poses (B, N, 2), on the device, are from those recalled for them; normalised, mean of keypoints."""
-        away = self.model.recall(keypoints.nan_to_num()).keypoints.float() - keypoints
-        return away.norm(dim=-1).mean(-1)
+    def look(self, images: torch.Tensor) -> Look:
+        """images (B, 3, S, S) in [-1, 1] -> keypoints, and what can be said of them without labels."""
+        estimate = self.estimate(images)
+        keypoints = estimate.keypoints.float()
+        recalled = self.model.recall(keypoints.nan_to_num()).keypoints.float()
+        if self.calibration is None:
+            nothing = torch.full_like(keypoints[..., 0], torch.nan)
+            return Look(keypoints, nothing, nothing[:, 0], recalled)
+        confidence, strangeness = self.calibration.judge(estimate, recalled)
+        return Look(keypoints, confidence * self.worth, strangeness / self.calibration.limit, recalled)
 
-    def __call__(self, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(B, S, S, 3) uint8 -> keypoints (B, N, 2), normalised, and confidence (B, N)."""
-        estimate = self.estimate(self.to_images(squares))
-        return estimate.keypoints.cpu().numpy(), confidence(estimate.attention).cpu().numpy()
+    def __call__(self, squares: np.ndarray) -> np.ndarray:
+        """(B, S, S, 3) uint8 -> keypoints (B, N, 2), normalised."""
+        return self.estimate(self.to_images(squares)).keypoints.cpu().numpy()
 
 
 @dataclass
@@ -172,8 +181,8 @@ class Finder:
 
     estimator: Estimator
     resize: Resize  # as the model was trained with
-    names: Sequence[str]  # of its keypoints
-    typical: float | None  # poses further from the one recalled for them are not explained by the memory; None: nobody knows
+    names: Sequence[str]  # of the keypoints that are wanted
+    kept: Sequence[int]  # their numbers
 
     @property
     def size(self) -> int:
@@ -182,8 +191,8 @@ class Finder:
 
     def find(self, held: list[Decoded], first: int = 0) -> list[Pose]:
         """Poses of a batch; `first` is the index of the first image."""
-        keypoints, sure = self.estimator(stack_squares(held, self.size))
-        explained = self.explain(keypoints, first)
+        look = self.estimator.look(self.estimator.to_images(stack_squares(held, self.size)))
+        keypoints, confidence, strangeness = (part.cpu().numpy() for part in look[:3])
         poses = []
         for row, decoded in enumerate(held):
             if (frame := decoded.frame) is None:
@@ -191,23 +200,19 @@ class Finder:
             elif not np.isfinite(keypoints[row]).all():
                 poses.append(self.no_pose(first + row, NOT_FINITE))
             else:
-                found, certain = frame.to_pixels(keypoints[row]), sure[row].astype(np.float64)
-                known = {"explained": explained.get(row), "names": self.names}
-                poses.append(Pose(first + row, frame.width, frame.height, found, certain, **known))
+                found, sure = frame.to_pixels(keypoints[row])[self.kept], confidence[row].astype(np.float64)[self.kept]
+                known = {"explained": is_explained(strangeness[row]), "names": self.names}
+                poses.append(Pose(first + row, frame.width, frame.height, found, sure, **known))
         return poses
 
-    def explain(self, keypoints: np.ndarray, first: int) -> dict[int, bool]:
-        """Whether the memory knows some of the poses (B, N, 2), by their rows: a sample says what kind of images these are, and
-        on a CPU all would take a sixth of the network's time."""
-        rows = [row for row in range(len(keypoints)) if first + row < LOOKED_AT or (first + row) % LOOK_EVERY == 0]
-        if self.typical is None or not rows:
-            return {}
-        away = self.estimator.recall_distance(torch.from_numpy(keypoints[rows]).to(self.estimator.compute.device))
-        return dict(zip(rows, (away <= self.typical).tolist(), strict=True))
-
     def no_pose(self, index: int, problem: str | None) -> Pose:
-        nothing = np.full((self.estimator.model.sizes.keypoints, 2), np.nan)
+        nothing = np.full((len(self.kept), 2), np.nan)
         return Pose(index, None, None, nothing, nothing[:, 0], problem, names=self.names)
+
+
+def is_explained(strangeness: float) -> bool | None:
+    """None where the model is not calibrated."""
+    return None if np.isnan(strangeness) else bool(strangeness <= 1)
 
 
 def stream_poses(finder: Finder, openers: Iterable[Opener], batch: int, first: int = 0) -> Iterator[list[Pose]]:

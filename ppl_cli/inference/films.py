@@ -77,7 +77,7 @@ class Films:
             if video is not None and self.pictures.overlays:
                 self.attempt(self.begin, video, split_page(path)[0])
         if self.draw is not None and pose.width is not None:
-            self.attempt(self.draw, number, pose)
+            self.attempt(self.draw, number, self.pictures.number(pose))
 
     def begin(self, name: str, path: Path) -> None:
         place = self.pictures.folder / "overlay" / (name if name.lower().endswith(".mp4") else f"{name}.mp4")

@@ -1,8 +1,9 @@
 """Pictures beside the results: every pose over its image, and how refinement went."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from threading import Lock
 
@@ -17,7 +18,7 @@ from ppl_cli.errors import DiskFullError, PPLError, UnreadableImageError
 from ppl_cli.files import folder_below
 from ppl_cli.results.pose import Pose
 
-LEAST_SURE = 0.0  # see is_doubtful
+LEAST_SURE = 0.2  # keypoints of less confidence are drawn hollow: those that a fifth of training keypoints are like
 
 
 class Pictures:
@@ -25,11 +26,11 @@ class Pictures:
 
     In the sub-folders of the input. The image's own suffix stays, so a.jpg and a.tif both fit. Videos get overlays of their own
     (films.py), in which keypoints have a `trail` of so many earlier positions. A picture that cannot be written must not cost
-    the results: such are counted.
+    the results: such are counted. `links` (N, N) of all keypoints; `kept`: which of them poses have, where not all.
     """
 
-    def __init__(self, folder: Path, links: np.ndarray, overlays: bool, trail: int = 0):
-        self.folder, self.links, self.overlays, self.trail = folder, links, overlays, trail
+    def __init__(self, folder: Path, links: np.ndarray, overlays: bool, trail: int = 0, kept: Sequence[int] | None = None):
+        self.folder, self.links, self.overlays, self.trail, self.kept = folder, links, overlays, trail, kept
         self.undrawn, self.first_undrawn, self.counting = 0, "", Lock()
 
     def draw(self, name: str, open_image: Callable[[], Image.Image], pose: Pose) -> None:
@@ -40,6 +41,15 @@ class Pictures:
             columns, pose.refined.columns = pose.refined.columns, None
             self.draw_one(f"strips/{name}.png", lambda place: save_strip(place, columns, self.links))
             self.draw_one(f"gifs/{name}.gif", lambda place: save_gif(place, columns, self.links))
+
+    def number(self, pose: Pose) -> Pose:
+        """With NaN for keypoints that are left out, so that the others keep their numbers and colours."""
+        if self.kept is None:
+            return pose
+        places = np.full((len(self.links), 2), np.nan)
+        sure = places[:, 0].copy()
+        places[self.kept], sure[self.kept] = pose.keypoints, pose.confidence
+        return replace(pose, keypoints=places, confidence=sure)
 
     def draw_one(self, name: str, draw: Callable[[Path], None]) -> None:
         with self.forgiving():
@@ -65,6 +75,7 @@ class Pictures:
         if image.size != (pose.width, pose.height):
             was, now = f"{pose.width}x{pose.height}", f"{image.width}x{image.height}"
             raise PPLError(f"{name} was {was} pixels, and has been changed to {now} since")
+        pose = self.number(pose)
         save_png(place, overlay(image, pose.keypoints, self.links, hollow=is_doubtful(pose)))
 
 
@@ -74,11 +85,6 @@ def name_overlay(name: str) -> str:
 
 
 def is_doubtful(pose: Pose) -> np.ndarray:
-    """(N,) which keypoints are drawn hollow: those beyond the edge, where nothing can be seen.
-
-    And those of a confidence below LEAST_SURE, once it follows from errors. How concentrated attention is does not tell:
-    below 0.2 lie 56 % of keypoints of held-out figures (quickstart), and they are better placed than the others (3.2 against
-    4.5 % of the image side).
-    """
+    """(N,) which keypoints are drawn hollow: those of little confidence, and those beyond the edge, where nothing is seen."""
     beyond = (pose.keypoints < -0.5) | (pose.keypoints > np.array([pose.width, pose.height]) - 0.5)
     return beyond.any(-1) | (pose.confidence < LEAST_SURE)

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from ppl_cli.errors import UsageError
-from ppl_cli.inference.estimate import Estimator, confidence
+from ppl_cli.inference.estimate import Estimator
 
 Method = Literal["visible", "paper"]
 
@@ -53,10 +53,10 @@ class Refinement(NamedTuple):
     """T is the number of iterations; the first pose is that of the occluded image as it is."""
 
     keypoints: torch.Tensor  # (T + 1, B, N, 2)
-    confidence: torch.Tensor  # (T + 1, B, N)
+    confidence: torch.Tensor  # (T + 1, B, N), of the image that an iteration looks at
     used: torch.Tensor  # (B,) iterations that an image took
     failed: torch.Tensor  # (B,) the iteration whose result was not finite, else -1; the pose before it is kept
-    recall_distance: torch.Tensor  # (B,) how far the last pose is from the one recalled for it, normalised, mean of keypoints
+    strangeness: torch.Tensor  # (B,) of what was looked at last, as in `Look`
 
 
 @torch.inference_mode()
@@ -76,7 +76,7 @@ def refine(
     visible = torch.ones_like(images[:, :1]) if visible is None else visible.to(images, non_blocking=True)
     images = images * visible
     poses = images.new_full((options.iterations + 1, count, model.sizes.keypoints, 2), torch.nan)
-    sure = poses[..., 0].clone()
+    sure, strange = poses[..., 0].clone(), poses[0, :, 0, 0].clone()
     failed = torch.full((count,), -1, device=images.device)
     used = torch.zeros_like(failed)
     # Those still going on: their numbers, occluded images, what of them is visible, and their next input.
@@ -86,13 +86,13 @@ def refine(
             poses[iteration], sure[iteration] = poses[iteration - 1], sure[iteration - 1]
         if not len(rows):
             continue
-        estimate = estimator.estimate(current)
-        keypoints = estimate.keypoints.float()
+        keypoints, confidence, strangeness, recalled = estimator.look(current)
         lost = failed[rows] >= 0
         fine = keypoints.isfinite().all((1, 2)) & ~lost
         failed[rows] = torch.where(fine | lost, failed[rows], iteration)
         poses[iteration, rows] = torch.where(fine[:, None, None], keypoints, poses[iteration, rows])
-        sure[iteration, rows] = torch.where(fine[:, None], confidence(estimate.attention.float()), sure[iteration, rows])
+        sure[iteration, rows] = torch.where(fine[:, None], confidence, sure[iteration, rows])
+        strange[rows] = torch.where(fine, strangeness, strange[rows])
         used[rows] = torch.where(fine, iteration, used[rows])
         if iteration == options.iterations and record is None:
             break
@@ -102,9 +102,10 @@ def refine(
                 record.append(Step(rows[~going], current[~going], keypoints[~going]))
             # The only wait for the device. Where no image may stop, one that failed goes along and keeps its last pose.
             going = going.nonzero()[:, 0]
-            rows, occluded, shown, current, keypoints = (t[going] for t in (rows, occluded, shown, current, keypoints))
+            rows, occluded, shown, current, keypoints, recalled = (
+                t[going] for t in (rows, occluded, shown, current, keypoints, recalled)
+            )
         if len(rows):
-            recalled = model.recall(keypoints).keypoints.float()
             with estimator.compute.autocast():
                 skeleton = model.draw(recalled)
                 reconstruction = model.reconstruct(occluded, skeleton).float()
@@ -116,9 +117,8 @@ def refine(
             current = reconstruction
             if options.method == "visible":
                 current = torch.where(shown > 0, occluded, reconstruction.clamp(-1, 1))
-    last = poses[-1]
     used, failed = torch.stack((used, failed)).cpu()
-    return Refinement(poses, sure, used, failed, estimator.recall_distance(last))
+    return Refinement(poses, sure, used, failed, strange)
 
 
 def some_may_stop(iteration: int, options: Options) -> bool:

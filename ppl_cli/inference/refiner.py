@@ -8,7 +8,7 @@ import torch
 
 from ppl_cli.data.frame import Frame
 from ppl_cli.drawing.strips import Column
-from ppl_cli.inference.estimate import NOT_FINITE, Decoded, Finder, stack_squares
+from ppl_cli.inference.estimate import NOT_FINITE, Decoded, Finder, is_explained, stack_squares
 from ppl_cli.inference.refine import Options, Refinement, Step, refine, seen
 from ppl_cli.results.pose import Pose, Refined
 
@@ -53,7 +53,7 @@ class Refiner(Finder):
             return self.no_pose(index, NOT_FINITE)
         points = frame.to_pixels(refinement.keypoints[:, row].numpy())
         sure = refinement.confidence[:, row].numpy().astype(np.float64)
-        explained = None if self.typical is None else float(refinement.recall_distance[row]) <= self.typical
+        explained = is_explained(float(refinement.strangeness[row]))
         moved = np.linalg.norm(points[-1] - points[0], axis=-1)
         refined = Refined(points, sure, used, visible & frame.inside(points), moved)
         problem = f"not finite at iteration {failed}; the pose before it is kept" if failed > 0 else None

@@ -22,6 +22,7 @@ class Estimate(NamedTuple):
     keypoints: torch.Tensor  # (B, N, 2) (x, y), normalised; may leave [-1, 1]
     affine: torch.Tensor  # (B, N, 2, 3) acting on (x, y, 1) of the keypoint prior
     attention: torch.Tensor  # (B, N, S/4, S/4), each map sums to 1
+    seen: torch.Tensor  # (B, N, C) mean of the features under each keypoint's attention
 
 
 def pixel_grid(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
@@ -90,4 +91,4 @@ class Encoder(nn.Module):
             where = attention @ self.embed_position(pixel_grid(h, w, prior))  # (B, N, C)
             affine = self.regress(torch.cat((seen, where, expected), -1)).unflatten(-1, (2, 3))
         keypoints = (affine[..., :2] @ prior.unsqueeze(-1)).squeeze(-1) + affine[..., 2]
-        return Estimate(keypoints, affine, attention.unflatten(-1, (h, w)))
+        return Estimate(keypoints, affine, attention.unflatten(-1, (h, w)), seen)

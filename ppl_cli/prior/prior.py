@@ -6,6 +6,7 @@ programs; neither needs this package to be read.
 
 import json
 import reprlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,11 +32,12 @@ class Part(BaseModel):
 
 
 class Keypoint(Part):
-    """A name and its place (x, y) in [-1, 1]."""
+    """A name, its place (x, y) in [-1, 1], and whether it is useful: linked strongly, not idle (prior/useful.py)."""
 
     name: Annotated[str, Field(max_length=200)]
     x: float
     y: float
+    useful: bool = True  # a prior drawn by hand has no idle ones
 
     @field_validator("name")
     @classmethod
@@ -119,14 +121,23 @@ class Prior(Part):
         return self
 
     @classmethod
-    def of(cls, keypoints: np.ndarray, links: np.ndarray, names: list[str] | None = None, **more) -> "Prior":
+    def of(
+        cls,
+        keypoints: np.ndarray,
+        links: np.ndarray,
+        names: list[str] | None = None,
+        useful: np.ndarray | None = None,
+        **more,
+    ) -> "Prior":
         """From arrays: keypoints (N, 2), (x, y) in [-1, 1]; links (N, N), symmetric, >= 0, zero on the diagonal.
 
-        `names` of the keypoints, else k0, k1, ... PPLError if the values cannot be those of a prior.
+        `names` of the keypoints, else k0, k1, ...; `useful` (N,) bool, else all are. PPLError if the values cannot be those of
+        a prior.
         """
         names = names or number_names(len(keypoints))
         places = np.asarray(keypoints, float).tolist()
-        named = [{"name": name, "x": x, "y": y} for name, (x, y) in zip(names, places, strict=True)]
+        rows = zip(names, places, [True] * len(names) if useful is None else useful.tolist(), strict=True)
+        named = [{"name": name, "x": x, "y": y, "useful": used} for name, (x, y), used in rows]
         try:
             return cls(keypoints=named, links=np.asarray(links, float).tolist(), **more)
         except ValidationError as error:
@@ -143,9 +154,19 @@ class Prior(Part):
         return [keypoint.name for keypoint in self.keypoints]
 
     @property
+    def useful(self) -> np.ndarray:
+        """(N,) bool: which keypoints are not idle."""
+        return np.array([keypoint.useful for keypoint in self.keypoints])
+
+    @property
     def weights(self) -> np.ndarray:
         """(N, N): how strongly keypoints are linked, symmetric, >= 0, zero on the diagonal."""
         return np.array(self.links)
+
+    def select(self, kept: Sequence[int]) -> "Prior":
+        """Keypoints and links of these keypoints alone."""
+        names = self.names
+        return Prior.of(self.points[kept], self.weights[np.ix_(kept, kept)], [names[i] for i in kept])
 
     def strong_links(self, share: float = 0.5) -> list[tuple[int, int]]:
         """Pairs i < j whose weight is at least `share` of the strongest: the skeleton that is drawn and exported."""
@@ -202,14 +223,15 @@ def first_problem(error: ValidationError) -> str:
 
 
 def save_npz(path: Path, prior: Prior) -> None:
-    """keypoints (N, 2), names (N), links (N, N), prototypes (P, N, 2), frequency (P), tokens (P, B), bank_use (B, V),
-    bank_moves (B, N), nearest_image (P)."""
+    """keypoints (N, 2), names (N), useful (N), links (N, N), prototypes (P, N, 2), frequency (P), tokens (P, B),
+    bank_use (B, V), bank_moves (B, N), nearest_image (P)."""
     count = len(prior.keypoints)
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
             keypoints=prior.points,
             names=np.array(prior.names),
+            useful=prior.useful,
             links=prior.weights,
             prototypes=np.array([prototype.keypoints for prototype in prior.prototypes]).reshape(-1, count, 2),
             frequency=np.array([prototype.frequency for prototype in prior.prototypes]),

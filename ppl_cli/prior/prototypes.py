@@ -11,6 +11,7 @@ import torch
 
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.prior.prior import Bank, Prior, Prototype
+from ppl_cli.prior.useful import find_useful
 
 MOST = 1000  # poses that prototypes are chosen among
 ROUNDS = 50
@@ -43,7 +44,8 @@ def learned_prior(model: PosePriorLearner, names: list[str] | None = None, **mor
 
     PPLError if they are not finite: training failed, or the file is damaged.
     """
-    return Prior.of(model.distil_prior().cpu().numpy(), model.link_weights().cpu().numpy(), names, **more)
+    links = model.link_weights().cpu().numpy()
+    return Prior.of(model.distil_prior().cpu().numpy(), links, names, find_useful(links), **more)
 
 
 def build_prior(model: PosePriorLearner, recalled: Recalled, count: int, names: list[str] | None = None) -> Prior:

@@ -48,18 +48,20 @@ class KeypointsCoco:
             seen = Frame(pose.width, pose.height, size=1).inside(pose.keypoints)  # whatever the size of the square
         places = zip(np.round(pose.keypoints, 6).tolist(), (1 + seen).tolist(), strict=True)
         low, high = pose.keypoints.min(0), pose.keypoints.max(0)
-        return {
+        annotation = {
             "id": self.count,
             "image_id": self.count,
             "category_id": 1,
             "keypoints": [value for (x, y), v in places for value in (x, y, v)],
             "num_keypoints": len(seen),
-            "confidence": np.round(pose.confidence, 6).tolist(),
-            "score": round(float(pose.confidence.mean()), 6),
             "bbox": np.round([*low, *(high - low)], 6).tolist(),
             "area": round(float(np.prod(high - low)), 6),
             "iscrowd": 0,
         }
+        if np.isfinite(pose.confidence).all():  # a model that is not calibrated has none, and JSON no NaN
+            annotation["confidence"] = [round(value, 6) for value in pose.confidence.tolist()]
+            annotation["score"] = round(float(pose.confidence.mean()), 6)
+        return annotation
 
     def finish(self) -> None:
         self.file.write('\n],\n"annotations": [')

@@ -44,7 +44,8 @@ class Pose:
     """The pose found in one image.
 
     `keypoints` (N, 2): (x, y) in pixels of the image as displayed (EXIF orientation applied), x to the right, y down, origin
-    at the centre of the top left pixel; one may lie beyond the edge. NaN, as `confidence`, where the image could not be used.
+    at the centre of the top left pixel; one may lie beyond the edge. NaN, as `confidence`, where the image could not be used;
+    `confidence` also where the model is not calibrated.
     """
 
     index: int  # place of the image among those given
@@ -54,7 +55,7 @@ class Pose:
     confidence: np.ndarray  # (N,) in [0, 1]
     problem: str | None = None  # why the image could not be used, or not wholly
     refined: Refined | None = None
-    explained: bool | None = None  # whether the memory knows such a pose; None: the model does not say, or was not asked
+    explained: bool | None = None  # whether the image is like those of training; None: the model is not calibrated
     names: Sequence[str] = ()  # (N,) of the keypoints; empty in poses read from a journal
     place: Place = NOWHERE
     source: Path | None = None  # the file, page or frame, where `image` can be opened

@@ -14,7 +14,7 @@ from ppl_cli.results.pose import Place, Pose
 from ppl_cli.text import in_csv
 
 COLUMNS = ("image", "status", "keypoint", "x", "y", "confidence")
-UNEXPLAINED = "ok, but no prototype explains this pose"
+UNEXPLAINED = "ok, but unlike the training images"
 
 
 class Table:
@@ -48,7 +48,7 @@ class KeypointsCsv(Table):
     def add(self, name: str, pose: Pose) -> None:
         refined = pose.refined
         status = "ok" if pose.problem is None else pose.problem
-        if status == "ok" and refined is not None and pose.explained is False:
+        if status == "ok" and pose.explained is False:
             status = UNEXPLAINED
         first = (in_csv(name), *(place_cells(pose.place) if self.videos else ()), status)
         if refined is None:

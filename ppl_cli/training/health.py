@@ -10,13 +10,12 @@ from collections.abc import Callable
 import torch
 
 from ppl_cli.config.sections import Config
+from ppl_cli.evaluation.verdict import DEAD, IGNORED
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.evaluating import evaluating
 
 COLLAPSED = 0.1  # spread of the keypoints, normalised: failed runs 0.03 to 0.12, good ones 0.30 to 0.43
-DEAD = 2.0  # vectors in use of 16 a bank: failed runs 1.0 to 1.8, good ones 11 to 15
 FADED = 0.05  # weight of the strongest link: failed runs 0.01, good ones 0.5 to 2
-IGNORED = 1.02  # loss with wrong poses over loss with the right ones: failed runs 1.00 to 1.01, good ones 1.06 to 1.9
 ROLLS = (1, 2, 3)  # each image is drawn with the poses of this many others
 
 

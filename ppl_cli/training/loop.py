@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -39,6 +40,9 @@ from ppl_cli.training.save import draw_samples, save, write_config
 from ppl_cli.training.start import Start
 from ppl_cli.training.step import draw_chance, take_step
 
+if TYPE_CHECKING:
+    from ppl_cli.evaluation.unlabelled import UnlabelledReport
+
 SAMPLES = 8  # images in a picture of samples/
 ASK_EVERY = {"cuda": 10, "cpu": 1}  # steps between questions to other processes whether they were told to stop
 PATIENCE = 20  # seconds after a signal in which the step ends and is saved; a signal after that stops at once
@@ -64,6 +68,7 @@ class Run:
     step: int
     seconds: float
     peak_memory_gib: float
+    report: "UnlabelledReport | None" = None  # on its own images, where it could be made
 
     @property
     def model(self) -> Path:
@@ -157,10 +162,13 @@ def train(
         progress.bar.close()
         save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
     if not finished:
-        program = ["ppl"] if world.size == 1 else ["torchrun", "--nproc-per-node", str(world.size), "-m", "ppl_cli"]
-        again = shlex.join([*program, "train", "--out", str(folder), "--resume"])
-        raise InterruptedRunError(f"stopped at step {step}, everything is saved; go on with: {again}")
+        raise InterruptedRunError(f"stopped at step {step}, everything is saved; {advise_resuming(folder, world.size)}")
     return Run(folder, config, compute, average.model.eval(), step, progress.seconds, peak_memory_gib(device))
+
+
+def advise_resuming(folder: Path, processes: int) -> str:
+    program = ["ppl"] if processes == 1 else ["torchrun", "--nproc-per-node", str(processes), "-m", "ppl_cli"]
+    return f"go on with: {shlex.join([*program, 'train', '--out', str(folder), '--resume'])}"
 
 
 def sharing_gradients(learn: torch.nn.Module, now: bool) -> AbstractContextManager:

@@ -11,16 +11,20 @@ from ppl_cli.config.loading import load_config
 from ppl_cli.config.sections import Config
 from ppl_cli.errors import UsageError
 from ppl_cli.evaluation.report import FILES as EVALUATION
+from ppl_cli.evaluation.unlabelled import FILES as UNLABELLED
 from ppl_cli.files import is_leftover, latest_folder, make_folder, next_free_folder, remove_leftovers, replacing
 from ppl_cli.lock import FILE as LOCK
 from ppl_cli.lock import locked
 from ppl_cli.text import in_csv
 from ppl_cli.training.examples import FOLDER as EXAMPLES
 from ppl_cli.training.examples import remove_examples
+from ppl_cli.training.trials import FILE as TRIALS
+from ppl_cli.training.trials import read_trials
 
 RUNS = Path("runs")
 Settings = Mapping[str, object]  # dotted keys and their values
 FILES = ("config.yaml", "model.safetensors", "training.pt", "metrics.csv", "prior.json", "curves.png", "skipped.csv")
+FILES += (TRIALS, *UNLABELLED)
 
 BEGINNING = {"config.yaml", "metrics.csv", "samples", "tensorboard"}  # what is there before the first checkpoint
 
@@ -149,7 +153,7 @@ def never_began(folder: Path) -> bool:
 
 
 def is_run(folder: Path) -> bool:
-    return was_written(folder / "config.yaml") or never_began(folder)
+    return was_written(folder / "config.yaml") or never_began(folder) or read_trials(folder) is not None
 
 
 def was_written(config: Path) -> bool:
@@ -165,14 +169,20 @@ def flatten(values: dict, prefix: str = "") -> dict[str, object]:
 
 
 def clear_run(folder: Path) -> None:
-    """Remove what an earlier run wrote, and nothing else."""
+    """Remove what an earlier run or earlier trials wrote, and nothing else."""
+    trials = read_trials(folder)
+    for trial in [RunFolder(folder / name) for name in trials.folders] if trials else ():
+        trial.abandon()
+        trial.path.with_name(f"{trial.path.name}.yaml").unlink(missing_ok=True)
+        with suppress(OSError):  # it was kept, or there is something else in it
+            trial.path.rmdir()
     samples = [*(folder / "samples").glob("step-*.png"), *(folder / "samples").glob("prior-*.json")]
     for file in [*(folder / name for name in FILES), *samples]:
         file.unlink(missing_ok=True)
     shutil.rmtree(folder / "tensorboard", ignore_errors=True)
     remove_examples(folder)
     for report in [path for path in folder.glob("eval-*") if re.fullmatch(r"eval-\d+", path.name) and path.is_dir()]:
-        for name in EVALUATION:  # what ppl eval writes into eval-1, ...
+        for name in (*EVALUATION, *UNLABELLED):  # what ppl eval writes into eval-1, ...
             (report / name).unlink(missing_ok=True)
         with suppress(OSError):  # there is something else in it
             report.rmdir()

@@ -16,16 +16,20 @@ from ppl_cli.drawing.samples import sample_sheet
 from ppl_cli.drawing.save import save_png
 from ppl_cli.errors import PPLError
 from ppl_cli.files import replace_text
+from ppl_cli.model.calibration import calibrate
 from ppl_cli.model.core import PosePriorLearner
+from ppl_cli.model.encoder import Estimate
 from ppl_cli.model.evaluating import evaluating
+from ppl_cli.model.memory import Recall
 from ppl_cli.prior.prior import save_prior
 from ppl_cli.prior.prototypes import learned_prior
+from ppl_cli.prior.useful import find_useful
 from ppl_cli.training.averaging import Average
 from ppl_cli.training.batches import Batch
 from ppl_cli.training.progress import LOWER_RATE, Progress
 from ppl_cli.training.run_folder import write_skipped
 
-KNOWN_POSES = 256  # training images that say how near the memory is to typical poses
+KNOWN_IMAGES = 500  # of training, that say what is typical
 
 
 def save(
@@ -42,23 +46,24 @@ def save(
     check_weights(average.trained, step)
     save_training(folder / "training.pt", average.trained, optimiser, step, window, images.names, average.state())
     write_skipped(folder, images.skipped)
-    save_model(folder / "model.safetensors", average.model, config, step, known_poses(average.model, images))
+    save_model(folder / "model.safetensors", average.model, config, step, know(average.model, images))
     save_prior(folder / "prior.json", learned_prior(average.model, config.prior.names))
 
 
-def known_poses(model: PosePriorLearner, images: ImageSet) -> Known:
-    """What the memory knows of training images, evenly chosen."""
+def know(model: PosePriorLearner, images: ImageSet) -> Known:
+    """What the model knows of training images, evenly chosen."""
     device = model.raw_links.device
-    tokens, distances = [], []
-    chosen = torch.linspace(0, len(images) - 1, min(len(images), KNOWN_POSES)).long()
+    found, recalled = [], []
+    chosen = torch.linspace(0, len(images) - 1, min(len(images), KNOWN_IMAGES)).long()
     # Compiled for training batches alone: another size and mode would be compiled once more.
     with evaluating(model):
         for indices in chosen.split(32):
-            keypoints = model.estimate(to_unit(images.fetch(indices).to(device))).keypoints
-            recall = model.recall(keypoints)
-            tokens.append(recall.indices.cpu())
-            distances.append((recall.keypoints - keypoints).norm(dim=-1).mean(-1))
-    return Known(torch.cat(tokens), float(torch.cat(distances).quantile(0.99)))
+            found.append(model.estimate(to_unit(images.fetch(indices).to(device))))
+            recalled.append(model.recall(found[-1].keypoints))
+        useful = torch.from_numpy(find_useful(model.link_weights().cpu().numpy())).to(device)
+        estimate = Estimate(*map(torch.cat, zip(*found, strict=True)))
+        recall = Recall(*map(torch.cat, zip(*recalled, strict=True)))
+        return Known(recall.indices.cpu(), calibrate(estimate, recall.keypoints, useful))
 
 
 def check_weights(model: PosePriorLearner, step: int) -> None:

@@ -168,7 +168,12 @@ def test_a_prior_drawn_by_hand_starts_training(tmp_path, tiny_yaml):
     assert json.loads((tmp_path / "out/categories.json").read_text())["categories"][0]["keypoints"] == names
     Image.new("RGB", (40, 40)).save(tmp_path / "x.png")
     assert ppl("infer", tmp_path / "run", tmp_path / "x.png", "--out", tmp_path / "poses") == 0
-    assert (tmp_path / "poses/keypoints.csv").read_text().splitlines()[1].startswith("x.png,ok,head,")
+    assert (
+        (tmp_path / "poses/keypoints.csv")
+        .read_text()
+        .splitlines()[1]
+        .startswith('x.png,"ok, but unlike the training images",head,')
+    )
 
 
 @pytest.mark.parametrize(
@@ -216,7 +221,7 @@ def test_a_model_file_alone_still_has_a_prior(tmp_path, tiny, capsys):
     assert "does not remember training poses" in capsys.readouterr().err
     assert load_prior(tmp_path / "bare/prior.json").prototypes == []
     tokens = torch.randint(0, 4, (30, 3), generator=torch.Generator().manual_seed(0))
-    save_model(file, lively_model(tiny), config, 7, Known(tokens, 0.1))
+    save_model(file, lively_model(tiny), config, 7, Known(tokens))
     assert ppl("export-prior", file, "--out", tmp_path / "known") == 0
     prior = load_prior(tmp_path / "known/prior.json")
     assert len(prior.prototypes) == 9

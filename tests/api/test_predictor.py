@@ -10,19 +10,21 @@ import torch
 from PIL import Image
 
 import ppl_cli
-from ppl_cli.checkpoints.model_file import Known, save_model
+from ppl_cli.checkpoints.model_file import save_model
 from ppl_cli.cli.app import main
 from ppl_cli.data.figures import figure
 from ppl_cli.data.images import decode
-from tests.conftest import lively_model
+from tests.conftest import lively_model, measured
 
 HOLE = (slice(20, 44), slice(16, 40))
 
 
 @pytest.fixture
 def model_file(tmp_path, tiny):
-    known = Known(torch.randint(0, tiny.model.vectors, (20, tiny.model.banks)), 100.0)
-    save_model(tmp_path / "model.safetensors", lively_model(tiny), tiny, 7, known)
+    model = lively_model(tiny)
+    known = measured(model, tiny, limit=100.0)
+    known.tokens = torch.randint(0, tiny.model.vectors, (20, tiny.model.banks))
+    save_model(tmp_path / "model.safetensors", model, tiny, 7, known)
     return tmp_path / "model.safetensors"
 
 

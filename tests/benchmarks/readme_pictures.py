@@ -31,7 +31,7 @@ def row(run: str, images: list[Image.Image]) -> Image.Image:
     tiles = [overlay(grey, Frame(TILE, TILE, size, "squash").to_pixels(estimator.prior.numpy()), links)]
     for image in images:
         frame = Frame(*image.size, size, resize)
-        keypoints = frame.to_pixels(estimator(frame.apply_image(image)[None])[0][0])
+        keypoints = frame.to_pixels(estimator(frame.apply_image(image)[None])[0])
         tiles.append(overlay(image, keypoints, links, labels=False))
     picture = Image.new("RGB", (len(tiles) * (TILE + GAP) - GAP, TILE), "white")
     for number, tile in enumerate(tiles):

@@ -85,7 +85,7 @@ def measure_infer(ours: bool, compute: Compute, model: Path, folder: Path, batch
 
     def network() -> None:
         for _ in range(0, len(paths), batch):
-            estimator(squares)
+            estimator.look(estimator.to_images(squares))
 
     with half_of_the_cores():
         floor = max(timed(decoding, compute, 3, first=1), timed(network, compute, 3, first=1)) if ours else float("nan")

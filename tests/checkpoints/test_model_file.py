@@ -2,11 +2,13 @@ import json
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
-from ppl_cli.checkpoints.model_file import load_model, save_model
+from ppl_cli.checkpoints.model_file import load_model, save_model, save_names
 from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.errors import UsageError
+from tests.conftest import lively_model, measured
 
 
 def test_what_is_saved_is_loaded(tiny, tmp_path):
@@ -21,6 +23,39 @@ def test_what_is_saved_is_loaded(tiny, tmp_path):
         assert all(
             torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.model.state_dict().values(), strict=True)
         )
+
+
+def test_what_is_known_is_kept_exactly(tiny, tmp_path):
+    model, file = lively_model(tiny), tmp_path / "model.safetensors"
+    known = measured(model, tiny)
+    save_model(file, model, tiny, 3, known)
+    save_names(file, list("abcde"))
+    loaded = load_model(file).known
+    assert torch.equal(loaded.tokens, known.tokens.to(torch.int16))
+    assert all(torch.equal(a, b) for a, b in zip(loaded.calibration, known.calibration, strict=True))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"doubts": None},
+        {"usual": torch.zeros(2, 4, 3)},
+        {"limit": torch.tensor(float("nan"))},
+        {"seen": torch.zeros(5, 8, dtype=torch.float64)},
+    ],
+)
+def test_a_calibration_that_does_not_fit_is_refused(tiny, tmp_path, change):
+    model, file = lively_model(tiny), tmp_path / "model.safetensors"
+    save_model(file, model, tiny, 3, measured(model, tiny))
+    with safe_open(file, "pt") as opened:
+        metadata, tensors = opened.metadata(), {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    for name, value in change.items():
+        tensors.pop(f"calibration.{name}")
+        if value is not None:
+            tensors[f"calibration.{name}"] = value
+    save_file(tensors, file, metadata)
+    with pytest.raises(UsageError, match="missing or damaged"):
+        load_model(file)
 
 
 def test_what_is_no_model_is_named(tmp_path, tiny, model_file):

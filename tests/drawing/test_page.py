@@ -1,16 +1,12 @@
 """prior.html in a real browser: no error, and the slider, the poses, the blend and hovering change what they should."""
 
-import shutil
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from ppl_cli.drawing.page import save_page
 from ppl_cli.prior.prior import Prior, Prototype
-
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
+from tests.drawing.conftest import assert_readable
 
 
 def example(prototypes: int = 3) -> Prior:
@@ -21,38 +17,13 @@ def example(prototypes: int = 3) -> Prior:
     return Prior.of(points, links + links.T, prototypes=poses)
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """One browser for all pages: starting it takes seconds."""
-    if not (BROWSER and DRIVER):
-        pytest.skip("chromium and chromedriver are not installed")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    quiet = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
-    profile = f"--user-data-dir={tmp_path_factory.mktemp('browser')}"
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", profile, *quiet):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
-
-
 @pytest.fixture
-def open_page(browser, tmp_path):
+def open_page(open_file, tmp_path):
     def open_with(prior: Prior, images, width=1100, dark=False):
         save_page(tmp_path / "prior.html", prior, images)
-        mobile = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", mobile)
-        scheme = {"features": [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]}
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme)
-        browser.get(f"file://{tmp_path / 'prior.html'}")
-        return browser
+        return open_file(tmp_path / "prior.html", width, dark)
 
-    yield open_with
-    assert browser.get_log("browser") == []  # the log since it was last read
+    return open_with
 
 
 def drawing(page) -> list:
@@ -105,12 +76,18 @@ def test_the_page_shows_the_prior_and_answers(open_page):
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_is_readable_on_a_phone_and_in_the_dark(open_page, dark):
-    page = open_page(example(), [None] * 3, width=360, dark=dark)
-    assert page.execute_script("return document.documentElement.scrollWidth") <= 360
-    ground, ink = page.execute_script("const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]")
-    brightness = [sum(map(int, colour.strip("rgba()").split(",")[:3])) / 3 for colour in (ground, ink)]
-    assert (brightness[0] < brightness[1]) == dark
-    assert abs(brightness[0] - brightness[1]) > 150
+    assert_readable(open_page(example(), [None] * 3, width=360, dark=dark), 360, dark)
+
+
+def test_idle_keypoints_are_hollow_and_say_so(open_page):
+    prior = example()
+    prior.keypoints[2].useful = False
+    page = open_page(prior, [None] * 3)
+    fills = "return [...document.querySelectorAll('circle')].map(c => getComputedStyle(c).fill)"
+    ground = page.execute_script("return getComputedStyle(document.querySelector('section')).backgroundColor")
+    assert [fill == ground for fill in page.execute_script(fills)] == [False, False, True, False, False]
+    page.execute_script("document.querySelectorAll('circle')[2].dispatchEvent(new Event('focus'))")
+    assert "keypoint k2 (idle) at" in page.find_element("id", "about").text
 
 
 def test_without_prototypes_the_page_leaves_them_out(open_page):

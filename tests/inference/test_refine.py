@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ppl_cli.device import choose_compute
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.inference.refine import Options, refine, seen
-from tests.conftest import lively_model
+from tests.conftest import lively_model, measured
 
 
 @pytest.fixture
@@ -127,10 +127,16 @@ def test_nothing_of_the_model_is_changed(estimator, images, visible):
     assert all(torch.equal(before[name], tensor) for name, tensor in estimator.model.state_dict().items())
 
 
-def test_recall_distance_is_that_of_the_last_pose(estimator, images, visible):
-    refined = refine(estimator, images, visible)
-    recalled = estimator.model.recall(refined.keypoints[-1].clone()).keypoints
-    assert torch.allclose(refined.recall_distance, (recalled - refined.keypoints[-1]).norm(dim=-1).mean(-1), atol=1e-6)
+def test_confidence_is_that_of_what_an_iteration_looks_at(tiny, images, visible):
+    model = lively_model(tiny)
+    estimator = Estimator(model, choose_compute("cpu", "fp32"), measured(model, tiny).calibration)
+    steps = []
+    refined = refine(estimator, images, visible, record=steps)
+    first = estimator.look(images * visible)
+    assert torch.allclose(refined.confidence[0], first.confidence, atol=1e-5)
+    assert refined.confidence.isfinite().all()
+    last = estimator.look(steps[-1].image)
+    assert torch.allclose(refined.strangeness[steps[-1].rows], last.strangeness, atol=1e-5)
 
 
 def test_what_lies_under_a_keypoint():

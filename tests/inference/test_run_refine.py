@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from ppl_cli.checkpoints.model_file import Known, load_model, save_model
+from ppl_cli.checkpoints.model_file import load_model, save_model
 from ppl_cli.cli.app import main
 from ppl_cli.data.figures import figure
 from ppl_cli.data.frame import Frame
 from ppl_cli.device import choose_compute
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.inference.refine import Options, refine
-from tests.conftest import lively_model
+from tests.conftest import lively_model, measured
 
 HOLE = (slice(20, 44), slice(16, 40))
 
@@ -26,13 +26,10 @@ def run(*arguments) -> int:
     return stopped.value.code
 
 
-def known(config, distance: float) -> Known:
-    return Known(torch.zeros(1, config.model.banks), distance)
-
-
 @pytest.fixture
 def model_file(tmp_path, tiny):
-    save_model(tmp_path / "model.safetensors", lively_model(tiny), tiny, 7, known(tiny, 100.0))
+    model = lively_model(tiny)
+    save_model(tmp_path / "model.safetensors", model, tiny, 7, measured(model, tiny, limit=100.0))
     return tmp_path / "model.safetensors"
 
 
@@ -155,18 +152,18 @@ def test_gifs_strips_and_overlays(model_file, occluded, tmp_path):
     assert (frame.max(-1) - frame.min(-1) > 100).sum() > 20
 
 
-def test_a_pose_that_the_memory_does_not_know_is_flagged(model_file, occluded, tmp_path, capsys, tiny):
+def test_images_unlike_those_of_training_are_flagged(model_file, occluded, tmp_path, capsys, tiny):
     images, masks = occluded
     out = tmp_path / "out"
     assert run(model_file, images, "--masks", masks, "--out", out) == 0
     assert {row["explained"] for row in table(out / "keypoints.csv")} == {"yes"}
     checkpoint = load_model(model_file)
-    save_model(model_file, checkpoint.model, tiny, 7, known(tiny, 1e-9))
+    save_model(model_file, checkpoint.model, tiny, 7, measured(checkpoint.model, tiny, limit=1e-9))
     assert run(model_file, images, "--masks", masks, "--out", out, "--overwrite") == 0
     rows = table(out / "keypoints.csv")
     assert {row["explained"] for row in rows} == {"no"}
-    assert {row["status"] for row in rows} == {"ok, but no prototype explains this pose"}
-    assert "3 poses are further from what the memory recalls" in capsys.readouterr().err
+    assert {row["status"] for row in rows} == {"ok, but unlike the training images"}
+    assert "3 of 3 images are unlike those that the model was trained on" in capsys.readouterr().err
     save_model(model_file, checkpoint.model, tiny, 7)
     assert run(model_file, images, "--masks", masks, "--out", out, "--overwrite") == 0
     assert {row["explained"] for row in table(out / "keypoints.csv")} == {""}

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from ppl_cli.drawing.prior import save_svg
 from ppl_cli.errors import UsageError
 from ppl_cli.prior.prior import Bank, Prior, Prototype, load_prior, save_npz, save_prior
 
@@ -39,12 +40,31 @@ def test_strong_links_and_perplexity():
     assert [bank.perplexity for bank in example().banks] == pytest.approx([2, 1])
 
 
+def test_idle_keypoints_are_marked_and_all_are_useful_where_nothing_is_said(tmp_path):
+    links = np.zeros((3, 3))
+    links[0, 1] = links[1, 0] = 1.0
+    prior = Prior.of(np.zeros((3, 2)), links, useful=np.array([True, True, False]))
+    save_prior(tmp_path / "a.json", prior)
+    assert [keypoint["useful"] for keypoint in json.loads((tmp_path / "a.json").read_text())["keypoints"]] == [
+        True,
+        True,
+        False,
+    ]
+    assert load_prior(tmp_path / "a.json").useful.tolist() == [True, True, False]
+    assert Prior.of(np.zeros((3, 2)), links).useful.all()
+    save_svg(tmp_path / "a.svg", prior)
+    circles = [line for line in (tmp_path / "a.svg").read_text().splitlines() if "circle" in line or "title" in line]
+    assert sum(", idle</title>" in line for line in circles) == 1
+    assert sum('fill="#262a30" stroke="rgb' in line for line in circles) == 1
+
+
 def test_npz_holds_the_same(tmp_path):
     prior = example()
     save_npz(tmp_path / "prior.npz", prior)
     found = np.load(tmp_path / "prior.npz")
     assert np.array_equal(found["keypoints"], prior.points)
     assert np.array_equal(found["links"], prior.weights)
+    assert found["useful"].tolist() == [True] * 4
     assert found["prototypes"].shape == (2, 4, 2)
     assert found["frequency"].tolist() == [0.7, 0.3]
     assert found["tokens"].tolist() == [[1, 0], [0, 1]]

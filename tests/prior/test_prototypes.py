@@ -12,6 +12,7 @@ from ppl_cli.prior.prototypes import (
     decode_tokens,
     describe_banks,
     k_medoids,
+    learned_prior,
     pose_distances,
 )
 from tests.conftest import lively_model
@@ -74,3 +75,10 @@ def test_banks_say_how_they_are_used_and_what_they_move(model):
     poses = decode_tokens(model, np.array([[0, 2, 1], [0, 3, 1]]))
     assert np.allclose(banks[1].moves, 0.25 * np.linalg.norm(poses[1] - poses[0], axis=-1), atol=1e-6)
     assert max(banks[1].moves) > 1e-3
+
+
+def test_a_keypoint_without_a_strong_link_is_marked_as_idle(model):
+    links = torch.full((5, 5), 0.2)
+    links[0, 1] = links[2, 3] = 1.0
+    model.start_from(None, links)
+    assert learned_prior(model).useful.tolist() == [True, True, True, True, False]

@@ -6,7 +6,7 @@ import pytest
 from ppl_cli.results.pose import Pose, Refined
 from ppl_cli.results.tally import Tally
 
-FAR = "further from what the memory recalls for them than 99 % of the training poses"
+UNLIKE = "unlike those that the model was trained on"
 
 
 def pose(side: int | None, explained: bool | None = True, whole: bool = False) -> Pose:
@@ -26,18 +26,12 @@ def found(explained: bool | None) -> Pose:
         ([pose(10), pose(64)], ["1 image is smaller than the network's 32 pixels and was enlarged (0)"]),
         ([pose(10), pose(12)], ["2 images are smaller than the network's 32 pixels and were enlarged (0, ...)"]),
         ([pose(64), pose(64, whole=True)], ["nothing is hidden in 1 of 2 images (the first: 1)"]),
-        ([pose(64, False), pose(64, None)], [f"1 pose is {FAR.replace('them', 'it')}"]),
-        ([pose(64, False)] * 2, [f"2 poses are {FAR}"]),
-        ([found(False), found(True), found(True), found(None)], []),
-        (
-            [found(False), found(False), found(True), pose(None, None)],
-            [f"2 of 3 poses are {FAR}: are these images of what the model was trained on?"],
-        ),
-        (
-            [found(False), found(False), found(None)],
-            [f"2 of 2 sampled poses are {FAR}: are these images of what the model was trained on?"],
-        ),
-        ([found(False)], [f"1 of 1 pose is {FAR.replace('them', 'it')}: is this an image of what the model was trained on?"]),
+        ([pose(64, False), pose(64, None)], [f"1 of 1 image is {UNLIKE}"]),
+        ([pose(64, False)] * 2, [f"2 of 2 images are {UNLIKE}"]),
+        ([found(False)] + [found(True)] * 19, []),
+        ([found(False), found(False), found(True), pose(None, None)], [f"2 of 3 images are {UNLIKE}"]),
+        ([found(False)], [f"1 of 1 image is {UNLIKE}"]),
+        ([found(None)] * 3, []),
         ([pose(None)], []),
     ],
 )

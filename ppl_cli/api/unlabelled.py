@@ -1,0 +1,48 @@
+"""Models on images without annotations: the numbers, and a page that shows what each keypoint lies on."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from ppl_cli.checkpoints.model_file import Checkpoint, load_model
+from ppl_cli.config.sections import DataConfig
+from ppl_cli.data.datasets import WITHOUT_FILES, list_part
+from ppl_cli.data.listing import Listing
+from ppl_cli.drawing.report_page import Shown, save_report_page
+from ppl_cli.evaluation.sampling import LARGEST, Sampled, sample_images
+from ppl_cli.evaluation.unlabelled import FILES, UnlabelledReport, examine
+from ppl_cli.files import replace_text
+from ppl_cli.text import in_one_line, in_utf8
+from ppl_cli.training.loop import Run
+
+
+def list_images(data: DataConfig, seed: int) -> Listing:
+    """The images to learn from. Drawn ones come as large as people look at them. UsageError if there are none."""
+    return list_part(data, "train", seed, LARGEST)
+
+
+def save_report(folder: Path, report: UnlabelledReport, sampled: Sampled, checkpoint: Checkpoint) -> None:
+    """report.json and report.html. PPLError if one cannot be written."""
+    content = report.to_dict()
+    replace_text(folder / FILES[0], json.dumps(content, indent=1))
+    links = checkpoint.model.link_weights().detach().cpu().numpy()
+    names = [in_utf8(name) for name in sampled.names]
+    save_report_page(folder / FILES[1], content, Shown(names, sampled.pictures, sampled.place(report.poses), links))
+    report.folder = folder
+
+
+def report_training(run: Run, listing: Listing, say: Callable[[str], None]) -> Run:
+    """With a report of its own images, written into the run folder. What goes wrong is said and costs nothing else."""
+    try:
+        checkpoint = load_model(run.model)  # with what the memory knows of training images
+        if run.config.data.kind in WITHOUT_FILES:
+            listing = list_images(run.config.data, run.config.seed)
+        sampled = sample_images(listing, run.config)
+        report = examine(checkpoint, sampled, run.compute, str(run.folder))
+        report.data |= {"kind": run.config.data.kind, "path": run.config.data.path}
+        save_report(run.folder, report, sampled, checkpoint)
+    except Exception as error:  # the training is complete, whatever it is
+        say(f"note: no report without labels: {in_one_line(error)}")
+        return run
+    return replace(run, report=report)

@@ -1,0 +1,213 @@
+"""What images without annotations say of a model (docs/trust.md has each number in words).
+
+A keypoint that is worth something moves with the image, is linked, and is missed in the reconstruction. A model that has
+learned poses draws an image better with its own pose than with that of another.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ppl_cli import __version__
+from ppl_cli.checkpoints.model_file import Checkpoint
+from ppl_cli.config.sections import Config
+from ppl_cli.data.references import keep_mask
+from ppl_cli.device import Compute
+from ppl_cli.errors import PPLError
+from ppl_cli.evaluation.report import without_nan
+from ppl_cli.evaluation.sampling import Sampled
+from ppl_cli.evaluation.verdict import find_trouble, give_verdict
+from ppl_cli.inference.estimate import Estimator
+from ppl_cli.inference.stability import measure_shifts
+from ppl_cli.model.core import FAINTEST
+from ppl_cli.model.losses import MultiscaleLoss
+from ppl_cli.model.skeleton import skeleton_map
+from ppl_cli.prior.prior import number_names
+from ppl_cli.prior.useful import IDLE_BELOW, link_strengths
+from ppl_cli.text import in_utf8
+
+FORMAT_VERSION = 1
+FILES = ("report.json", "report.html")
+BATCH = 32
+RECONSTRUCTED = 32  # images that are drawn once more without each keypoint: most of the time goes there
+TOGETHER = 3.0  # % of the image side: keypoints nearer than this on most images are duplicates
+SEED = 0  # of the cells that the reference images show
+
+
+@dataclass(frozen=True)
+class KeypointReport:
+    """One keypoint; lengths in % of the image side unless they say pixels (of the network's square)."""
+
+    name: str
+    useful: bool  # linked, and no duplicate of another one
+    trouble: str | None  # idle, together with k3, restless, beyond the edge (verdict.py)
+    shift: float  # median over images: how far it moves against the image when that is warped a little
+    shift_px: float
+    link: float  # its strongest link, as a share of the strongest of all
+    loss: float  # % by which the reconstruction's error rises without its links
+    beyond: float  # share of images beyond whose edge it lies
+    confidence: float  # mean over images; NaN where the model file has no calibration
+
+
+@dataclass
+class UnlabelledReport:
+    """A model on images without annotations. `verdict` says it in one line."""
+
+    model: str  # where it lies
+    step: int  # of its training
+    images: int  # that were looked at
+    keypoints: list[KeypointReport]
+    together: list[tuple[str, str, float]]  # see find_duplicates
+    bank_use: float  # vectors of a memory bank in use, mean over banks
+    vectors: int  # that a bank has
+    gain: float  # reconstruction error with the pose of another image over that with the own; NaN for a single image
+    familiar: float | None  # share of images whose pose is like those of the training; None: the model file does not know
+    poses: np.ndarray = field(repr=False)  # (M, N, 2), normalised
+    data: dict[str, object] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    folder: Path | None = None  # where its files are
+
+    @property
+    def useful(self) -> list[str]:
+        return [keypoint.name for keypoint in self.keypoints if keypoint.useful]
+
+    @property
+    def score(self) -> float:
+        """Ranks models of the same images: the higher, the better (docs/experiments.md). The gain, which is 1 for a model that
+        has learned no poses; of all numbers here it agrees best with labelled errors."""
+        return self.gain
+
+    @property
+    def verdict(self) -> str:
+        return give_verdict(self)
+
+    def to_dict(self) -> dict[str, object]:
+        """The content of report.json. NaN becomes None."""
+        content = {
+            "format_version": FORMAT_VERSION,
+            "ppl": __version__,
+            "verdict": self.verdict,
+            "score": self.score,
+            "model": self.model,
+            "step": self.step,
+            "data": self.data,
+            "images": self.images,
+            "notes": [in_utf8(note) for note in self.notes],
+            "bank_use": self.bank_use,
+            "vectors": self.vectors,
+            "gain": self.gain,
+            "familiar": self.familiar,
+            "keypoints": [vars(keypoint) for keypoint in self.keypoints],
+            "together": [{"keypoints": [first, second], "share": share} for first, second, share in self.together],
+        }
+        return without_nan(content)
+
+
+@torch.inference_mode()
+def examine(checkpoint: Checkpoint, sampled: Sampled, compute: Compute, name: str = "", batch: int = BATCH) -> UnlabelledReport:
+    """The model called `name` on these images, `batch` at a time. PPLError where it finds no finite keypoints."""
+    model, config, side = checkpoint.model, checkpoint.config, checkpoint.config.model.image_size
+    calibration = checkpoint.known and checkpoint.known.calibration
+    estimator = Estimator(model, compute, calibration)
+    looks, shifts = [], []
+    for first in range(0, len(sampled), batch):
+        images = estimator.to_images(sampled.squares[first : first + batch])
+        looks.append(estimator.look(images))
+        shifts.append(measure_shifts(estimator, images, looks[-1].keypoints))
+    keypoints, confidence, strangeness = (torch.cat(parts) for parts in list(zip(*looks, strict=True))[:3])
+    shift = torch.cat(shifts).median(0).values / 2 * (side - 1)
+    if not keypoints.isfinite().all():
+        raise PPLError("the model finds no finite keypoints: its training failed or the file is damaged")
+    losses, gain = measure_reconstruction(estimator, config, sampled, keypoints, batch)
+    found, links = keypoints.cpu().numpy().astype(np.float64), model.link_weights().cpu().numpy()
+    beyond = [~frame.inside(frame.to_pixels(pose)) for frame, pose in zip(sampled.frames, found, strict=True)]
+    names = config.prior.names or number_names(len(links))
+    strengths = link_strengths(links)
+    together = find_duplicates(found / 2 * (side - 1) / side * 100, names, strengths)
+    lies_on = {second: first for first, second, _ in together}
+    columns = (shift / side * 100, shift, strengths, losses, np.mean(beyond, 0), confidence.mean(0))
+    rows = []
+    for keypoint, numbers in zip(names, zip(*(column.tolist() for column in columns), strict=True), strict=True):
+        move, _, link, _, outside, _ = numbers
+        trouble = find_trouble(link, lies_on.get(keypoint), move, outside)
+        useful = link >= IDLE_BELOW and keypoint not in lies_on
+        rows.append(KeypointReport(keypoint, useful, trouble, *numbers))
+    return UnlabelledReport(
+        name,
+        checkpoint.step,
+        len(sampled),
+        rows,
+        together,
+        float(model.memory.perplexity().mean()),
+        model.sizes.vectors,
+        gain,
+        None if calibration is None else float((strangeness <= 1).float().mean()),
+        found,
+        {"images": sampled.of},
+        list(sampled.notes),
+    )
+
+
+def measure_reconstruction(
+    estimator: Estimator, config: Config, sampled: Sampled, keypoints: torch.Tensor, batch: int
+) -> tuple[np.ndarray, float]:
+    """(N,) by how many % the error of the reconstruction rises without the links of each keypoint; and the factor by which it
+    rises with the pose of another image."""
+    model, count = estimator.model, min(len(keypoints), RECONSTRUCTED)
+    rows = torch.linspace(0, len(keypoints) - 1, count).round().long()
+    images, poses = estimator.to_images(sampled.squares[rows.numpy()]), keypoints[rows.to(keypoints.device)]
+    groups = None if sampled.groups is None else [sampled.groups[row] for row in rows]
+    references = show_references(images, config, groups)
+    distance = MultiscaleLoss(config.loss.scales)
+    links = model.link_weights()
+
+    parts = [slice(first, first + batch) for first in range(0, count, batch)]
+
+    def error(poses: torch.Tensor, weights: torch.Tensor) -> float:
+        total = 0.0
+        for part in parts:
+            drawn = skeleton_map(poses[part], weights.clamp_min(FAINTEST), images.shape[-1], model.sizes.thickness)
+            with estimator.compute.autocast():
+                reconstruction = model.reconstruct(references[part], drawn)
+            total += len(drawn) * float(distance(reconstruction, images[part]))
+        return total / count
+
+    own = max(error(poses, links), 1e-12)
+    without = [error(poses, remove_links(links, k)) / own for k in range(len(links))]
+    shifts = {count // 4, count // 2, 3 * count // 4} - {0}
+    others = [error(poses.roll(shift, 0), links) / own for shift in sorted(shifts)]
+    return 100 * (np.array(without) - 1), float(np.mean(others)) if others else float("nan")
+
+
+def remove_links(weights: torch.Tensor, keypoint: int) -> torch.Tensor:
+    left = weights.clone()
+    left[keypoint], left[:, keypoint] = 0, 0
+    return left
+
+
+def show_references(images: torch.Tensor, config: Config, groups: list[int] | None) -> torch.Tensor:
+    """What the decoder sees of images (B, 3, S, S), as in training: a few cells of each, or another frame of its video."""
+    hidden, random = config.reference, torch.Generator().manual_seed(SEED)
+    masked = images * keep_mask(len(images), hidden.cells, hidden.missing, images.shape[-1], random).to(images.device)
+    if hidden.kind != "video" or groups is None:
+        return masked
+    later = [[*range(i + 1, len(groups)), *range(i + 1)] for i in range(len(groups))]  # the last one is the image itself
+    others = [next(j for j in later[i] if groups[j] == groups[i]) for i in range(len(groups))]
+    alone = torch.tensor([other == i for i, other in enumerate(others)], device=images.device)[:, None, None, None]
+    return torch.where(alone, masked, images[others])
+
+
+def find_duplicates(poses: np.ndarray, names: list[str], strengths: np.ndarray) -> list[tuple[str, str, float]]:
+    """Of poses (M, N, 2) in % of the image side: each keypoint that on most images lies together with a more strongly linked
+    one, itself no duplicate; that one first, and the share of images."""
+    near = (np.linalg.norm(poses[:, :, None] - poses[:, None], axis=-1) < TOGETHER).mean(0)
+    kept, duplicates = [], {}
+    for k in np.argsort(-strengths, kind="stable").tolist():
+        nearest = max(kept, key=lambda other: near[k, other], default=k)
+        if nearest == k or near[k, nearest] <= 0.5:
+            kept.append(k)
+        else:
+            duplicates[k] = (names[nearest], names[k], float(near[k, nearest]))
+    return [duplicates[k] for k in sorted(duplicates)]

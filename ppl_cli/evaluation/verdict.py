@@ -1,0 +1,54 @@
+"""A report without labels in one line: how many keypoints are useful, what is wrong with the others, and what to try.
+
+The limits lie between models that are good by their labelled errors and models that are not (docs/trust.md).
+"""
+
+from typing import TYPE_CHECKING
+
+from ppl_cli.prior.useful import IDLE_BELOW
+
+if TYPE_CHECKING:
+    from ppl_cli.evaluation.unlabelled import UnlabelledReport
+
+IGNORED = 1.02  # error with wrong poses over error with the right ones: failed runs 1.00 to 1.01, good ones 1.06 to 2.2
+DEAD = 2.0  # vectors in use of 16 a bank: failed runs 1.0 to 2.0, good ones 11 to 16
+RESTLESS = (
+    5.0  # % of the image side that a keypoint moves against the image: failed runs 7 to 9, linked ones of good runs 1 to 4
+)
+OUTSIDE = 0.5  # share of images beyond whose edge a keypoint lies
+FOREIGN = 0.5  # share of images like those of the training
+
+
+def find_trouble(link: float, on: str | None, shift: float, beyond: float) -> str | None:
+    """The worst that is wrong with a keypoint of such numbers (as in KeypointReport), a duplicate of the one called `on`."""
+    if link < IDLE_BELOW:
+        return "idle"
+    if on is not None:
+        return f"together with {on}"
+    return "restless" if shift > RESTLESS else "beyond the edge" if beyond > OUTSIDE else None
+
+
+def give_verdict(report: "UnlabelledReport") -> str:
+    total, useful = len(report.keypoints), len(report.useful)
+    said = [f"all {total} keypoints useful" if useful == total else f"{useful} of {total} keypoints useful"]
+    said += name_keypoints(report, useful=False)
+    if report.familiar is not None and report.familiar < FOREIGN:  # then the numbers are those of strangers
+        return "; ".join([f"only {100 * report.familiar:.0f} % of the images are like those it was trained on", *said])
+    learned = not report.gain < IGNORED
+    if useful < total and learned:
+        said[-1] += f": try model.keypoints={max(useful, 2)}"
+    said += name_keypoints(report, useful=True)
+    if report.bank_use < DEAD <= report.vectors / 2:
+        said.append(f"the memory uses {report.bank_use:.1f} of {report.vectors} vectors a bank")
+    if not learned:
+        return "; ".join(["poses were not learned, an image is drawn as well with that of another", *said])
+    return "; ".join(said) if len(said) > 1 else f"{said[0]}, nothing looks wrong"
+
+
+def name_keypoints(report: "UnlabelledReport", useful: bool) -> list[str]:
+    """`k1, k6 idle`, one for each trouble of keypoints that are useful in spite of it, or are not."""
+    names: dict[str, list[str]] = {}
+    for keypoint in report.keypoints:
+        if keypoint.trouble and keypoint.useful == useful:
+            names.setdefault(keypoint.trouble, []).append(keypoint.name)
+    return [f"{', '.join(those)} {trouble}" for trouble, those in names.items()]

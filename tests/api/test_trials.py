@@ -1,0 +1,130 @@
+"""`ppl_cli.api.trials.compare`, and `ppl train --seeds` and `--try` on top of it."""
+
+import json
+
+import pytest
+
+import ppl_cli.api.train
+import ppl_cli.api.trials
+from ppl_cli.api.trials import compare
+from ppl_cli.api.unlabelled import report_training
+from ppl_cli.checkpoints.model_file import load_model
+from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
+from ppl_cli.runtime import Runtime
+from ppl_cli.training.trials import Trials, read_trials, unfinished
+from tests.api.test_train import ppl
+
+SEEDS = Trials("seed", (0, 1), keep_best=True)
+SHORT = {"train.steps": 1, "device": "cpu"}
+
+
+@pytest.fixture(autouse=True)
+def reports(monkeypatch, no_pictures):
+    """Trainings report a score alone, in which seed 1 is the best."""
+
+    def report(run, listing, say):
+        (run.folder / "report.json").write_text(json.dumps({"score": 1.5 if run.config.seed == 1 else 1.1}))
+        return run
+
+    monkeypatch.setattr(ppl_cli.api.train, "report_training", report)
+
+
+@pytest.fixture
+def stopping(monkeypatch, reports):
+    """A function that makes the training of a trial raise an error, when it has come to its end."""
+    train = ppl_cli.api.trials.train
+
+    def stop(name: str, error: Exception) -> None:
+        def stopped(config, out, **how):
+            train(config, out=out, **how)
+            if out.name == name:
+                (out / "report.json").unlink()
+                raise error
+
+        monkeypatch.setattr(ppl_cli.api.trials, "train", stopped)
+
+    return stop
+
+
+def test_the_best_of_two_seeds_becomes_the_run_itself_and_the_other_stays(tiny_yaml, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "run"
+    words = ("train", tiny_yaml, "--out", out, "--set", "train.steps=1", "--device", "cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(ppl_cli.api.train, "report_training", report_training)
+        code, printed, error = ppl(capsys, *words, "--seeds", 2, "--keep", "best")
+    assert code == 0, error
+    trials = read_trials(out)
+    reports = {place: json.loads((place / "report.json").read_text()) for place in (out, *out.glob("seed-?"))}
+    assert len(reports) == 2
+    assert reports[out]["score"] == max(report["score"] for report in reports.values())
+    assert f"{trials.kept} is the run in {out}" in printed
+    assert load_model(out).config.seed == trials.folders[trials.kept]
+    assert not unfinished(out)
+    # It is a run as any other: it goes on, and others replace it with all that stands beside it.
+    assert ppl(capsys, "train", "--out", out, "--resume", "--set", "train.steps=2", "--device", "cpu")[1].startswith("2 steps")
+    assert ppl(capsys, *words)[0] == 2
+    assert ppl(capsys, *words, "--overwrite")[0] == 0
+    assert not {"trials.json", "seed-0", "seed-1", "seed-0.yaml"} & {path.name for path in out.iterdir()}
+
+
+def test_trials_that_were_stopped_go_on_where_they_were(tiny_yaml, tmp_path, stopping):
+    stopping("seed-1", InterruptedRunError("stopped at step 1"))
+    with pytest.raises(
+        InterruptedRunError, match=r"seed-1 was stopped, everything is saved; go on with: ppl train --out .*run --resume"
+    ):
+        compare(SEEDS, tiny_yaml, tmp_path / "run", **SHORT)
+    first = (tmp_path / "run" / "seed-0" / "model.safetensors").stat().st_mtime_ns
+    stopping("none", InterruptedRunError())
+    with pytest.raises(UsageError, match="other values are tried, seed=0,1"):
+        compare(Trials("seed", (0, 1, 2)), None, tmp_path / "run", resume=True)
+    assert compare(resume=True, out=tmp_path / "run", device="cpu").trials.kept == "seed-1"
+    assert first in {file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("model.safetensors")}
+
+
+def test_a_training_that_fails_is_named_and_the_others_are_compared(tiny_yaml, tmp_path, stopping):
+    said = []
+    stopping("keypoints-4", PPLError("step 7: a loss is no longer a number"))
+    trials = Trials("model.keypoints", (4, 5))
+    compared = compare(trials, tiny_yaml, tmp_path / "run", **SHORT | {"device": Runtime("cpu", say=said.append)})
+    assert "keypoints-4 failed and is left out: step 7: a loss is no longer a number" in said
+    assert (list(compared.reports), compared.best, compared.trials.kept) == (["keypoints-5"], "keypoints-5", None)
+    assert load_model(tmp_path / "run" / "keypoints-5").config.model.keypoints == 5
+    stopping("keypoints-4", PPLError("still"))
+    assert compare(resume=True, out=tmp_path / "run", device="cpu").best == "keypoints-5"
+
+
+def test_a_move_that_was_killed_is_brought_to_its_end(tiny_yaml, tmp_path, monkeypatch):
+    out, replace, moved = tmp_path / "run", ppl_cli.api.trials.os.replace, []
+
+    def killed(source, target):
+        if source.parent.name != target.parent.name and moved.append(source.name) is None and len(moved) == 3:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ppl_cli.api.trials.os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            compare(SEEDS, tiny_yaml, out, **SHORT)
+    assert unfinished(out)
+    compared = compare(resume=True, out=out, device="cpu")
+    assert load_model(out).config.seed == SEEDS.folders[compared.trials.kept]
+    assert len(compared.reports) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--seeds", 1), "greater than or equal to 2"),
+        (("--keep", "best"), "add --seeds 3"),
+        (("--try", "keypoints=6"), "expected two values or more"),
+        (("--try", "keypoints=6,6"), "all different"),
+        (("--try", "keypoints=6,x"), "model.keypoints: expected"),
+        (("--try", "data.path=a/b,c"), "only numbers and words"),
+        (("--seeds", 2, "--try", "keypoints=4,5"), "exclude each other"),
+        (("--seeds", 2, "--resume"), "nothing to resume: there is no trials.json"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_written(tiny_yaml, tmp_path, capsys, words, said):
+    code, _, error = ppl(capsys, "train", tiny_yaml, "--out", tmp_path / "run", "--device", "cpu", *words)
+    assert (code, said in " ".join(error.replace("│", " ").split())) == (2, True), error
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,121 @@
+"""Reports without labels, from the command line, from Python, and at the end of a training."""
+
+import json
+import shutil
+
+import pytest
+
+import ppl_cli
+from ppl_cli.api.evaluate import evaluate
+from ppl_cli.evaluation.unlabelled import FILES
+from tests.conftest import ppl
+
+
+def run(*arguments) -> int:
+    return ppl("eval", *arguments, "--device", "cpu")
+
+
+def test_images_without_annotations_get_a_report(lively_file, pictures, tmp_path, capsys):
+    (pictures / "broken.jpg").write_bytes(b"no image")
+    assert run(lively_file, "--data", pictures, "--out", tmp_path / "out") == 0
+    printed = capsys.readouterr()
+    content = json.loads((tmp_path / "out/report.json").read_text())
+    assert f"verdict: {content['verdict']}" in printed.out
+    assert "k4" in printed.out
+    assert "without annotations" in printed.err
+    assert "note: 1 unreadable image is left out: broken.jpg" in printed.err
+    assert content["images"] == 8
+    assert content["data"] == {"images": 9, "kind": "folder", "path": str(pictures)}
+    assert len(content["keypoints"]) == 5
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
+    assert content["verdict"] in (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert run(lively_file, "--data", pictures, "--out", tmp_path / "out") == 2
+    assert "already holds report.json" in capsys.readouterr().err
+    assert run(lively_file, "--data", pictures, "--out", tmp_path / "out", "--overwrite", "--strict") == 1
+    assert "broken.jpg" in capsys.readouterr().err
+
+
+def test_in_python_the_numbers_are_those_of_the_command(lively_file, pictures, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(lively_file, "--data", pictures, "--out", "out", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    report = ppl_cli.evaluate(lively_file, pictures, device="cpu")
+    assert isinstance(report, ppl_cli.UnlabelledReport)
+    assert report.to_dict() == printed
+    assert report.folder is None
+    assert report.poses.shape == (8, 5, 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "pictures"]
+
+
+def test_a_video_goes_too(lively_file, clips):
+    report = evaluate(lively_file, clips / "good/plain.mp4", device="cpu")
+    assert report.images > 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--protocol", "ridge"), "holds no annotations"),
+        (("--occlusion", "random=0.1"), "holds no annotations"),
+        (("--test", "0.3"), "holds no annotations"),
+        (("--kind", "folder", "--protocol", "ridge"), "no annotations to measure against"),
+        (("--kind", "folder", "--category", "cat"), "data.kind folder has no categories"),
+    ],
+)
+def test_what_needs_annotations_is_one_line(lively_file, pictures, tmp_path, capsys, arguments, words):
+    assert run(lively_file, "--data", pictures, "--out", tmp_path / "out", *arguments) == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_it_is_of_one_model(lively_file, pictures, capsys):
+    assert run(lively_file, lively_file, "--data", pictures) == 2
+    assert "a report without labels is one of a single model" in capsys.readouterr().err
+
+
+def test_annotations_can_be_left_unread(lively_file, pictures):
+    (pictures / "test.json").write_text('{"images": [], "annotations": []}')
+    assert evaluate(lively_file, ppl_cli.AnnotatedData(pictures, kind="folder"), device="cpu").images == 8
+
+
+def test_a_training_ends_with_a_report_of_its_own_images(trained_run):
+    content = json.loads((trained_run / "report.json").read_text())
+    assert content["data"] == {"images": 24, "kind": "figures", "path": None}
+    assert content["step"] == 6
+    assert content["familiar"] is not None
+    assert (trained_run / "report.html").is_file()
+
+
+def test_without_data_the_images_of_training(tiny_yaml, pictures, tmp_path, no_pictures, monkeypatch):
+    settings = {"data.kind": "folder", "reference.kind": "mask"}
+    done = ppl_cli.train(tiny_yaml, pictures, tmp_path / "run", device="cpu", **settings)
+    report = evaluate(done.folder, output=ppl_cli.Output(), device="cpu")
+    assert report.folder == done.folder / "eval-1"
+    assert report.images == 8
+    ppl_cli.train(tiny_yaml, pictures, done.folder, overwrite=True, device="cpu", **settings)
+    assert not report.folder.exists()
+
+
+def test_a_report_that_fails_costs_the_training_nothing(tiny_yaml, tmp_path, monkeypatch, capsys):
+    def fail(*arguments):
+        raise RuntimeError("no\nluck")
+
+    monkeypatch.setattr("ppl_cli.api.unlabelled.sample_images", fail)
+    assert ppl("train", tiny_yaml, "--out", tmp_path / "run", "--device", "cpu") == 0
+    printed = capsys.readouterr()
+    assert "note: no report without labels: no luck" in printed.err
+    assert "verdict" not in printed.out
+    assert not (tmp_path / "run/report.json").exists()
+
+
+def test_the_table_is_printed_and_a_new_run_removes_the_old_report(tiny_yaml, trained_run, tmp_path, capsys, monkeypatch):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    monkeypatch.setattr("ppl_cli.api.train.report_training", lambda run, listing, say: run)
+    assert ppl("train", tiny_yaml, "--out", run, "--overwrite", "--device", "cpu") == 0
+    assert not (run / "report.json").exists()
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert ppl("train", "--out", run, "--resume", "--device", "cpu") == 0
+    printed = capsys.readouterr().out
+    assert "verdict: " in printed
+    assert str(run / "report.html") in printed.replace("\n", "")
