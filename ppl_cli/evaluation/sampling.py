@@ -10,11 +10,11 @@ from PIL import Image
 
 from ppl_cli.config.sections import Config
 from ppl_cli.data.depth import spread
-from ppl_cli.data.frame import Frame
+from ppl_cli.data.frame import Fit, Frame
 from ppl_cli.data.listing import Listing
 from ppl_cli.data.pages import FILM, split_frame
 from ppl_cli.errors import PPLError
-from ppl_cli.inference.estimate import DECODERS, Decoded, decode_square
+from ppl_cli.inference.estimate import DECODERS, Decoded, Opened, decode_square
 from ppl_cli.text import counted
 
 MOST = 128  # images: what is measured on them differs little from what all would say (docs/trust.md)
@@ -72,11 +72,11 @@ def sample_images(listing: Listing, config: Config, most: int = MOST, strict: bo
 def look_at(listing: Listing, config: Config, index: int) -> tuple[Decoded, Image.Image | None]:
     picture = None
 
-    def open_image() -> tuple[Image.Image, None]:
+    def open_image(fit: Fit) -> Opened:
         nonlocal picture
         image = listing.open_image(index)
         zoom = min(1, LARGEST / max(image.size))
         picture = image.resize([max(1, round(side * zoom)) for side in image.size], Image.Resampling.BICUBIC, reducing_gap=2)
-        return image, None
+        return Opened(image)
 
     return decode_square(open_image, config.model.image_size, config.data.resize), picture
