@@ -223,12 +223,8 @@ class Predictor:
         pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay, details.trail)
         refiner = self.refiner(options, details.gif)
         task = Task(images, occluder, refiner, pictures, results, details.batch, details.strict, self.config.data.range)
-        written = {
-            "overlay": details.overlay,
-            "trail": details.trail,
-            "gif": details.gif,
-            "all iterations": details.all_iterations,
-        }
+        drawn = {"overlay": details.overlay, "trail": details.trail, "gif": details.gif}
+        written = drawn | {"all iterations": details.all_iterations}
         identity = self._identify("refine", task, **written, **asdict(options), **occluder.identity())
         notes = [f"{self.estimator.compute.reason}; method {options.method}", *self._notes()]
         if not occluder.known:
