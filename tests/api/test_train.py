@@ -29,7 +29,8 @@ def ppl(capsys, *arguments) -> tuple[int, str, str]:
 def test_writes_the_run_folder(tiny_yaml, tmp_path):
     run = train(tiny_yaml, out=tmp_path / "run", device="cpu")
     names = {path.name for path in run.folder.iterdir()} - {"samples", "try"}
-    assert names == {"config.yaml", "model.safetensors", "training.pt", "metrics.csv", "prior.json", "curves.png"}
+    written = {"config.yaml", "model.safetensors", "training.pt", "metrics.csv", "prior.json", "curves.png"}
+    assert names == written | {"report.json", "report.html"}
     samples = {f"{name}-{step}" for step in ("000000", "000006") for name in ("step", "prior")}
     assert {path.stem for path in (run.folder / "samples").iterdir()} == samples
     assert [row["step"] for row in read_metrics(run.folder / "metrics.csv")] == [2, 4, 6]
