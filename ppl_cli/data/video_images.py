@@ -20,7 +20,8 @@ def to_image(frame: "VideoFrame", fit: Fit | None = None) -> Image.Image:
     turns = round(frame.rotation / 90) % 4
     width, height = fit(*find_size(frame)).inner if fit else find_size(frame)
     width, height = (height, width) if turns % 2 else (width, height)
-    shape = {} if width > frame.width or height > frame.height else {"width": width, "height": height}
+    keep = frame.interlaced_frame or width > frame.width or height > frame.height  # FFmpeg would scale each field by itself
+    shape = {} if keep else {"width": width, "height": height}
     # By default FFmpeg starts threads for every frame, which takes six times as long for one of 192 pixels.
     image = Image.fromarray(frame.to_ndarray(format="rgb24", interpolation=EXACT, threads=1, **shape))
     return image.transpose(TURNS[turns]) if turns else image

@@ -2,12 +2,14 @@
 
 import csv
 import io
+from functools import partial
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
+from ppl_cli.data.frame import Frame
 from ppl_cli.data.video_images import to_image
 from ppl_cli.data.videos import Reader, open_video, read_frames
 from ppl_cli.errors import UnreadableImageError
@@ -145,3 +147,17 @@ def test_colours_are_those_that_another_decoder_finds(tmp_path):
     for (_, image), jpeg in zip(read_frames(path, range(3)), jpegs, strict=True):
         away = np.asarray(image).astype(int) - np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
         assert abs(away.mean()) < 0.25
+
+
+@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("resize", ["letterbox", "squash"])
+def test_a_frame_at_the_size_of_the_network_is_what_it_would_be_resized_to(clips, name, resize):
+    """Turned as displayed. An interlaced one, and one that is smaller than the network's square, stay as they are."""
+    with Reader(open_video(clips / "good" / name)) as reader:
+        frame = reader.read(2)
+    whole = to_image(frame)
+    for side in (16, 200):
+        fit = partial(Frame, size=side, resize=resize)
+        small, frame_ = to_image(frame, fit), fit(*whole.size)
+        assert small.size == (frame_.inner if side == 16 and not frame.interlaced_frame else whole.size)
+        assert np.abs(frame_.apply_image(whole).astype(int) - frame_.apply_image(small)).mean() < 1
