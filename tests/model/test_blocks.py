@@ -3,7 +3,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ppl_cli.model.blocks import Chain, conv3x3, double, double_by_slices, halve, halved_kernel
+from ppl_cli.model.blocks import (
+    Chain,
+    ResidualDown,
+    UNetDown,
+    UNetUp,
+    UpConv,
+    conv3x3,
+    double,
+    double_by_slices,
+    halve,
+    halved_kernel,
+)
 from tests.conftest import Operations
 
 
@@ -42,3 +53,15 @@ def test_a_chain_is_a_sequential_with_the_same_names():
     plain.load_state_dict(chain.state_dict())
     x = torch.randn(5, 3)
     assert torch.equal(chain(x), plain(x))
+
+
+@pytest.mark.parametrize("block", [ResidualDown, UNetDown, UNetUp, UpConv])
+def test_biases_before_a_batch_norm_do_nothing_and_rest(block):
+    torch.manual_seed(0)
+    module, x = block(4, 6).double(), torch.randn(2, 4, 8, 8, dtype=torch.float64)
+    biases = [conv.bias for conv in module.modules() if isinstance(conv, nn.Conv2d)]
+    assert not any(bias.requires_grad for bias in biases)
+    before = module(x)
+    for bias in biases:
+        bias.add_(1.0)
+    assert (module(x) - before).abs().max() < 1e-10
