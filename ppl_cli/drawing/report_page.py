@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ppl_cli.data.depth import spread
 from ppl_cli.data.frame import PADDING
 from ppl_cli.drawing.overlay import keypoint_colours, overlay
 from ppl_cli.drawing.shapes import paint
@@ -35,7 +36,7 @@ class Shown:
 
     def spread(self, count: int) -> list[int]:
         """Numbers of so many of them, evenly chosen."""
-        return np.unique(np.linspace(0, len(self.names) - 1, min(count, len(self.names))).round().astype(int)).tolist()
+        return spread(range(len(self.names)), count)
 
 
 def save_report_page(path: Path, content: dict, shown: Shown) -> None:

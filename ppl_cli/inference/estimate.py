@@ -23,7 +23,7 @@ from ppl_cli.data.images import UnreadableImageError
 from ppl_cli.data.units import to_unit
 from ppl_cli.device import Compute
 from ppl_cli.errors import UsageError
-from ppl_cli.model.calibration import Calibration
+from ppl_cli.model.calibration import Calibration, read_signs
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.encoder import Estimate
 from ppl_cli.prior.useful import IDLE_BELOW, link_strengths
@@ -154,7 +154,7 @@ class Estimator:
         if self.calibration is None:
             nothing = torch.full_like(keypoints[..., 0], torch.nan)
             return Look(keypoints, nothing, nothing[:, 0], recalled)
-        confidence, strangeness = self.calibration.judge(estimate, recalled)
+        confidence, strangeness = self.calibration.judge(read_signs(estimate, recalled))
         return Look(keypoints, confidence * self.worth, strangeness / self.calibration.limit, recalled)
 
     def __call__(self, squares: np.ndarray) -> np.ndarray:

@@ -17,6 +17,14 @@ STEPS = 100  # of the quantiles that confidence is read from
 LIMIT = 0.99  # of training images are as usual
 
 
+class Signs(NamedTuple):
+    """Of keypoints."""
+
+    seen: torch.Tensor  # (B, N, C) features under the attention
+    spread: torch.Tensor  # (B, N) standard deviation of the attention, normalised units
+    away: torch.Tensor  # (B, N) from the keypoint as the memory recalls it, normalised units
+
+
 class Calibration(NamedTuple):
     """What the N keypoints of training images look like; C features."""
 
@@ -26,42 +34,49 @@ class Calibration(NamedTuple):
     doubts: torch.Tensor  # (STEPS + 1,) quantiles of the useful keypoints' doubt, ascending
     limit: torch.Tensor  # () that the strangeness of 99 % of training images stays below
 
-    def judge(self, estimate: Estimate, recalled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def judge(self, signs: Signs) -> tuple[torch.Tensor, torch.Tensor]:
         """Confidence (B, N) in [0, 1], the share of training keypoints that give more doubt, and strangeness (B,) >= 0.
 
-        `recalled` (B, N, 2): the keypoints as the memory knows them. NaN where keypoints are not finite.
+        NaN where a sign is not finite.
         """
-        signs = read_signs(estimate, recalled, self)
-        doubt = ((signs.clamp_min(SMALLEST).log() - self.usual[0]) / self.usual[1]).sum(-1)
+        strange = measure_strangeness(signs.seen, self.seen, self.whitening)
+        doubt = ((to_logs(strange, signs) - self.usual[0]) / self.usual[1]).sum(-1)
         above = torch.searchsorted(self.doubts, doubt.contiguous()).clamp(1, STEPS)
         low, high = self.doubts[above - 1], self.doubts[above]
         less = (above - 1 + (doubt - low) / (high - low).clamp_min(1e-9)) / STEPS
-        return 1 - less.clamp(0, 1), signs[..., 0].mean(-1)
+        return 1 - less.clamp(0, 1), strange.mean(-1)
 
 
-def read_signs(estimate: Estimate, recalled: torch.Tensor, calibration: Calibration) -> torch.Tensor:
-    """(B, N, 3) >= 0: how strange what a keypoint sees is, how wide its attention, and how far it is from the one recalled."""
-    centred = (estimate.seen.float() - calibration.seen).unsqueeze(-2)  # (B, N, 1, C)
-    strange = (centred @ calibration.whitening).square().mean((-2, -1)).sqrt()
+def read_signs(estimate: Estimate, recalled: torch.Tensor) -> Signs:
+    """`recalled` (B, N, 2): the keypoints as the memory knows them."""
     attention = estimate.attention.float().flatten(2)
     grid = pixel_grid(*estimate.attention.shape[2:], attention)
-    spread = attention @ grid.square() - (attention @ grid).square()
+    variance = attention @ grid.square() - (attention @ grid).square()
     away = (recalled.float() - estimate.keypoints.float()).norm(dim=-1)
-    return torch.stack((strange, spread.sum(-1).clamp_min(0).sqrt(), away), -1)
+    return Signs(estimate.seen.float(), variance.sum(-1).clamp_min(0).sqrt(), away)
 
 
-def calibrate(estimate: Estimate, recalled: torch.Tensor, useful: torch.Tensor) -> Calibration:
-    """From what a model finds in M training images; `useful` (N,) bool: keypoints that confidence is relative to."""
-    seen = estimate.seen.double()
+def measure_strangeness(seen: torch.Tensor, mean: torch.Tensor, whitening: torch.Tensor) -> torch.Tensor:
+    """(B, N) Mahalanobis distance of what keypoints see (B, N, C), over the square root of C."""
+    return ((seen - mean).transpose(0, 1) @ whitening).square().mean(-1).sqrt().T
+
+
+def to_logs(strange: torch.Tensor, signs: Signs) -> torch.Tensor:
+    """(B, N, 3)."""
+    return torch.stack((strange, signs.spread, signs.away), -1).clamp_min(SMALLEST).log()
+
+
+def calibrate(signs: Signs, useful: torch.Tensor) -> Calibration:
+    """From M training images; `useful` (N,) bool: the keypoints that confidence is relative to."""
+    seen = signs.seen.double()
     mean, spread = seen.mean(0), seen.std(0, correction=0) + 1e-6
     alike = ((seen - mean) / spread).transpose(0, 1)  # (N, M, C)
     variance = alike.mT @ alike / len(seen) + SHRINKAGE * torch.eye(seen.shape[-1], device=seen.device, dtype=seen.dtype)
-    whitening = torch.linalg.inv(torch.linalg.cholesky(variance)).mT / spread.unsqueeze(-1)
-    blank = torch.zeros((), device=seen.device)
-    known = Calibration(mean.float(), whitening.float(), blank, blank, blank)
-    signs = read_signs(estimate, recalled, known)
-    logs = signs.clamp_min(SMALLEST).log()
+    whitening = (torch.linalg.inv(torch.linalg.cholesky(variance)).mT / spread.unsqueeze(-1)).float()
+    mean = mean.float()
+    strange = measure_strangeness(signs.seen, mean, whitening)
+    logs = to_logs(strange, signs)
     usual = torch.stack((logs.mean(0), logs.std(0, correction=0).clamp_min(SMALLEST)))
-    steps = torch.linspace(0, 1, STEPS + 1, device=logs.device)
-    doubts = ((logs - usual[0]) / usual[1])[:, useful].sum(-1).flatten().quantile(steps)
-    return known._replace(usual=usual, doubts=doubts, limit=signs[..., 0].mean(-1).quantile(LIMIT))
+    doubt = ((logs - usual[0]) / usual[1])[:, useful].sum(-1)
+    steps = torch.arange(STEPS + 1, device=doubt.device) / STEPS
+    return Calibration(mean, whitening, usual, doubt.flatten().quantile(steps), strange.mean(-1).quantile(LIMIT))

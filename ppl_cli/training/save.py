@@ -16,11 +16,9 @@ from ppl_cli.drawing.samples import sample_sheet
 from ppl_cli.drawing.save import save_png
 from ppl_cli.errors import PPLError
 from ppl_cli.files import replace_text
-from ppl_cli.model.calibration import calibrate
+from ppl_cli.model.calibration import Signs, calibrate, read_signs
 from ppl_cli.model.core import PosePriorLearner
-from ppl_cli.model.encoder import Estimate
 from ppl_cli.model.evaluating import evaluating
-from ppl_cli.model.memory import Recall
 from ppl_cli.prior.prior import save_prior
 from ppl_cli.prior.prototypes import learned_prior
 from ppl_cli.prior.useful import find_useful
@@ -53,17 +51,17 @@ def save(
 def know(model: PosePriorLearner, images: ImageSet) -> Known:
     """What the model knows of training images, evenly chosen."""
     device = model.raw_links.device
-    found, recalled = [], []
+    tokens, signs = [], []
     chosen = torch.linspace(0, len(images) - 1, min(len(images), KNOWN_IMAGES)).long()
     # Compiled for training batches alone: another size and mode would be compiled once more.
     with evaluating(model), torch.compiler.set_stance("force_eager"):
         for indices in chosen.split(32):
-            found.append(model.estimate(to_unit(images.fetch(indices).to(device))))
-            recalled.append(model.recall(found[-1].keypoints))
+            estimate = model.estimate(to_unit(images.fetch(indices).to(device)))
+            recall = model.recall(estimate.keypoints)
+            tokens.append(recall.indices.cpu())
+            signs.append(read_signs(estimate, recall.keypoints))
         useful = torch.from_numpy(find_useful(model.link_weights().cpu().numpy())).to(device)
-        estimate = Estimate(*map(torch.cat, zip(*found, strict=True)))
-        recall = Recall(*map(torch.cat, zip(*recalled, strict=True)))
-        return Known(recall.indices.cpu(), calibrate(estimate, recall.keypoints, useful))
+    return Known(torch.cat(tokens), calibrate(Signs(*map(torch.cat, zip(*signs, strict=True))), useful))
 
 
 def check_weights(model: PosePriorLearner, step: int) -> None:

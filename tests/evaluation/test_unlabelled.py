@@ -18,7 +18,7 @@ from ppl_cli.evaluation.sampling import LARGEST, sample_images
 from ppl_cli.evaluation.unlabelled import KeypointReport, UnlabelledReport, examine, find_duplicates, show_references
 from ppl_cli.evaluation.verdict import find_trouble
 from ppl_cli.inference.estimate import Estimator
-from ppl_cli.model.calibration import calibrate
+from ppl_cli.model.calibration import calibrate, read_signs
 from tests.conftest import TINY, lively_model
 
 CPU = choose_compute("cpu", "fp32")
@@ -64,7 +64,8 @@ def test_familiar_images_are_those_that_the_calibration_knows():
     assert examine(checkpoint, sampled, CPU).familiar is None
     estimator = Estimator(checkpoint.model, CPU)
     images = estimator.to_images(sampled.squares)
-    known = calibrate(estimator.estimate(images), estimator.look(images).recalled, torch.ones(5, dtype=torch.bool))
+    signs = read_signs(estimator.estimate(images), estimator.look(images).recalled)
+    known = calibrate(signs, torch.ones(5, dtype=torch.bool))
     reports = []
     for limit in (known.limit, known.limit * 0.01):
         remembered = Known(torch.zeros(1, 3, dtype=torch.int16), known._replace(limit=limit))

@@ -2,13 +2,13 @@
 
 import torch
 
-from ppl_cli.model.calibration import calibrate
+from ppl_cli.model.calibration import Signs, calibrate, read_signs
 from ppl_cli.model.encoder import Estimate
 
 N, C = 4, 6
 
 
-def found(count: int, seed: int, shift: float = 0.0, sharp: float = 3.0, away: float = 0.1) -> tuple[Estimate, torch.Tensor]:
+def found(count: int, seed: int, shift: float = 0.0, sharp: float = 3.0, away: float = 0.1) -> Signs:
     """Keypoints found in `count` images and recalled `away` from there; `shift` of what is seen, in standard deviations."""
     random = torch.Generator().manual_seed(seed)
     mixing = torch.randn(N, C, C, generator=torch.Generator().manual_seed(7))
@@ -16,48 +16,46 @@ def found(count: int, seed: int, shift: float = 0.0, sharp: float = 3.0, away: f
     keypoints = torch.rand(count, N, 2, generator=random) - 0.5
     attention = (sharp * torch.randn(count, N, 64, generator=random)).softmax(-1).unflatten(-1, (8, 8))
     recalled = keypoints + away * torch.randn(count, N, 2, generator=random)
-    return Estimate(keypoints, None, attention, seen + shift * mixing.norm(dim=1)), recalled
+    return read_signs(Estimate(keypoints, None, attention, seen + shift * mixing.norm(dim=1)), recalled)
 
 
 def calibration(useful=(True,) * N):
-    return calibrate(*found(500, 0), torch.tensor(useful))
+    return calibrate(found(500, 0), torch.tensor(useful))
 
 
 def test_confidence_is_the_share_of_training_images_that_give_more_doubt():
-    confidence, strangeness = calibration().judge(*found(500, 0))
+    confidence, strangeness = calibration().judge(found(500, 0))
     for keypoint in confidence.T:
         assert abs(keypoint.mean() - 0.5) < 0.05
         assert abs((keypoint < 0.2).float().mean() - 0.2) < 0.07
     assert (strangeness <= calibration().limit).float().mean() == 0.99
-    held_out, strangeness = calibration().judge(*found(500, 1))
+    held_out, strangeness = calibration().judge(found(500, 1))
     assert abs(held_out.mean() - 0.5) < 0.05
     assert (strangeness > calibration().limit).float().mean() < 0.05
 
 
 def test_each_sign_lowers_it():
     known = calibration()
-    usual = known.judge(*found(200, 1))[0]
+    usual = known.judge(found(200, 1))[0]
     for change in ({"shift": 2.0}, {"sharp": 0.2}, {"away": 0.5}):
-        assert known.judge(*found(200, 1, **change))[0].mean() < usual.mean() - 0.1, change
+        assert known.judge(found(200, 1, **change))[0].mean() < usual.mean() - 0.1, change
 
 
 def test_what_was_never_seen_is_strange():
     known = calibration()
-    assert (known.judge(*found(100, 2, shift=6.0))[1] > known.limit).all()
+    assert (known.judge(found(100, 2, shift=6.0))[1] > known.limit).all()
 
 
 def test_an_image_is_judged_by_itself():
-    known, (estimate, recalled) = calibration(), found(20, 3)
-    whole = known.judge(estimate, recalled)
-    pick = [7, 3]
-    part = Estimate(estimate.keypoints[pick], None, estimate.attention[pick], estimate.seen[pick])
-    for all_of_them, two in zip(whole, known.judge(part, recalled[pick]), strict=True):
+    known, signs, pick = calibration(), found(20, 3), [7, 3]
+    few = known.judge(Signs(*(sign[pick] for sign in signs)))
+    for all_of_them, two in zip(known.judge(signs), few, strict=True):
         torch.testing.assert_close(all_of_them[pick], two)
 
 
 def test_one_image_is_enough_to_measure_on():
-    known = calibrate(*found(1, 0), torch.tensor([True] * N))
+    known = calibrate(found(1, 0), torch.tensor([True] * N))
     assert all(part.isfinite().all() for part in known)
-    confidence = known.judge(*found(5, 1))[0]
+    confidence = known.judge(found(5, 1))[0]
     assert confidence.isfinite().all()
     assert ((confidence >= 0) & (confidence <= 1)).all()
