@@ -76,8 +76,8 @@ class UnlabelledReport:
 
     @property
     def score(self) -> float:
-        """Ranks models of the same images: the higher, the better (docs/experiments.md). The gain, which is 1 for a model that
-        has learned no poses; of all numbers here it agrees best with labelled errors."""
+        """Ranks models of the same images: the higher, the better. It is the gain, 1 for a model that has learned no poses:
+        that ranks runs as labelled errors do (docs/experiments.md, "A score without labels")."""
         return self.gain
 
     @property
