@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import time
+from functools import cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pytest
@@ -252,10 +254,14 @@ def test_an_image_that_changes_while_poses_are_found(ppl, model_file, tmp_path, 
     """It is read for its pose and again for its picture."""
     draw = Pictures.draw
 
-    def changing(drawer, name, path, pose):
-        if name == "0.jpg":
-            Image.new("RGB", (20, 30)).save(pictures / "1.jpg")
-            (pictures / "2.jpg").unlink()
+    @cache
+    def change():
+        Image.new("RGB", (20, 30)).save(pictures / "1.jpg")
+        (pictures / "2.jpg").unlink()
+
+    def changing(drawer, name, path, pose, lock=Lock()):
+        with lock:  # pictures are drawn in threads: none before the change
+            change()
         draw(drawer, name, path, pose)
 
     monkeypatch.setattr(Pictures, "draw", changing)
