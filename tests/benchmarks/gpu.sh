@@ -60,7 +60,7 @@ measure step-eager 40 "{\"what\": \"step\", \"ours\": true, \"steps\": $steps, \
 measure step-plain 60 "{\"what\": \"step\", \"ours\": false, \"steps\": 4, $step}"
 measure skeleton-ours 30 '{"what": "skeleton", "ours": true, "batch": 64}'
 measure skeleton-plain 30 '{"what": "skeleton", "ours": false, "batch": 64}'
-infer="\"batch\": 32, \"model\": \"$work/files/model.safetensors\", $files"
+infer="\"batch\": 32, \"formats\": [\"csv\"], \"model\": \"$work/files/model.safetensors\", $files"
 measure infer 60 "{\"what\": \"infer\", \"ours\": true, $infer}"
 profile="\"what\": \"profile\", \"ours\": true, \"steps\": 3, \"out\": \"$out/profile.txt\", \"more\": [\"train.compile=$compile\"]"
 measure profile 60 "{$profile, $step}"

@@ -5,8 +5,9 @@ convolutions; the skeleton map with a tensor per link; encoder blocks that convo
 decoded by Pillow, one after the other, when a batch asks for them; an optimiser that loops over parameters.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import islice
 from unittest.mock import patch
 
 import torch
@@ -26,9 +27,10 @@ def plain_block(self: ResidualDown, x: torch.Tensor) -> torch.Tensor:
     return F.leaky_relu(self.norm2(self.conv2(main)) + side, 0.2)
 
 
-def plain_decode(decode_one, wanted: range, batch: int) -> Iterator[list]:
-    for first in range(wanted.start, wanted.stop, batch):
-        yield [decode_one(index) for index in range(first, min(first + batch, wanted.stop))]
+def plain_decode(decode_one, wanted: Iterable, batch: int, threads: int = 1) -> Iterator[list]:
+    rest = iter(wanted)
+    while several := list(islice(rest, batch)):
+        yield [decode_one(one) for one in several]
 
 
 def plain_double(x: torch.Tensor) -> torch.Tensor:
