@@ -20,7 +20,7 @@ from ppl_cli.errors import PPLError
 from ppl_cli.lock import TakenError, try_lock
 from ppl_cli.results.pose import Pose, Refined
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 HEADER = struct.Struct("<III")  # bytes of the rows, bytes of the JSON, CRC-32 of both
 UNKNOWN = -1  # for widths, heights and `explained`
 

@@ -53,4 +53,4 @@ class Tally:
             yield f"nothing is hidden in {self.whole} of {counted(self.images, self.noun)} (the first: {self.first_whole})"
         if self.unexplained and (self.refined or self.unexplained >= FOREIGN * self.asked):
             of_them = f"{self.unexplained} of {counted(self.asked, self.noun)} {'is' if self.unexplained == 1 else 'are'}"
-            yield f"{of_them} unlike those that the model was trained on (the column `status` says which)"
+            yield f"{of_them} unlike those that the model was trained on (the column `status` of keypoints.csv says which)"

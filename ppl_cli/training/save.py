@@ -49,7 +49,7 @@ def save(
 
 
 def know(model: PosePriorLearner, images: ImageSet) -> Known:
-    """What the model knows of training images, evenly chosen."""
+    """What the model knows of training images, evenly chosen. PPLError if the network finds no numbers in them."""
     device = model.raw_links.device
     tokens, signs = [], []
     chosen = torch.linspace(0, len(images) - 1, min(len(images), KNOWN_IMAGES)).long()
@@ -59,9 +59,13 @@ def know(model: PosePriorLearner, images: ImageSet) -> Known:
             estimate = model.estimate(to_unit(images.fetch(indices).to(device)))
             recall = model.recall(estimate.keypoints)
             tokens.append(recall.indices.cpu())
-            signs.append(read_signs(estimate, recall.keypoints))
-        useful = torch.from_numpy(find_useful(model.link_weights().cpu().numpy())).to(device)
-    return Known(torch.cat(tokens), calibrate(Signs(*map(torch.cat, zip(*signs, strict=True))), useful))
+            # Measured on the CPU: Apple's GPUs have no float64.
+            signs.append([sign.cpu() for sign in read_signs(estimate, recall.keypoints)])
+        useful = torch.from_numpy(find_useful(model.link_weights().cpu().numpy()))
+    found = Signs(*map(torch.cat, zip(*signs, strict=True)))
+    if not all(sign.isfinite().all() for sign in found):
+        raise PPLError(f"the network finds no finite keypoints: its training failed. {LOWER_RATE}")
+    return Known(torch.cat(tokens), calibrate(found, useful))
 
 
 def check_weights(model: PosePriorLearner, step: int) -> None:

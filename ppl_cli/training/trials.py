@@ -52,5 +52,6 @@ def read_trials(out: Path) -> Trials | None:
     """What is tried in `out`; None where nothing is."""
     with suppress(OSError, ValueError, TypeError, KeyError):  # missing, or somebody else's
         found = json.loads((out / FILE).read_text(encoding="utf-8"))
-        return Trials(**found | {"values": tuple(found["values"])})
+        trials = Trials(**found | {"values": tuple(found["values"])})
+        return trials if trials.kept is None or trials.kept in trials.folders else None
     return None

@@ -54,6 +54,7 @@ def losses(folder) -> list[list[str]]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     """The run of `tiny`, never stopped; not to be changed."""
+    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("loop") / "whole"
     with pytest.MonkeyPatch.context() as patch:
         leave_out_pictures(patch)
