@@ -156,7 +156,8 @@ def judge_unlabelled(
     """What images without annotations say of a model, written where `output` says."""
     check_folder(output, UNLABELLED)
     checkpoint, compute, name = open_checkpoint(model), runtime.compute(), name_model(model)
-    runtime.say(f"{compute.reason}; data {data.kind} in {data.path}, without annotations")
+    videos = ", each folder read as the frames of one video" if data.kind == "video_frames" else ""
+    runtime.say(f"{compute.reason}; images in {data.path}, without annotations{videos}")
     listing = list_images(data, checkpoint.config.seed)
     sampled = sample_images(listing, checkpoint.config, strict=wanted.strict)
     with batch_that_fits(wanted.batch):

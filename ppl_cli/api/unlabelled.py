@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 from ppl_cli.checkpoints.model_file import Checkpoint, load_model
@@ -30,6 +31,16 @@ def save_report(folder: Path, report: UnlabelledReport, sampled: Sampled, checkp
     names = [in_utf8(name) for name in sampled.names]
     save_report_page(folder / FILES[1], content, Shown(names, sampled.pictures, sampled.place(report.poses), links))
     report.folder = folder
+
+
+def rename_model(folder: Path, name: str) -> None:
+    """Let the report in `folder` call its model by another name, as when that moves."""
+    report, page = (folder / file for file in FILES)
+    content = json.loads(report.read_text(encoding="utf-8"))
+    if page.is_file():
+        text = page.read_text(encoding="utf-8")
+        replace_text(page, text.replace(f"<h1>{escape(content['model'])},", f"<h1>{escape(name)},", 1))
+    replace_text(report, json.dumps(content | {"model": name}, indent=1))
 
 
 def report_training(run: Run, listing: Listing, say: Callable[[str], None]) -> Run:

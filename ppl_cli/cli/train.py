@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -135,18 +136,19 @@ def train(
         return
     machine = Runtime(device, precision, say)
     how = {"resume": resume, "overwrite": overwrite, "strict": strict, "device": machine}
+    settings |= {"data.path": str(data.expanduser().absolute())} if data else {}
+    from ppl_cli.api.train import train as learn
+    from ppl_cli.api.trials import compare
+    from ppl_cli.training.resumed_trials import find_trials
     from ppl_cli.training.trials import unfinished
 
-    trials = choose_trials(seeds, try_, keep, settings)
-    if trials or (resume and out and unfinished(out)):
-        from ppl_cli.api.trials import compare
-
-        settings |= {"data.path": str(data.expanduser().absolute())} if data else {}
+    folder = find_trials(config, out, settings) if resume else None
+    begun = folder and unfinished(folder)
+    trials = choose_trials(seeds, try_, keep, settings, begun)
+    if trials or begun:
         print_comparison(compare(trials, config, out, **how, **settings))
         return
-    from ppl_cli.api.train import train as learn
-
-    run = learn(config, data, out, **how, **settings)
+    run = learn(config, out=out, **how, **settings)
     print(f"{counted(run.step, 'step')}, {run.seconds:.0f} s, peak memory {run.peak_memory_gib:.1f} GiB: {run.folder}")
     if run.config.data.kind == "figures" and launched()[0] == 0:
         from ppl_cli.api.evaluate import held_out
@@ -174,11 +176,16 @@ def next_command(run: Path, data: "DataConfig") -> str:
     return shlex.join(["ppl", "infer", str(run), str(images), "--out", str(run / "poses"), "--overlay", *again])
 
 
-def choose_trials(seeds: int | None, tried: str | None, keep: str | None, settings: dict[str, object]) -> "Trials | None":
+def choose_trials(
+    seeds: int | None, tried: str | None, keep: str | None, settings: dict[str, object], begun: "Trials | None"
+) -> "Trials | None":
+    """What to try, where it is said; `begun` are those that go on."""
     from ppl_cli.training.trials import Trials
 
     if seeds and tried:
         raise UsageError("--seeds and --try exclude each other: try seed=0,1,2 is what --seeds 3 means")
+    if keep and begun and not (seeds or tried):
+        return replace(begun, keep_best=True)
     if keep and not (seeds or tried):
         raise UsageError(f"--keep {keep}: of which trainings? add --seeds 3, or --try KEY=A,B,...")
     if seeds:

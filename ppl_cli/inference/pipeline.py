@@ -103,7 +103,7 @@ class Summary:
 def run(task: Task, output: Output, identity: dict[str, object], runtime: Runtime, notes: list[str]) -> Summary:
     """`identity` as in `results_folder`; `notes`: lines to say at the beginning. PPLError if no image could be used."""
     finder, compute = task.finder, task.finder.estimator.compute
-    tally = Tally(finder.size, finder.resize, task.inputs.noun)
+    tally = Tally(finder.size, finder.resize, task.inputs.noun, "csv" in task.results.formats)
     with processes(compute) as world:
         say = runtime.say if world.leader else silent
         with results_folder(output, identity, say, world) as kept:

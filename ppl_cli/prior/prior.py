@@ -1,6 +1,6 @@
 """The pose prior: keypoints, links, prototypical poses and memory banks, in Python and as a file.
 
-`prior.json` (version 1; docs/prior.md has its schema) is for people and for `ppl train --init-prior`, `prior.npz` for
+`prior.json` (version 2; docs/prior.md has its schema) is for people and for `ppl train --init-prior`, `prior.npz` for
 programs; neither needs this package to be read.
 """
 
@@ -17,7 +17,7 @@ from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.files import read_limited, replace_text, replacing
 from ppl_cli.text import FORMULA, in_one_line, printable
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 did not say which keypoints are useful
 LARGEST_FILE = 64 << 20  # bytes
 COORDINATES = "(x, y) in [-1, 1]: centres of the first and last pixel of the square input"
 FAR = 3.0  # coordinates beyond it cannot be normalised ones
@@ -92,7 +92,7 @@ class Prior(Part):
     pairs of keypoints that make up the skeleton. The fields are those of `prior.json`.
     """
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     coordinates: str = COORDINATES
     keypoints: list[Keypoint] = Field(min_length=2, max_length=128)
     links: Annotated[list[Annotated[list[Weight], Field(max_length=128)]], Field(max_length=128)]
@@ -205,13 +205,15 @@ def load_prior(path: Path) -> Prior:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON: {in_one_line(error)}") from error
     version = content.get("format_version") if isinstance(content, dict) else None
-    if not isinstance(version, int) or isinstance(version, bool):
-        raise UsageError(f"{path} is not a prior of ppl: format_version must be the number {FORMAT_VERSION}")
-    if version != FORMAT_VERSION:
+    if type(version) is not int or version < 1:
+        raise UsageError(f"{path} is not a prior of ppl: format_version must be a number from 1 to {FORMAT_VERSION}")
+    if version > FORMAT_VERSION:
         shown = reprlib.repr(version)
-        raise UsageError(f"{path} has format version {shown}, this ppl reads {FORMAT_VERSION}: update ppl or export it again")
+        raise UsageError(
+            f"{path} has format version {shown}, this ppl reads up to {FORMAT_VERSION}: update ppl or export it again"
+        )
     try:
-        return Prior.model_validate(content)
+        return Prior.model_validate(content | {"format_version": FORMAT_VERSION})
     except ValidationError as error:
         raise UsageError(f"{path}: {first_problem(error)}") from None
 

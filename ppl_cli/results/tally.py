@@ -15,6 +15,7 @@ class Tally:
     size: int  # side of the network's square input
     resize: Resize
     noun: str = "image"
+    table: bool = True  # keypoints.csv is written
     images: int = 0
     skipped: int = 0  # of the images, those without a pose
     small: int = 0
@@ -53,4 +54,5 @@ class Tally:
             yield f"nothing is hidden in {self.whole} of {counted(self.images, self.noun)} (the first: {self.first_whole})"
         if self.unexplained and (self.refined or self.unexplained >= FOREIGN * self.asked):
             of_them = f"{self.unexplained} of {counted(self.asked, self.noun)} {'is' if self.unexplained == 1 else 'are'}"
-            yield f"{of_them} unlike those that the model was trained on (the column `status` of keypoints.csv says which)"
+            which = "the column `status` of keypoints.csv says which" if self.table else "with --format csv a column says which"
+            yield f"{of_them} unlike those that the model was trained on ({which})"

@@ -1,5 +1,6 @@
 """Model, optimiser and step made ready for the machine: compiled, distributed, with an optimiser in one kernel."""
 
+import inspect
 import warnings
 
 import torch
@@ -68,7 +69,10 @@ def prepare_step(
     if world.size == 1:
         return step
     where = [compute.device] if compute.device.type == "cuda" else None
-    return DistributedDataParallel(step, device_ids=where, broadcast_buffers=False, gradient_as_bucket_view=True)
+    # torch 2.13 has another name for it. Buffers are the same in all processes: none waits for those of the first in each step.
+    new = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    alone = {"forward_sync_buffers" if new else "broadcast_buffers": False}
+    return DistributedDataParallel(step, device_ids=where, gradient_as_bucket_view=True, **alone)
 
 
 def compiles(config: Config, compute: Compute) -> bool:

@@ -42,10 +42,10 @@ class Trials:
         replace_text(out / FILE, json.dumps(asdict(self), indent=1))
 
 
-def unfinished(out: Path) -> bool:
-    """Whether `out` holds trials, and is not yet the run of the best one."""
+def unfinished(out: Path) -> Trials | None:
+    """What is tried in `out`; None where nothing is, or it has become the run of the best one."""
     trials = read_trials(out)
-    return trials is not None and (trials.kept is None or (out / trials.kept).is_dir())
+    return trials if trials and (trials.kept is None or (out / trials.kept).is_dir()) else None
 
 
 def read_trials(out: Path) -> Trials | None:
