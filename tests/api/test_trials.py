@@ -1,6 +1,7 @@
 """`ppl_cli.api.trials.compare`, and `ppl train --seeds` and `--try` on top of it."""
 
 import json
+import signal
 
 import pytest
 
@@ -13,6 +14,7 @@ from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
 from ppl_cli.runtime import Runtime
 from ppl_cli.training.trials import Trials, read_trials, unfinished
 from tests.api.test_train import ppl
+from tests.forks import NO_PICTURES
 
 SEEDS = Trials("seed", (0, 1), keep_best=True)
 SHORT = {"train.steps": 1, "device": "cpu"}
@@ -23,7 +25,8 @@ def reports(monkeypatch, no_pictures):
     """Trainings report a score alone, in which seed 1 is the best."""
 
     def report(run, listing, say):
-        (run.folder / "report.json").write_text(json.dumps({"score": 1.5 if run.config.seed == 1 else 1.1}))
+        content = {"model": str(run.folder), "score": 1.5 if run.config.seed == 1 else 1.1, "keypoints": [], "bank_use": 1}
+        (run.folder / "report.json").write_text(json.dumps(content))
         return run
 
     monkeypatch.setattr(ppl_cli.api.train, "report_training", report)
@@ -58,6 +61,8 @@ def test_the_best_of_two_seeds_becomes_the_run_itself_and_the_other_stays(tiny_y
     assert len(reports) == 2
     assert reports[out]["score"] == max(report["score"] for report in reports.values())
     assert f"{trials.kept} is the run in {out}" in printed
+    assert reports[out]["model"] == str(out)
+    assert f"<h1>{out}, judged without labels</h1>" in (out / "report.html").read_text(encoding="utf-8")
     assert load_model(out).config.seed == trials.folders[trials.kept]
     assert not unfinished(out)
     # It is a run as any other: it goes on, and others replace it with all that stands beside it.
@@ -79,6 +84,83 @@ def test_trials_that_were_stopped_go_on_where_they_were(tiny_yaml, tmp_path, sto
         compare(Trials("seed", (0, 1, 2)), None, tmp_path / "run", resume=True)
     assert compare(resume=True, out=tmp_path / "run", device="cpu").trials.kept == "seed-1"
     assert first in {file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("model.safetensors")}
+
+
+def test_the_command_with_resume_goes_on_and_other_settings_are_refused(tiny_yaml, tmp_path, capsys, stopping):
+    stopping("seed-5", InterruptedRunError("stopped at step 1"))
+    out, device = tmp_path / "run", ("--device", "cpu")
+    words = ("train", tiny_yaml, "--out", out, *device, "--set", "train.steps=1", "--set", "recipe=paper", "--set", "seed=5")
+    assert ppl(capsys, *words, "--seeds", 2)[0] == 130
+    for more in ((), ("--seeds", 2)):
+        code, _, error = ppl(capsys, *words, *more, "--resume", "--set", "train.steps=2")
+        assert (code, error.count("\n")) == (2, 1)
+        assert f"train.steps was 1 in the trials in {out} and cannot become 2; leave it out, or choose another --out" in error
+    code, _, error = ppl(capsys, "train", "quickstart", "--out", out, *device, "--resume")
+    assert (code, "name was tiny in the trials" in error) == (2, True)
+    (out / "seed-6.yaml").rename(tmp_path / "seed-6.yaml")
+    code, _, error = ppl(capsys, *words, "--seeds", 2, "--resume")
+    assert (code, f"{out / 'seed-6.yaml'} is missing" in error) == (2, True)
+    (tmp_path / "seed-6.yaml").rename(out / "seed-6.yaml")
+    stopping("none", InterruptedRunError())
+    assert ppl(capsys, *words, "--seeds", 2, "--resume")[0] == 0
+    runs = [load_model(out / f"seed-{seed}") for seed in (5, 6)]
+    assert [(run.step, run.config.seed, run.config.recipe) for run in runs] == [(1, 5, "paper"), (1, 6, "paper")]
+
+
+def test_images_may_have_moved_when_trials_go_on(tiny_yaml, tmp_path, pictures, stopping):
+    out, settings = tmp_path / "run", SHORT | {"data.kind": "folder", "reference.kind": "mask"}
+    stopping("seed-0", InterruptedRunError("stopped at step 1"))
+    with pytest.raises(InterruptedRunError):
+        compare(SEEDS, tiny_yaml, out, **settings, **{"data.path": str(pictures)})
+    moved = pictures.rename(tmp_path / "moved")
+    with pytest.raises(InterruptedRunError):
+        compare(resume=True, out=out, device="cpu", **{"data.path": str(moved)})
+    stopping("none", InterruptedRunError())
+    assert compare(resume=True, out=out, device="cpu").best == "seed-1"  # also where that is not said once more
+    assert {load_model(place).config.data.path for place in (out, out / "seed-0")} == {str(moved)}
+
+
+def test_the_wish_to_keep_the_best_may_come_later_and_the_folder_is_the_latest(tiny_yaml, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ("train", tiny_yaml, "--set", "train.steps=1", "--device", "cpu")
+    assert "the best one: runs/tiny-1/seed-1" in ppl(capsys, *words, "--seeds", 2)[1]
+    for more in ((), ("--seeds", 2)):
+        code, printed, error = ppl(capsys, *words, "--resume", "--keep", "best", *more)
+        assert code == 0, error
+        assert "seed-1 is the run in runs/tiny-1" in printed
+    assert load_model("runs/tiny-1").config.seed == 1
+
+
+def test_two_processes_try_together_and_go_on_after_a_kill_within_the_move(forks, tiny_yaml, tmp_path):
+    """The leader moves while the other process is free to look."""
+    reporting = """
+import json, os, time
+from ppl_cli.api import train, trials
+def report(run, listing, say):
+    (run.folder / "report.json").write_text(json.dumps({"model": "", "score": run.config.seed, "keypoints": [], "bank_use": 1}))
+    return run
+train.report_training = report
+"""
+    moving = """
+class Moving:
+    def replace(self, source, target):
+        if KILLED:
+            os.kill(os.getpid(), 9)
+        time.sleep(0.5 * (source.name == "report.json"))
+        os.replace(source, target)
+trials.os = Moving()
+"""
+    out, prepare = tmp_path / "run", NO_PICTURES + reporting + moving
+    words = ("--out", out, "--device", "cpu", "--set", "train.steps=1", "--seeds", 2, "--keep", "best")
+    done = forks.run_two("train", tiny_yaml, *words, prepare=f"{prepare}KILLED = True")
+    assert done.wait() == [-signal.SIGKILL, 1], done.error
+    assert (out / "seed-1").is_dir()
+    done = forks.run_two("train", "--out", out, "--resume", "--device", "cpu", prepare=f"{prepare}KILLED = False")
+    assert done.wait() == [0, 0], done.error
+    assert done.out.count("seed-1 is the run in") == 1
+    assert load_model(out).config.seed == 1
+    assert load_model(out / "seed-0").step == 1
+    assert not (out / "seed-1").exists()
 
 
 def test_a_training_that_fails_is_named_and_the_others_are_compared(tiny_yaml, tmp_path, stopping):

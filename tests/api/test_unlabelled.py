@@ -7,7 +7,9 @@ import pytest
 
 import ppl_cli
 from ppl_cli.api.evaluate import evaluate
+from ppl_cli.checkpoints.model_file import load_model, save_model
 from ppl_cli.evaluation.unlabelled import FILES
+from ppl_cli.runtime import Runtime
 from tests.conftest import ppl
 
 
@@ -47,9 +49,16 @@ def test_in_python_the_numbers_are_those_of_the_command(lively_file, pictures, t
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "pictures"]
 
 
-def test_a_video_goes_too(lively_file, clips):
-    report = evaluate(lively_file, clips / "good/plain.mp4", device="cpu")
-    assert report.images > 1
+def test_a_video_goes_too_whatever_the_model_was_trained_on(lively_file, clips, pictures, tmp_path):
+    checkpoint, said = load_model(lively_file), []
+    config = checkpoint.config.model_copy(update={"data": checkpoint.config.data.model_copy(update={"kind": "video_frames"})})
+    save_model(tmp_path / "frames.safetensors", checkpoint.model, config, 7, checkpoint.known)
+    for model in (lively_file, tmp_path / "frames.safetensors"):
+        assert evaluate(model, clips / "good/plain.mp4", device=Runtime("cpu", say=said.append)).images > 1
+    evaluate(model, pictures, device=Runtime("cpu", say=said.append))
+    places = [line.partition("; ")[2] for line in said if "without annotations" in line]
+    assert places[:2] == [f"images in {clips / 'good/plain.mp4'}, without annotations"] * 2
+    assert places[2:] == [f"images in {pictures}, without annotations, each folder read as the frames of one video"]
 
 
 @pytest.mark.parametrize(

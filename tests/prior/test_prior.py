@@ -51,6 +51,12 @@ def test_idle_keypoints_are_marked_and_all_are_useful_where_nothing_is_said(tmp_
         False,
     ]
     assert load_prior(tmp_path / "a.json").useful.tolist() == [True, True, False]
+    assert json.loads((tmp_path / "a.json").read_text())["format_version"] == 2
+    old = prior.model_dump() | {"format_version": 1, "keypoints": [{"name": name, "x": 0, "y": 0} for name in "abc"]}
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    save_prior(tmp_path / "new.json", load_prior(tmp_path / "old.json"))
+    new = json.loads((tmp_path / "new.json").read_text())
+    assert (new["format_version"], [keypoint["useful"] for keypoint in new["keypoints"]]) == (2, [True] * 3)
     assert Prior.of(np.zeros((3, 2)), links).useful.all()
     save_svg(tmp_path / "a.svg", prior)
     circles = [line for line in (tmp_path / "a.svg").read_text().splitlines() if "circle" in line or "title" in line]
@@ -76,8 +82,8 @@ def test_npz_holds_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda c: c.update(format_version=2), "format version 2, this ppl reads 1"),
-        (lambda c: c.pop("format_version"), "format_version must be the number 1"),
+        (lambda c: c.update(format_version=3), "format version 3, this ppl reads up to 2"),
+        (lambda c: c.pop("format_version"), "format_version must be a number from 1 to 2"),
         (lambda c: c["links"].pop(), "links must be a 4 x 4 matrix"),
         (lambda c: c["links"][0].__setitem__(1, 9.0), r"links must be symmetric: \[0\]\[1\] is 9"),
         (lambda c: [c["links"][0].__setitem__(1, -1.0)], r"links\[0\]\[1\]"),

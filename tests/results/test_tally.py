@@ -19,6 +19,16 @@ def found(explained: bool | None) -> Pose:
     return Pose(0, 64, 64, np.zeros((3, 2)), np.zeros(3), explained=explained)
 
 
+def test_a_column_is_named_only_where_it_is_written():
+    for table, said in (
+        (True, "(the column `status` of keypoints.csv says which)"),
+        (False, "(with --format csv a column says which)"),
+    ):
+        tally = Tally(32, "letterbox", table=table)
+        tally.add("a", found(False))
+        assert next(tally.notes()).endswith(said)
+
+
 @pytest.mark.parametrize(
     ("poses", "expected"),
     [

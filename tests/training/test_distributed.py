@@ -67,6 +67,7 @@ def test_two_processes_train_with_one_writer(forks, tiny, tmp_path, monkeypatch,
     done = launch(forks, *train, "--out", "two")
     assert done.wait() in (0, [0, 0]), done.error
     assert done.out.count("6 steps") == 1
+    assert "FutureWarning" not in done.error
     assert ppl(*train, "--out", "one", "--set", "train.batch=8") == 0
     names = [{file.name for file in (tmp_path / folder).iterdir()} for folder in ("one", "two")]
     assert names[1] - set(REPORT) == names[0]
