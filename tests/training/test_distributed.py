@@ -14,12 +14,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.config.loading import to_yaml
 from ppl_cli.config.sections import Config
 from ppl_cli.device import choose_compute
 from ppl_cli.distributed import ALONE, World, launched, processes
 from ppl_cli.errors import PPLError
 from ppl_cli.evaluation.unlabelled import FILES as REPORT
+from ppl_cli.training.prepare import prepare_step
 from tests.conftest import ppl
 from tests.forks import NO_PICTURES, Forks, torchrun
 from tests.training.one_step import one_step
@@ -82,6 +84,17 @@ def test_two_processes_train_with_one_writer(forks, tiny, tmp_path, monkeypatch,
     resumed = forks.run_two(*train, *more, prepare=NO_PICTURES)
     assert resumed.wait() == [0, 0], resumed.error
     assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "two" / "model.safetensors").values())
+
+
+def test_buffers_stay_alone_also_where_torch_has_the_older_name_for_it(tiny, monkeypatch):
+    class Older(torch.nn.Module):
+        def __init__(self, module, device_ids=None, broadcast_buffers=True, gradient_as_bucket_view=False):
+            super().__init__()
+            self.broadcasts = broadcast_buffers
+
+    monkeypatch.setattr("ppl_cli.training.prepare.DistributedDataParallel", Older)
+    step = prepare_step(build_model(tiny), torch.nn.Identity(), tiny, choose_compute("cpu"), World(0, 2))
+    assert not step.broadcasts
 
 
 def test_what_is_wrong_everywhere_is_said_once_and_what_is_wrong_in_one_process_too(forks, tiny, tmp_path):
