@@ -64,6 +64,9 @@ def test_images_unlike_those_of_training_are_said(pictures, tmp_path, tiny, limi
     assert any("8 of 8 images are unlike those that the model was trained on" in line for line in lines) == said
     with (out / "keypoints.csv").open(encoding="utf-8", newline="") as file:
         assert {row["status"] for row in csv.DictReader(file)} == {UNEXPLAINED if said else "ok"}
+    assert any("the column `status` of keypoints.csv says which" in line for line in lines) == said
+    infer(tmp_path / "model.safetensors", [pictures], tmp_path / "npz", formats=("npz",), say=lines.append)
+    assert any("with --format csv a column says which" in line for line in lines) == said
 
 
 @pytest.mark.parametrize("remembers", [True, False])
