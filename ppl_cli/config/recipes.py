@@ -16,7 +16,7 @@ def ppl(values: Values) -> Values:
     steps = whole(given(values, "train.steps"), 20_000)
     small = whole(given(values, "model.image_size"), 128) <= SMALL
     return {
-        "model.encoder": "anchored",  # or a third of the keypoints comes to rest beside the object
+        "model.encoder": "fine",  # of the paper's, a third of the keypoints comes to rest beside the object
         "model.links_start": 0.0,  # links are visible from the first step
         "model.thickness": "auto",
         "memory.revive": 0.1,

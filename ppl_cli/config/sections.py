@@ -72,8 +72,10 @@ class ModelConfig(Section):
     image_size: int = Field(128, ge=32, le=2048, multiple_of=16, description="side of the square input [pixels]")
     keypoints: int = Field(16, ge=2, le=128, description="how many keypoints to learn")
     width: int = Field(64, gt=0, le=1024, description="channels of the first block of encoder and decoder")
-    encoder: Literal["affine", "anchored"] = Field(
-        "affine", description="keypoints by a transform of the prior alone (paper), or around where each of them looks"
+    encoder: Literal["affine", "anchored", "fine"] = Field(
+        "affine",
+        description="keypoints by a transform of the prior alone (paper), around where each of them looks (anchored), or that "
+        "with the features of small parts too (fine)",
     )
     banks: int = Field(34, gt=0, le=4096, description="memory banks, each of which holds one part of a pose")
     vectors: int = Field(16, gt=0, le=32_767, description="vectors in a bank")

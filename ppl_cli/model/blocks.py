@@ -72,6 +72,20 @@ class Chain(nn.Sequential):
         return x
 
 
+class SkipChain(Chain):
+    """First blocks that halve the side, then blocks that double it, to each of whose results what had its size before is added."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        before = []
+        for block in self:
+            if isinstance(block, UpConv):
+                x = block(x) + before.pop()
+            else:
+                before.append(x)
+                x = block(x)
+        return x
+
+
 class ResidualDown(nn.Module):
     """Encoder block: two convolutions beside one, added; halves the side."""
 

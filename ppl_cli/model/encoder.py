@@ -6,6 +6,9 @@ and +1 are the centres of the first and last pixel.
 Anchored, which is ours: a keypoint's transform shifts it to the mean position of its own attention, and knows nothing else of
 positions. An object that moves in the image then takes its keypoints along by construction; in the paper's form the network
 must learn to read positions first, and keypoints come to rest beside the object (docs/experiments.md).
+
+Fine, ours too: anchored, and what was seen before the image shrank to a sixteenth of its side is added again as it grows. In the
+paper's form all that is known of a leg passes through cells of 16 x 16 pixels.
 """
 
 from typing import NamedTuple
@@ -13,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ppl_cli.model.blocks import Chain, ResidualDown, UpConv, conv3x3
+from ppl_cli.model.blocks import Chain, ResidualDown, SkipChain, UpConv, conv3x3
 
 NEAR_IDENTITY = 0.1  # of the last weights' usual size, where poses are to begin at a given prior
 
@@ -41,13 +44,16 @@ def cell_centres(height: int, width: int, size: int, like: torch.Tensor) -> torc
 
 
 class Encoder(nn.Module):
-    """`width` is the number of channels of the first block (64 in the paper); features have 2 x width."""
+    """`width` is the number of channels of the first block (64 in the paper); features have 2 x width.
 
-    def __init__(self, keypoints: int, width: int, anchored: bool = False):
+    `kind` is affine (the paper's), anchored or fine, see above.
+    """
+
+    def __init__(self, keypoints: int, width: int, kind: str = "affine"):
         super().__init__()
         w, features = width, 2 * width
-        self.anchored = anchored
-        self.blocks = Chain(
+        self.anchored = kind in ("anchored", "fine")
+        self.blocks = (SkipChain if kind == "fine" else Chain)(
             ResidualDown(3, w),
             ResidualDown(w, 2 * w),
             ResidualDown(2 * w, 4 * w),
@@ -58,7 +64,7 @@ class Encoder(nn.Module):
         self.attend = conv3x3(features, keypoints)
         self.embed_position = nn.Linear(2, features)
         self.regress = nn.Sequential(
-            nn.Linear((2 if anchored else 3) * features, features), nn.LeakyReLU(0.01), nn.Linear(features, 6)
+            nn.Linear((2 if self.anchored else 3) * features, features), nn.LeakyReLU(0.01), nn.Linear(features, 6)
         )
 
     @torch.no_grad()

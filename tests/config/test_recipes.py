@@ -46,7 +46,7 @@ def test_small_images_need_no_download_unless_weights_are_given():
     assert load_config("folder_small").loss.kind == "multiscale"
     assert load_config("folder_small", {"loss.weights": "vgg.safetensors"}).loss.kind == "perceptual"
     assert load_config("folder").loss.kind == "perceptual"
-    assert load_config("folder").model.encoder == "anchored"
+    assert load_config("folder").model.encoder == "fine"
 
 
 def test_paper_and_reference_differ_where_the_method_says():

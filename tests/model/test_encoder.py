@@ -4,6 +4,7 @@ import torch
 from ppl_cli.model.encoder import Encoder, cell_centres, pixel_grid
 
 SIZE, CELL = 64, 4
+KINDS = pytest.mark.parametrize("kind", ["anchored", "fine"])
 
 
 def look_at(encoder: Encoder, cells: list[tuple[int, int]], side: int) -> torch.Tensor:
@@ -25,9 +26,10 @@ def test_cells_are_where_their_pixels_are():
 
 
 @pytest.mark.parametrize(("right", "down"), [(1, 0), (0, 3), (5, -2)])
-def test_anchored_keypoints_move_exactly_as_the_object_does(right, down):
+@KINDS
+def test_anchored_keypoints_move_exactly_as_the_object_does(right, down, kind):
     torch.manual_seed(0)
-    encoder, prior, side = Encoder(7, 4, anchored=True), torch.rand(7, 2) - 0.5, SIZE // CELL
+    encoder, prior, side = Encoder(7, 4, kind), torch.rand(7, 2) - 0.5, SIZE // CELL
     object_ = [(5, 6), (6, 6), (6, 7)]
     here = encoder.locate(look_at(encoder, object_, side), prior, SIZE).keypoints
     there = encoder.locate(look_at(encoder, [(x + right, y + down) for x, y in object_], side), prior, SIZE).keypoints
@@ -38,17 +40,38 @@ def test_anchored_keypoints_move_exactly_as_the_object_does(right, down):
     assert not torch.allclose(stays[1] - stays[0], moved.expand(1, 7, 2), atol=1e-2)  # the check can fail
 
 
-def test_anchored_keypoints_are_the_affine_transforms_of_the_prior():
+@KINDS
+def test_anchored_keypoints_are_the_affine_transforms_of_the_prior(kind):
     torch.manual_seed(1)
-    encoder, prior = Encoder(5, 4, anchored=True).eval(), torch.rand(5, 2) - 0.5
+    encoder, prior = Encoder(5, 4, kind).eval(), torch.rand(5, 2) - 0.5
     estimate = encoder(torch.rand(2, 3, 32, 32) * 2 - 1, prior)
     expected = torch.einsum("bnij,nj->bni", estimate.affine, torch.cat((prior, torch.ones(5, 1)), 1))
     assert torch.allclose(estimate.keypoints, expected, atol=1e-6)
 
 
-def test_anchored_poses_begin_near_a_given_prior():
+@KINDS
+def test_anchored_poses_begin_near_a_given_prior(kind):
     torch.manual_seed(2)
-    encoder, prior = Encoder(6, 8, anchored=True), torch.rand(6, 2) - 0.5
+    encoder, prior = Encoder(6, 8, kind), torch.rand(6, 2) - 0.5
     encoder.start_at_prior()
     keypoints = encoder(torch.rand(4, 3, 64, 64) * 2 - 1, prior).keypoints
     assert (keypoints - prior).abs().mean() < 0.2
+
+
+def test_fine_features_see_what_does_not_pass_the_coarsest_cells():
+    """With the coarsest block silenced, features still tell two images apart that differ in a small part; anchored ones do not."""
+    torch.manual_seed(3)
+    images = torch.rand(2, 3, SIZE, SIZE)
+    images[1] = images[0]
+    images[1, :, 20:24, 20:24] = 1
+    changes = {}
+    for kind in ("anchored", "fine"):
+        encoder = Encoder(3, 8, kind).eval()
+        with torch.no_grad():
+            for weight in encoder.blocks[3].parameters():
+                weight.zero_()
+            first, second = encoder.blocks(images)
+        changed = (first - second).abs().amax(0)
+        changes[kind] = changed.max()
+    assert changes["anchored"] == 0 < changes["fine"]
+    assert changed[5, 5] > changed[12:, 12:].max()  # most of all where it is: cells of 4 x 4 pixels

@@ -85,7 +85,7 @@ def test_training_that_goes_on_keeps_them(run, tmp_path, tiny_yaml):
         "--set",
         "train.steps=2",
         "--set",
-        "model.encoder=anchored",
+        "model.encoder=fine",
     )
     assert ppl("train", tiny_yaml, *more) == 0
     assert load_prior(tmp_path / "more/prior.json").names == NAMES
