@@ -59,7 +59,7 @@ def test_anchored_poses_begin_near_a_given_prior(kind):
 
 
 def test_fine_features_see_what_does_not_pass_the_coarsest_cells():
-    """With the coarsest block silenced, features still tell two images apart that differ in a small part; anchored ones do not."""
+    """With the coarsest block silenced, fine features still tell apart two images that differ in a small part."""
     torch.manual_seed(3)
     images = torch.rand(2, 3, SIZE, SIZE)
     images[1] = images[0]
