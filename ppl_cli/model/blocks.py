@@ -73,7 +73,7 @@ class Chain(nn.Sequential):
 
 
 class SkipChain(Chain):
-    """Blocks that halve the side, then blocks that double it; to the result of each of these, what had its size before is added."""
+    """Blocks that halve the side, then blocks that double it, each of which adds what had its size before to its result."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         before = []
