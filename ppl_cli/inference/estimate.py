@@ -24,6 +24,7 @@ from ppl_cli.data.images import UnreadableImageError
 from ppl_cli.data.units import to_unit
 from ppl_cli.device import Compute, keep_freed_memory
 from ppl_cli.errors import UsageError
+from ppl_cli.model.blocks import fold_norms
 from ppl_cli.model.calibration import Calibration, read_signs
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.encoder import Estimate
@@ -130,12 +131,13 @@ class Look(NamedTuple):
 
 
 class Estimator:
-    """A trained model on its device. The keypoint prior is distilled once, not for every batch."""
+    """A trained model on its device. The keypoint prior is distilled, and norms are folded, once, not for every batch."""
 
     def __init__(self, model: PosePriorLearner, compute: Compute, calibration: Calibration | None = None):
         self.model = compute.place(model).eval()
         self.compute = compute
         keep_freed_memory()
+        self.encoder = fold_norms(self.model.encoder)
         with torch.no_grad():
             self.prior = self.model.distil_prior()
             strengths = torch.from_numpy(link_strengths(self.model.link_weights().cpu().numpy())).float()
@@ -154,7 +156,7 @@ class Estimator:
     def estimate(self, images: torch.Tensor) -> Estimate:
         """images (B, 3, S, S) in [-1, 1]."""
         with self.compute.autocast():
-            return self.model.estimate(images, self.prior)
+            return self.encoder(images, self.prior)
 
     @torch.inference_mode()
     def look(self, images: torch.Tensor) -> Look:
