@@ -196,16 +196,18 @@ class Finder:
         """Poses of a batch; `first` is the index of the first image."""
         look = self.estimator.look(self.estimator.to_images(stack_squares(held, self.size)))
         keypoints, confidence, strangeness = (part.cpu().numpy() for part in look[:3])
+        finite = np.isfinite(keypoints).all((1, 2))
+        keypoints, confidence = keypoints[:, self.kept], confidence[:, self.kept].astype(np.float64)
         poses = []
         for row, decoded in enumerate(held):
             if (frame := decoded.frame) is None:
                 poses.append(self.no_pose(first + row, decoded.problem))
-            elif not np.isfinite(keypoints[row]).all():
+            elif not finite[row]:
                 poses.append(self.no_pose(first + row, NOT_FINITE))
             else:
-                found, sure = frame.to_pixels(keypoints[row])[self.kept], confidence[row].astype(np.float64)[self.kept]
-                known = {"explained": is_explained(strangeness[row]), "names": self.names}
-                poses.append(Pose(first + row, frame.width, frame.height, found, sure, **known))
+                found, explained = frame.to_pixels(keypoints[row]), is_explained(strangeness[row])
+                sizes = frame.width, frame.height
+                poses.append(Pose(first + row, *sizes, found, confidence[row], explained=explained, names=self.names))
         return poses
 
     def no_pose(self, index: int, problem: str | None) -> Pose:
