@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ppl_cli import device
-from ppl_cli.device import Compute, batch_that_fits, choose_compute, is_out_of_memory
+from ppl_cli.device import Compute, batch_that_fits, choose_compute, is_out_of_memory, keep_freed_memory
 from ppl_cli.distributed import processes
 from ppl_cli.errors import PPLError, UsageError
 
@@ -54,6 +54,11 @@ def test_the_precision_of_a_gpu_is_said_with_its_reason(gpus, modern, wish, prec
 def test_that_triton_does_not_work_is_said(gpus):
     gpus["problem"] = "no C compiler"
     assert choose_compute().reason.endswith("precision bf16, links drawn without Triton, slower (no C compiler)")
+
+
+def test_keeping_memory_is_harmless_everywhere():
+    keep_freed_memory()
+    assert torch.ones(1 << 20).sum() == 1 << 20
 
 
 def test_a_cpu_says_nothing_of_gpus():

@@ -18,7 +18,7 @@ from ppl_cli.data.formats import FORMATS, name_type
 from ppl_cli.data.frame import PADDING, Fit
 from ppl_cli.data.pages import FILM, Film, open_page, split_page
 from ppl_cli.data.video_images import find_size, to_image
-from ppl_cli.data.videos import is_video
+from ppl_cli.data.videos import Video, is_video, open_video
 from ppl_cli.errors import UnreadableImageError
 from ppl_cli.text import on_screen
 
@@ -40,7 +40,7 @@ def decode_to_fit(path: Path, value_range: Range | None, fit: Fit | None) -> Siz
     """`decode` for an image that only needs to `fit` the network's square: it may come smaller, in less time."""
     file, page = split_page(path)
     if is_video(file):
-        frame = FILM.read(file, page)
+        frame = FILM.read(open_video(file), page)
         return to_image(frame, fit), find_size(frame)
     with reasons(path), opened(path) as image:
         cut = image.mode.startswith("RGB") and any(";16" in str(tile) for tile in getattr(image, "tile", ()))
@@ -64,13 +64,20 @@ def shrink_jpeg(image: Image.Image, side: int) -> int:
 
 
 def fetch(path: Path, film: Film, value_range: Range | None = None) -> Callable[[Fit | None], Sized]:
-    """`decode_to_fit` for another thread to call. Frames of a video build upon each other, so one is decoded now by `film`, and
-    made an image then."""
+    """`decode_to_fit` for another thread to call."""
     file, page = split_page(path)
     if not is_video(file):
         return partial(decode_to_fit, path, value_range)
     try:
-        frame = film.read(file, page)
+        return fetch_frame(open_video(file), page, film)
+    except UnreadableImageError as error:
+        return partial(fail, error)
+
+
+def fetch_frame(video: Video, number: int | None, film: Film) -> Callable[[Fit | None], Sized]:
+    """Frames of a video build upon each other, so one is decoded now by `film`, and made an image in another thread."""
+    try:
+        frame = film.read(video, number)
     except UnreadableImageError as error:
         return partial(fail, error)
     return lambda fit: (to_image(frame, fit), find_size(frame))

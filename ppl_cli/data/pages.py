@@ -19,7 +19,7 @@ from PIL import Image
 
 from ppl_cli.data.formats import FORMATS
 from ppl_cli.data.tiff import FORMS, FromPage, read_pages
-from ppl_cli.data.videos import VIDEO_SUFFIXES, Reader, is_video, open_video
+from ppl_cli.data.videos import VIDEO_SUFFIXES, Reader, Video, is_video, open_video
 from ppl_cli.errors import UnreadableImageError
 from ppl_cli.text import counted
 
@@ -162,10 +162,9 @@ class Film(threading.local):
 
     reader: Reader | None = None
 
-    def read(self, path: Path, number: int | None) -> "VideoFrame":
-        video = open_video(path)
+    def read(self, video: Video, number: int | None) -> "VideoFrame":
         if number is None:
-            raise UnreadableImageError(f"a video of {counted(len(video), 'frame')}: name one, the first is {path.name}#0")
+            raise UnreadableImageError(f"a video of {counted(len(video), 'frame')}: name one, the first is {video.path.name}#0")
         if self.reader is None or self.reader.video is not video:
             self.close()
             self.reader = Reader(video)

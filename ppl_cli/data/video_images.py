@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image
 
 from ppl_cli.data.frame import Fit
@@ -12,19 +13,22 @@ if TYPE_CHECKING:
 # Of colours: SWS_BILINEAR | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND. By default FFmpeg makes pictures half a grey level darker,
 # which moved keypoints by 0.7 pixels of 256 in dark frames (mirror_mouse); so they move by 0.3, which is compression.
 EXACT = 0x2 | 0x2000 | 0x40000
-TURNS = {1: Image.Transpose.ROTATE_90, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_270}
 
 
 def to_image(frame: "VideoFrame", fit: Fit | None = None) -> Image.Image:
     """In RGB, as displayed; with `fit` at the size that it takes within the network's square, where that is smaller."""
+    return Image.fromarray(to_pixels(frame, fit))
+
+
+def to_pixels(frame: "VideoFrame", fit: Fit | None = None) -> np.ndarray:
+    """`to_image` as (H, W, 3) uint8."""
     turns = round(frame.rotation / 90) % 4
     width, height = fit(*find_size(frame)).inner if fit else find_size(frame)
     width, height = (height, width) if turns % 2 else (width, height)
     keep = frame.interlaced_frame or width > frame.width or height > frame.height  # FFmpeg would scale each field by itself
     shape = {} if keep else {"width": width, "height": height}
     # By default FFmpeg starts threads for every frame, which takes six times as long for one of 192 pixels.
-    image = Image.fromarray(frame.to_ndarray(format="rgb24", interpolation=EXACT, threads=1, **shape))
-    return image.transpose(TURNS[turns]) if turns else image
+    return np.rot90(frame.to_ndarray(format="rgb24", interpolation=EXACT, threads=1, **shape), turns)
 
 
 def find_size(frame: "VideoFrame") -> tuple[int, int]:

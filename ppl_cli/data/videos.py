@@ -34,6 +34,7 @@ VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpe
 # FFmpeg is told what a file is: left to itself it takes one for a playlist, and opens the files and addresses in it.
 BEGINNINGS = {b"RIFF": "avi", b"\x1aE\xdf\xa3": "matroska", b"\0\0\x01\xba": "mpeg", b"\0\0\x01\xb3": "mpegvideo"}
 MP4 = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # behind the first four bytes
+SMALL = 320 * 240  # pixels of a frame that takes less time to decode than to share out among threads
 WORTH_SEEKING = 24  # frames that take longer to decode than a jump past them
 END = 1 << 62  # later than any stamp
 
@@ -159,7 +160,7 @@ def find_stream(container: "InputContainer") -> "VideoStream":
     if streams[0].codec_context is None:
         raise UnreadableImageError("its codec is unknown")
     if not streams[0].codec_context.is_open:
-        streams[0].thread_type = "AUTO"
+        streams[0].thread_type = "NONE" if streams[0].width * streams[0].height <= SMALL else "AUTO"
     return streams[0]
 
 

@@ -22,8 +22,9 @@ from PIL import Image
 from ppl_cli.data.frame import Fit, Frame, Resize
 from ppl_cli.data.images import UnreadableImageError
 from ppl_cli.data.units import to_unit
-from ppl_cli.device import Compute
+from ppl_cli.device import Compute, keep_freed_memory
 from ppl_cli.errors import UsageError
+from ppl_cli.model.blocks import fold_norms
 from ppl_cli.model.calibration import Calibration, read_signs
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.encoder import Estimate
@@ -130,11 +131,13 @@ class Look(NamedTuple):
 
 
 class Estimator:
-    """A trained model on its device. The keypoint prior is distilled once, not for every batch."""
+    """A trained model on its device. The keypoint prior is distilled, and norms are folded, once, not for every batch."""
 
     def __init__(self, model: PosePriorLearner, compute: Compute, calibration: Calibration | None = None):
         self.model = compute.place(model).eval()
         self.compute = compute
+        keep_freed_memory()
+        self.encoder = fold_norms(self.model.encoder)
         with torch.no_grad():
             self.prior = self.model.distil_prior()
             strengths = torch.from_numpy(link_strengths(self.model.link_weights().cpu().numpy())).float()
@@ -153,7 +156,7 @@ class Estimator:
     def estimate(self, images: torch.Tensor) -> Estimate:
         """images (B, 3, S, S) in [-1, 1]."""
         with self.compute.autocast():
-            return self.model.estimate(images, self.prior)
+            return self.encoder(images, self.prior)
 
     @torch.inference_mode()
     def look(self, images: torch.Tensor) -> Look:
@@ -193,16 +196,18 @@ class Finder:
         """Poses of a batch; `first` is the index of the first image."""
         look = self.estimator.look(self.estimator.to_images(stack_squares(held, self.size)))
         keypoints, confidence, strangeness = (part.cpu().numpy() for part in look[:3])
+        finite = np.isfinite(keypoints).all((1, 2))
+        keypoints, confidence = keypoints[:, self.kept], confidence[:, self.kept].astype(np.float64)
         poses = []
         for row, decoded in enumerate(held):
             if (frame := decoded.frame) is None:
                 poses.append(self.no_pose(first + row, decoded.problem))
-            elif not np.isfinite(keypoints[row]).all():
+            elif not finite[row]:
                 poses.append(self.no_pose(first + row, NOT_FINITE))
             else:
-                found, sure = frame.to_pixels(keypoints[row])[self.kept], confidence[row].astype(np.float64)[self.kept]
-                known = {"explained": is_explained(strangeness[row]), "names": self.names}
-                poses.append(Pose(first + row, frame.width, frame.height, found, sure, **known))
+                found, explained = frame.to_pixels(keypoints[row]), is_explained(strangeness[row])
+                sizes = frame.width, frame.height
+                poses.append(Pose(first + row, *sizes, found, confidence[row], explained=explained, names=self.names))
         return poses
 
     def no_pose(self, index: int, problem: str | None) -> Pose:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ppl_cli.data.pages import split_frame, split_page
-from ppl_cli.data.video_images import to_image
+from ppl_cli.data.video_images import to_pixels
 from ppl_cli.data.videos import Reader, Video, open_video
 from ppl_cli.drawing.overlay import SMALLEST, draw_over
 from ppl_cli.drawing.video import writing_video
@@ -37,7 +37,7 @@ def drawing_video(place: Path, video: Video, links: np.ndarray, trail: int = 0) 
 
         def draw(number: int, pose: Pose) -> None:
             try:
-                picture = np.array(to_image(reader.read(number)))
+                picture = np.array(to_pixels(reader.read(number)), order="C")
             except UnreadableImageError:
                 return
             draw_over(picture, pose.keypoints, links, numbered, is_doubtful(pose), earlier)

@@ -15,7 +15,7 @@ from PIL import Image
 from ppl_cli.data.depth import Range
 from ppl_cli.data.excerpt import WHOLE, Excerpt
 from ppl_cli.data.frame import Fit
-from ppl_cli.data.images import Sized, decode, fetch, find_range
+from ppl_cli.data.images import Sized, decode, fetch, fetch_frame, find_range
 from ppl_cli.data.listing import fingerprint_names
 from ppl_cli.data.names import Others, image_names, list_names
 from ppl_cli.data.pages import Film, page_names, split_frame, split_page
@@ -95,7 +95,11 @@ class Inputs:
         """For each a function that opens it, in any thread; frames of videos are decoded here, one after another."""
         with closing(Film()) as film:
             for index in wanted:
-                yield fetch(self.paths[index], film, self.range)
+                name, number = split_frame(self.name(index)) or ("", None)
+                if video := self.videos.get(name):  # the file is looked at once, not for every frame
+                    yield fetch_frame(video, number, film)
+                else:
+                    yield fetch(self.paths[index], film, self.range)
 
     def locate(self, index: int) -> Place:
         """Where in a video an image is."""

@@ -18,7 +18,7 @@ from ppl_cli.text import in_utf8
 FOLDER = "dlc"
 KEY = "df_with_missing"  # DeepLabCut's name for the table in an .h5 file
 LEVELS, COORDS = ("scorer", "bodyparts", "coords"), ("x", "y", "likelihood")
-BLOCK = 10_000  # rows held at a time
+BLOCK = 2_000  # rows held at a time
 LONGEST = 150  # bytes of a stem; a file system takes 255 with the scorer
 
 

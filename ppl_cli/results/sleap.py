@@ -1,7 +1,7 @@
 """`keypoints.slp`: a project of SLEAP with the poses as predictions, upon the videos and images that they were found in.
 
 sleap-io writes all but the predictions. It would hold each of them as an object, 5 KB a frame: they wait in files without a
-name instead, and enter the arrays of the format at the end, which then takes some hundred bytes a frame.
+name instead, and enter the arrays of the format at the end, block by block.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,12 @@ import numpy as np
 
 from ppl_cli.errors import PPLError
 from ppl_cli.prior.prior import Prior
-from ppl_cli.results.arrays import NpzColumns, read_blocks
+from ppl_cli.results.arrays import NpzColumns
 from ppl_cli.results.clips import Clip, find_clip
 from ppl_cli.results.pose import Pose
 
 PREDICTED = 1  # SLEAP's type of an instance that no person has made
+BLOCK = 2_000  # poses held at a time
 NONE = -1  # no track, not made of another prediction
 
 
@@ -59,25 +60,36 @@ class SleapProject(NpzColumns):
     def fill_predictions(self) -> None:
         import h5py
 
-        n, count = len(self.prior.names), self.count
+        n = len(self.prior.names)
+        sizes = {"frames": 1, "instances": 1, "pred_points": n}  # rows for each pose
+        for held in self.files.values():
+            held.seek(0)
+        with h5py.File(self.path, "a") as file:
+            kinds = {name: file[name].dtype for name in sizes}
+            for name, rows in sizes.items():
+                del file[name]
+                file.create_dataset(name, (self.count * rows,), kinds[name])
+            for first in range(0, self.count, BLOCK):
+                for name, columns in self.read_predictions(np.arange(first, min(first + BLOCK, self.count))).items():
+                    rows = np.zeros(len(next(iter(columns.values()))), kinds[name])
+                    for column, values in columns.items():
+                        rows[column] = values
+                    file[name][first * sizes[name] : first * sizes[name] + len(rows)] = rows
+        for held in self.files.values():
+            held.close()
+
+    def read_predictions(self, number: np.ndarray) -> dict[str, dict[str, np.ndarray | int]]:
+        """The next poses, whose numbers are given, as columns of the format's tables."""
         video, frame, points, score = (
-            np.frombuffer(b"".join(read_blocks(self.files[name])), dtype).reshape(count, *shape)
-            for name, (dtype, shape) in self.columns.items()
+            np.frombuffer(held.read(len(number) * np.dtype((dtype, shape)).itemsize), dtype).reshape(-1, *shape)
+            for held, (dtype, shape) in zip(self.files.values(), self.columns.values(), strict=True)
         )
-        number = np.arange(count)
         frames = {"frame_id": number, "video": video, "frame_idx": frame}
         frames |= {"instance_id_start": number, "instance_id_end": number + 1}
         instances = {"instance_id": number, "instance_type": PREDICTED, "frame_id": number, "track": NONE}
-        instances |= {"from_predicted": NONE, "score": score.mean(1) if count else 0}
+        instances |= {"from_predicted": NONE, "score": score.mean(1)}
+        n = score.shape[1]
         instances |= {"point_id_start": n * number, "point_id_end": n * (number + 1)}
-        flat = points.reshape(-1, 2)
-        places = {"x": flat[:, 0], "y": flat[:, 1], "visible": True, "score": score.reshape(-1)}
-        with h5py.File(self.path, "a") as file:
-            for name, values in {"frames": frames, "instances": instances, "pred_points": places}.items():
-                rows = np.zeros(count * n if name == "pred_points" else count, file[name].dtype)
-                for column, value in values.items():
-                    rows[column] = value
-                del file[name]
-                file.create_dataset(name, data=rows)
-        for held in self.files.values():
-            held.close()
+        x, y = points.reshape(-1, 2).T
+        places = {"x": x, "y": y, "visible": True, "score": score.reshape(-1)}
+        return {"frames": frames, "instances": instances, "pred_points": places}

@@ -1,26 +1,8 @@
-"""A training without what PyTorch and the C library spend for nothing, which on a CPU is much of its memory and time."""
+"""The optimiser without what PyTorch spends for nothing."""
 
-import ctypes
-import sys
-from contextlib import suppress
 from inspect import unwrap
 
 import torch
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
-LARGEST, KEPT = 32 << 20, 512 << 20  # bytes: of a tensor that is taken from the heap, and of the heap that stays after use
-
-
-def keep_freed_memory() -> None:
-    """Every step takes and frees the same tensors; glibc would give them back, and have them cleared again, each time.
-
-    6 to 15 % of a step. Other C libraries are left as they are.
-    """
-    if sys.platform == "linux":
-        with suppress(AttributeError, OSError):
-            libc = ctypes.CDLL(None)
-            libc.mallopt(M_MMAP_THRESHOLD, LARGEST)
-            libc.mallopt(M_TRIM_THRESHOLD, KEPT)
 
 
 class Adam(torch.optim.Adam):

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ppl_cli.checkpoints.training_state import load_training
 from ppl_cli.config.sections import Config
 from ppl_cli.data.image_set import ImageSet
-from ppl_cli.device import Compute, is_out_of_memory
+from ppl_cli.device import Compute, is_out_of_memory, keep_freed_memory
 from ppl_cli.distributed import ALONE, World
 from ppl_cli.drawing.curves import save_curves
 from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
@@ -31,7 +31,6 @@ from ppl_cli.training.averaging import Average
 from ppl_cli.training.batches import Part, make_batch, split_batch
 from ppl_cli.training.graph import ReplayedStep, can_replay
 from ppl_cli.training.health import Watch
-from ppl_cli.training.lean import keep_freed_memory
 from ppl_cli.training.metrics import MetricsFile, read_metrics
 from ppl_cli.training.prepare import compiles, make_optimiser, prepare_model, prepare_step
 from ppl_cli.training.progress import Progress, peak_memory_gib

@@ -12,6 +12,7 @@ from ppl_cli.model.blocks import (
     conv3x3,
     double,
     double_by_slices,
+    fold_norms,
     halve,
     halved_kernel,
 )
@@ -65,3 +66,17 @@ def test_biases_before_a_batch_norm_do_nothing_and_rest(block):
     for bias in biases:
         bias.add_(1.0)
     assert (module(x) - before).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("block", [ResidualDown, UNetDown, UNetUp, UpConv])
+def test_folded_norms_give_the_same_and_leave_the_trained_block_alone(block):
+    torch.manual_seed(0)
+    trained = nn.Sequential(block(3, 4)).double()
+    trained(torch.randn(9, 3, 8, 8, dtype=torch.float64) * 3 + 1)  # norms with a mean and a variance
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.add_(torch.randn_like(parameter) / 4)
+        folded, x = fold_norms(trained), torch.randn(2, 3, 8, 8, dtype=torch.float64)
+        assert trained.training
+        assert not [part for part in folded.modules() if isinstance(part, nn.BatchNorm2d)]
+        assert (folded(x) - trained.eval()(x)).abs().max() < 1e-12
