@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ppl_cli.data.frame import Frame
-from ppl_cli.drawing.shapes import paint, paint_lines
+from ppl_cli.drawing.shapes import paint
 
 SMALLEST, LARGEST = 320, 1024  # pixels of the longer side of an overlay picture
 DARK, WHITE = (20, 20, 20), (255, 255, 255)
@@ -73,29 +73,33 @@ def sort_links(links: np.ndarray) -> Iterator[tuple[float, int, int]]:
 def draw_trail(picture: np.ndarray, places: Sequence[np.ndarray], unit: float) -> None:
     """From place to place a line, thinner the older it is."""
     widest, colours = 0.6 * unit, keypoint_colours(len(places[-1]))
-    places = [list(map(tuple, points.tolist())) for points in places]
-    lines = [
-        (start, end, widest * age / len(places), colour)
-        for age, (before, after) in enumerate(pairwise(places), 1)
-        for colour, start, end in zip(colours, before, after, strict=True)
-    ]
-    paint_lines(picture, lines, widest)
+    paint(
+        picture,
+        [
+            (start, end, [(widest * age / len(places), colour, 1)])
+            for age, (before, after) in enumerate(pairwise(places), 1)
+            for colour, start, end in zip(colours, before, after, strict=True)
+        ],
+    )
 
 
 def draw_links(picture: np.ndarray, points: np.ndarray, links: np.ndarray, unit: float) -> None:
+    lines = []
     for strength, i, j in sort_links(links):
-        if strength >= 0.15 and np.isfinite(points[[i, j]]).all():
+        if strength >= 0.15:
             edge, core = unit * (0.2 + 0.5 * strength), unit * (0.05 + 0.3 * strength)
-            paint(picture, points[i], points[j], [(edge, DARK, 0.78 * strength), (core, WHITE, strength)])
+            lines.append((points[i], points[j], [(edge, DARK, 0.78 * strength), (core, WHITE, strength)]))
+    paint(picture, lines)
 
 
 def draw_dots(picture: np.ndarray, points: np.ndarray, unit: float, hollow: np.ndarray) -> None:
+    dots = []
     for colour, point, ring in zip(keypoint_colours(len(points)), points, hollow, strict=True):
-        if np.isfinite(point).all():
-            layers = [(1.4, DARK, 1), (1.05, colour, 1)]
-            if ring:
-                layers = [(1.5, DARK, 1), (1.25, colour, 1), (0.8, DARK, 1), (0.6, DARK, 0)]
-            paint(picture, point, point, [(radius * unit, tint, opacity) for radius, tint, opacity in layers])
+        layers = [(1.4, DARK, 1), (1.05, colour, 1)]
+        if ring:
+            layers = [(1.5, DARK, 1), (1.25, colour, 1), (0.8, DARK, 1), (0.6, DARK, 0)]
+        dots.append((point, point, [(radius * unit, tint, opacity) for radius, tint, opacity in layers]))
+    paint(picture, dots)
 
 
 def draw_numbers(picture: np.ndarray, points: np.ndarray, unit: float) -> None:
