@@ -6,7 +6,9 @@ from functools import lru_cache
 from itertools import combinations, pairwise
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
+from torch.nn.functional import interpolate
 
 from ppl_cli.data.frame import Frame
 from ppl_cli.drawing.shapes import paint
@@ -30,9 +32,18 @@ def overlay(
     """
     longest = max(image.size)
     zoom = min(max(1.0, SMALLEST / longest), LARGEST / longest)
-    picture = np.array(image.resize([max(1, round(side * zoom)) for side in image.size], Image.Resampling.BICUBIC))
+    picture = resize(np.array(image), [max(1, round(side * zoom)) for side in image.size])
     draw_over(picture, (np.asarray(keypoints_px) + 0.5) * zoom - 0.5, links, labels, hollow)
     return Image.fromarray(picture)
+
+
+def resize(pixels: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """(H, W, 3) uint8 -> (height, width, 3) of `size` (width, height). As Pillow's bicubic, in less than half of its time."""
+    if tuple(size) == pixels.shape[1::-1]:
+        return pixels
+    channels = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    resized = interpolate(channels, tuple(size)[::-1], mode="bicubic", antialias=True)
+    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
 
 
 def draw_over(
