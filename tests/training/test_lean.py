@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-from ppl_cli.training.lean import Adam, keep_freed_memory
+from ppl_cli.training.lean import Adam, give_freed_memory_back, keep_freed_memory
 
 STEP = """
 import sys, torch
@@ -38,6 +38,8 @@ def test_it_leaves_the_compiler_alone():
     assert done.stdout == "False\n"
 
 
-def test_keeping_memory_is_harmless_everywhere():
+def test_keeping_memory_and_giving_it_back_are_harmless_everywhere():
     keep_freed_memory()
+    assert torch.ones(1 << 20).sum() == 1 << 20
+    give_freed_memory_back()
     assert torch.ones(1 << 20).sum() == 1 << 20
