@@ -18,8 +18,10 @@ LEFTOVER = (".writing-", ".tmp")  # how names of temporary files begin and end
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, flush: bool = True) -> Iterator[Path]:
     """Yields a temporary path beside `path`; when the block ends it is flushed and takes the place of `path`.
+
+    Without `flush` the disk is not waited for: a loss of power soon after may leave an empty file.
 
     PPLError with the system's reason (disk full, no permission) if that fails; `path` is then as it was.
     """
@@ -27,8 +29,9 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         temporary.touch(exist_ok=False)
         yield temporary
-        with temporary.open("rb+") as written:  # Windows flushes only what is open for writing
-            os.fsync(written.fileno())
+        if flush:
+            with temporary.open("rb+") as written:  # Windows flushes only what is open for writing
+                os.fsync(written.fileno())
         os.replace(temporary, path)
     except OSError as error:
         kind = DiskFullError if error.errno in FULL else PPLError

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ppl_cli import device
-from ppl_cli.device import Compute, batch_that_fits, choose_compute, is_out_of_memory, keep_freed_memory
+from ppl_cli.device import Compute, batch_that_fits, choose_compute, give_freed_memory_back, is_out_of_memory, keep_freed_memory
 from ppl_cli.distributed import processes
 from ppl_cli.errors import PPLError, UsageError
 
@@ -58,6 +58,8 @@ def test_that_triton_does_not_work_is_said(gpus):
 
 def test_keeping_memory_is_harmless_everywhere():
     keep_freed_memory()
+    assert torch.ones(1 << 20).sum() == 1 << 20
+    give_freed_memory_back()
     assert torch.ones(1 << 20).sum() == 1 << 20
 
 

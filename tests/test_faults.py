@@ -309,7 +309,7 @@ def test_too_large_a_batch_in_an_evaluation(ppl, model_file, tmp_path, monkeypat
 def test_a_decoder_that_fails_costs_only_its_batch(ppl, model_file, pictures, tmp_path, monkeypatch):
     command = ("infer", model_file, pictures, "--batch", 2, "--overlay")
     assert ppl(*command, "--out", tmp_path / "whole")[0] == 0
-    decode = inputs.decode
+    decode = inputs.decode_to_fit
 
     def failing(path, *range_):
         if path.name == "6.png":
@@ -317,7 +317,7 @@ def test_a_decoder_that_fails_costs_only_its_batch(ppl, model_file, pictures, tm
         return decode(path, *range_)
 
     with monkeypatch.context() as patched:
-        patched.setattr(inputs, "decode", failing)
+        patched.setattr(inputs, "decode_to_fit", failing)
         code, line = ppl(*command, "--out", tmp_path / "out")
         assert (code, "internal error: ZeroDivisionError: a bug" in line) == (1, True)
     assert ppl(*command, "--out", tmp_path / "out", "--resume")[0] == 0

@@ -80,7 +80,7 @@ def case(image: Image.Image, truth: np.ndarray, mapped: np.ndarray) -> Image.Ima
     pixels = np.array(picture)
     for true, found in zip((truth + 0.5) * zoom - 0.5, (mapped + 0.5) * zoom - 0.5, strict=True):
         if np.isfinite((true, found)).all():
-            paint(pixels, true, found, [(0.8, (255, 255, 255), 0.86)])
-            paint(pixels, true, true, [(6, TRUTH, 1), (4, TRUTH, 0)])
-            paint(pixels, found, found, [(3.5, (20, 20, 20), 1), (3.2, MAPPED, 1)])
+            line = (true, found, [(0.8, (255, 255, 255), 0.86)])
+            ring, dot = [(6, TRUTH, 1), (4, TRUTH, 0)], [(3.5, (20, 20, 20), 1), (3.2, MAPPED, 1)]
+            paint(pixels, [line, (true, true, ring), (found, found, dot)])
     return Image.fromarray(pixels)

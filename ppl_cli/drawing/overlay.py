@@ -6,10 +6,12 @@ from functools import lru_cache
 from itertools import combinations, pairwise
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
+from torch.nn.functional import interpolate
 
 from ppl_cli.data.frame import Frame
-from ppl_cli.drawing.shapes import paint, paint_lines
+from ppl_cli.drawing.shapes import paint
 
 SMALLEST, LARGEST = 320, 1024  # pixels of the longer side of an overlay picture
 DARK, WHITE = (20, 20, 20), (255, 255, 255)
@@ -30,9 +32,18 @@ def overlay(
     """
     longest = max(image.size)
     zoom = min(max(1.0, SMALLEST / longest), LARGEST / longest)
-    picture = np.array(image.resize([max(1, round(side * zoom)) for side in image.size], Image.Resampling.BICUBIC))
+    picture = resize(np.array(image), [max(1, round(side * zoom)) for side in image.size])
     draw_over(picture, (np.asarray(keypoints_px) + 0.5) * zoom - 0.5, links, labels, hollow)
     return Image.fromarray(picture)
+
+
+def resize(pixels: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """(H, W, 3) uint8 -> (height, width, 3) of `size` (width, height). As Pillow's bicubic, in less than half of its time."""
+    if tuple(size) == pixels.shape[1::-1]:
+        return pixels
+    channels = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    resized = interpolate(channels, tuple(size)[::-1], mode="bicubic", antialias=True)
+    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
 
 
 def draw_over(
@@ -73,29 +84,33 @@ def sort_links(links: np.ndarray) -> Iterator[tuple[float, int, int]]:
 def draw_trail(picture: np.ndarray, places: Sequence[np.ndarray], unit: float) -> None:
     """From place to place a line, thinner the older it is."""
     widest, colours = 0.6 * unit, keypoint_colours(len(places[-1]))
-    places = [list(map(tuple, points.tolist())) for points in places]
-    lines = [
-        (start, end, widest * age / len(places), colour)
-        for age, (before, after) in enumerate(pairwise(places), 1)
-        for colour, start, end in zip(colours, before, after, strict=True)
-    ]
-    paint_lines(picture, lines, widest)
+    paint(
+        picture,
+        [
+            (start, end, [(widest * age / len(places), colour, 1)])
+            for age, (before, after) in enumerate(pairwise(places), 1)
+            for colour, start, end in zip(colours, before, after, strict=True)
+        ],
+    )
 
 
 def draw_links(picture: np.ndarray, points: np.ndarray, links: np.ndarray, unit: float) -> None:
+    lines = []
     for strength, i, j in sort_links(links):
-        if strength >= 0.15 and np.isfinite(points[[i, j]]).all():
+        if strength >= 0.15:
             edge, core = unit * (0.2 + 0.5 * strength), unit * (0.05 + 0.3 * strength)
-            paint(picture, points[i], points[j], [(edge, DARK, 0.78 * strength), (core, WHITE, strength)])
+            lines.append((points[i], points[j], [(edge, DARK, 0.78 * strength), (core, WHITE, strength)]))
+    paint(picture, lines)
 
 
 def draw_dots(picture: np.ndarray, points: np.ndarray, unit: float, hollow: np.ndarray) -> None:
+    dots = []
     for colour, point, ring in zip(keypoint_colours(len(points)), points, hollow, strict=True):
-        if np.isfinite(point).all():
-            layers = [(1.4, DARK, 1), (1.05, colour, 1)]
-            if ring:
-                layers = [(1.5, DARK, 1), (1.25, colour, 1), (0.8, DARK, 1), (0.6, DARK, 0)]
-            paint(picture, point, point, [(radius * unit, tint, opacity) for radius, tint, opacity in layers])
+        layers = [(1.4, DARK, 1), (1.05, colour, 1)]
+        if ring:
+            layers = [(1.5, DARK, 1), (1.25, colour, 1), (0.8, DARK, 1), (0.6, DARK, 0)]
+        dots.append((point, point, [(radius * unit, tint, opacity) for radius, tint, opacity in layers]))
+    paint(picture, dots)
 
 
 def draw_numbers(picture: np.ndarray, points: np.ndarray, unit: float) -> None:

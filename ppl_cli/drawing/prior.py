@@ -92,8 +92,8 @@ def bank_sheet(prior: Prior, poses: list[np.ndarray]) -> Image.Image:
         used = [pose for share, pose in zip(bank.use, variants, strict=True) if share > 0]
         tile = np.array(skeleton_picture(variants[int(np.argmax(bank.use))], prior.weights, TILE, labels=False))
         for pose in used:
-            for place, colour in zip((pose + 1) / 2 * (TILE - 1), colours, strict=True):
-                paint(tile, place, place, [(2.25, colour, 0.8)])
+            places = (pose + 1) / 2 * (TILE - 1)
+            paint(tile, [(place, place, [(2.25, colour, 0.8)]) for place, colour in zip(places, colours, strict=True)])
         tiles.append(titled(Image.fromarray(tile), f"bank {number}: {bank.perplexity:.1f} vectors used"))
     return grid(tiles, 4, GAP)
 

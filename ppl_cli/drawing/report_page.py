@@ -112,7 +112,8 @@ def contact_sheet(shown: Shown, keypoint: int) -> Image.Image:
         piece = Image.new("RGB", (box[2] - box[0], box[3] - box[1]), PADDING)
         piece.paste(picture, (-box[0], -box[1]))
         tile = np.array(piece.resize((TILE, TILE), Image.Resampling.BICUBIC))
-        paint(tile, [TILE / 2 - 0.5] * 2, [TILE / 2 - 0.5] * 2, [(6, (20, 20, 20), 0.8), (5, colour, 1), (3.5, colour, 0)])
+        centre, ring = [TILE / 2 - 0.5] * 2, [(6, (20, 20, 20), 0.8), (5, colour, 1), (3.5, colour, 0)]
+        paint(tile, [(centre, centre, ring)])
         tiles.append(Image.fromarray(tile))
     return grid(tiles, COLUMNS, GAP)
 

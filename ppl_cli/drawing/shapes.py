@@ -5,74 +5,74 @@ the segment says how much of the pixel the shape covers, so an edge is one pixel
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
-from math import isfinite
+from itertools import pairwise
 
 import numpy as np
 
-# Radius in pixels, colour (0..255), opacity (0..1). Layers lie over each other: each replaces what is below it, so one of
-# opacity 0 is a hole.
+# Radius in pixels, colour (0..255), opacity (0..1). Layers lie over each other, the widest first: each replaces what is below
+# it, so one of opacity 0 is a hole.
 Layer = tuple[float, Sequence[int], float]
-Point = tuple[float, float]
-Line = tuple[Point, Point, float, Sequence[int]]  # from, to, radius, colour
+Capsule = tuple[Sequence[float], Sequence[float], Sequence[Layer]]  # from (x, y), to (x, y), layers
+NO_LAYER: Layer = (0.0, (0, 0, 0), 0.0)
+FAR = 1e6  # pixels
 
 
-def paint(picture: np.ndarray, start: Sequence[float], end: Sequence[float], layers: Sequence[Layer]) -> None:
-    """Paint one capsule into `picture` (H, W, 3) uint8, contiguous, in place.
+def paint(picture: np.ndarray, capsules: Sequence[Capsule]) -> None:
+    """Paint into `picture` (H, W, 3) uint8, contiguous, in place; later capsules lie over earlier ones.
 
-    `start` and `end` are (x, y) in pixels, origin at the centre of the top left pixel; `layers` from the widest inwards. What
-    lies beyond the edge is cut off.
+    Their ends are in pixels, origin at the centre of the top left pixel. What lies beyond the edge is cut off; a capsule
+    without an end (NaN), or with one far away, is left out. All are computed at once: most of the time would else go into
+    NumPy's calls.
     """
-    place, distance = reach(picture.shape, np.asarray(start, float), np.asarray(end, float), layers[0][0] + 0.5)
-    drawn = np.zeros((len(place), 4), np.float32)  # tint times opacity, and opacity
-    for radius, tint, opacity in layers:
-        cover = np.clip(radius + 0.5 - distance, 0, min(1, 2 * radius))[:, None]  # of a line thinner than a pixel: its width
-        drawn += cover * (opacity * np.float32((*tint, 1)) - drawn)
-    pixels = picture.reshape(-1, 3)
-    pixels[place] = pixels[place] * (1 - drawn[:, 3:]) + drawn[:, :3] + 0.5
-
-
-def paint_lines(picture: np.ndarray, lines: Sequence[Line], widest: float) -> None:
-    """Paint many lines, whose radii are at most `widest`, at once; where some cross, the one that covers most is seen.
-
-    Those that were painted before, into a picture of the same size, take little time. Lines without an end are left out.
-    """
-    lines = [line for line in lines if all(map(isfinite, (*line[0], *line[1])))]
-    if not lines:
+    ends = np.array([(start, end) for start, end, _ in capsules], float).reshape(-1, 2, 2)
+    known = (np.abs(ends) < FAR).all((1, 2))
+    if not known.any():
         return
-    found = [reach_again(picture.shape, start, end, widest + 0.5) for start, end, _, _ in lines]
-    counts, (place, distance) = [len(places) for places, _ in found], map(np.concatenate, zip(*found, strict=True))
-    radius = np.repeat(np.float32([radius for _, _, radius, _ in lines]), counts)
-    cover = np.clip(radius + 0.5 - distance, 0, np.minimum(1, 2 * radius))
-    order = np.argsort(cover)
-    order = order[np.searchsorted(cover[order], 0, "right") :]
-    colour = np.float32([colour for *_, colour in lines])[np.repeat(np.arange(len(lines)), counts)[order]]
-    place, cover, pixels = place[order], cover[order, None], picture.reshape(-1, 3)
-    pixels[place] = pixels[place] * (1 - cover) + colour * cover + 0.5  # of several values for a pixel NumPy keeps the last
+    depth = max(len(layers) for *_, layers in capsules)
+    padded = [(*layers, *[NO_LAYER] * (depth - len(layers))) for *_, layers in capsules]
+    table = np.float32([[(radius, *tint, opacity) for radius, tint, opacity in layers] for layers in padded])[known]
+    place, distance, counts = reach(picture.shape, ends[known], table[:, 0, 0] + 0.5)
+    drawn = np.zeros((4, len(place)), np.float32)  # tint times opacity, and opacity
+    for radius, *tint, opacity in table.transpose(1, 2, 0):
+        # Of a line thinner than a pixel: its width.
+        cover = np.clip(np.repeat(radius + 0.5, counts) - distance, 0, np.repeat(np.minimum(1, 2 * radius), counts))
+        for channel, colour in zip(drawn, (*tint, 1), strict=True):
+            channel += cover * (np.repeat(colour * opacity, counts) - channel)
+    pixels = picture.reshape(-1, 3)
+    below, above = np.repeat(1 - drawn[3], 3).reshape(-1, 3), np.ascontiguousarray(drawn[:3].T + np.float32(0.5))
+    for first, last in pairwise(np.cumsum([0, *counts]).tolist()):
+        its = place[first:last]
+        pixels[its] = (pixels.take(its, 0) * below[first:last] + above[first:last]).astype(np.uint8)
 
 
-@lru_cache(maxsize=4096)
-def reach_again(shape: tuple[int, ...], start: Point, end: Point, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    return reach(shape, np.array(start), np.array(end), radius)
+def reach(shape: tuple[int, ...], ends: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which pixels of a picture (H, W, ...) lie less than `radius` (L,) from segments, whose `ends` (L, 2, 2) are (x, y).
 
-
-def reach(shape: tuple[int, ...], start: np.ndarray, end: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Which pixels of a picture (H, W, ...) lie less than `radius` from a segment: numbers, row by row, and distances (M,).
-
-    Looked at are only those in a band along the segment: in every column, or every row where it is steep, equally many.
+    Returns the pixels, numbered row by row, and distances (M,), segment after segment, and how many each has (L,). Looked at
+    are only those in a band along the segment: in every column, or every row where it is steep, equally many.
     """
-    step = end - start
-    a = int(abs(step[1]) > abs(step[0]))  # the axis that it runs along, and the one across
-    b = 1 - a
-    sizes, strides = (shape[1], shape[0]), (1, shape[1])
-    first, last = min(start[a], end[a]) - radius, max(start[a], end[a]) + radius
-    along = np.arange(*np.clip((np.ceil(first), np.floor(last) + 1), 0, sizes[a]).astype(int))[:, None]
-    slope = step[b] / step[a] if step[a] else 0.0
+    step = ends[:, 1] - ends[:, 0]
+    steep = np.abs(step[:, 1]) > np.abs(step[:, 0])
+    (a, b), (run, rise) = (np.where(steep, axes[::-1], axes) for axes in (ends.mean(1).T, step.T))  # along it, and across
+    size, width = np.where(steep, shape[0], shape[1]), np.where(steep, shape[1], shape[0])
+    stride, stride_across = np.where(steep, shape[1], 1), np.where(steep, 1, shape[1])
+
+    length, reached = np.hypot(run, rise), np.abs(run) / 2
+    first = np.clip(np.ceil(a - reached - radius), 0, size).astype(int)
+    last = np.clip(np.floor(a + reached + radius) + 1, 0, size).astype(int)
+    own = np.repeat(np.arange(len(ends)), last - first)  # which segment's it is, of every column or row that is looked at
+    i = np.arange(len(own)) + (last - np.cumsum(last - first))[own]
+    slope = rise / np.where(run, run, 1)
     half = radius * np.hypot(1, slope)
-    centre = start[b] + slope * (np.clip(along, min(start[a], end[a]), max(start[a], end[a])) - start[a])
-    across = np.ceil(centre - half).astype(int) + np.arange(int(2 * half) + 1)
-    u, v = along - start[a], across - start[b]
-    share = np.clip((u * step[a] + v * step[b]) / max(step @ step, 1e-12), 0, 1)
-    distance = np.hypot(u - share * step[a], v - share * step[b])
-    there = (distance < radius) & (across >= 0) & (across < sizes[b])
-    return (along * strides[a] + across * strides[b])[there], distance[there].astype(np.float32)
+    u = i - a[own]
+    v = np.ceil(b[own] + slope[own] * np.clip(u, -reached[own], reached[own]) - half[own])
+    across = v.astype(int)[:, None] + np.arange(int(2 * half.max()) + 1)
+
+    # Turned so that the segment lies level, its middle at 0: (column or row, pixel of it).
+    cosine, sine = np.where(length, (run, rise) / np.where(length, length, 1), [[1], [0]]).astype(np.float32)[:, own, None]
+    u, v = u.astype(np.float32)[:, None], (across - b[own, None]).astype(np.float32)
+    beyond = np.maximum(np.abs(u * cosine + v * sine) - (length / 2).astype(np.float32)[own, None], 0)
+    square = beyond**2 + (v * cosine - u * sine) ** 2
+    there = (square < (radius**2).astype(np.float32)[own, None]) & (across >= 0) & (across < width[own, None])
+    place = (i * stride[own])[:, None] + across * stride_across[own, None]
+    return place[there], np.sqrt(square[there]), np.bincount(own, np.count_nonzero(there, 1), len(ends)).astype(int)

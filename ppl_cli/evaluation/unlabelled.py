@@ -31,7 +31,7 @@ from ppl_cli.text import in_utf8
 
 FORMAT_VERSION = 1
 FILES = ("report.json", "report.html")
-BATCH = 32
+BATCH = 8  # more images at once would take more memory than the training before
 RECONSTRUCTED = 32  # images that are drawn once more without each keypoint: most of the time goes there
 TOGETHER = 3.0  # % of the image side: keypoints nearer than this on most images are duplicates
 SEED = 0  # of the cells that the reference images show

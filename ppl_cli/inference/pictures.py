@@ -4,14 +4,16 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from threading import Lock
 
 import numpy as np
-from PIL import Image
 
+from ppl_cli.data.frame import Fit, Frame
+from ppl_cli.data.images import ENOUGH, Sized
 from ppl_cli.data.pages import split_frame
-from ppl_cli.drawing.overlay import overlay
+from ppl_cli.drawing.overlay import LARGEST, overlay
 from ppl_cli.drawing.save import save_png
 from ppl_cli.drawing.strips import save_gif, save_strip
 from ppl_cli.errors import DiskFullError, PPLError, UnreadableImageError
@@ -33,7 +35,7 @@ class Pictures:
         self.folder, self.links, self.overlays, self.trail, self.kept = folder, links, overlays, trail, kept
         self.undrawn, self.first_undrawn, self.counting = 0, "", Lock()
 
-    def draw(self, name: str, open_image: Callable[[], Image.Image], pose: Pose) -> None:
+    def draw(self, name: str, open_image: Callable[[Fit], Sized], pose: Pose) -> None:
         """For any thread. `open_image` opens the image again. DiskFullError if the disk is full: the next would fail too."""
         if self.overlays and pose.width is not None and split_frame(name) is None:
             self.draw_one(f"overlay/{name_overlay(name)}", lambda place: self.draw_overlay(place, name, open_image, pose))
@@ -67,16 +69,17 @@ class Pictures:
             with self.counting:
                 self.undrawn, self.first_undrawn = self.undrawn + 1, self.first_undrawn or " ".join(str(error).split())
 
-    def draw_overlay(self, place: Path, name: str, open_image: Callable[[], Image.Image], pose: Pose) -> None:
+    def draw_overlay(self, place: Path, name: str, open_image: Callable[[Fit], Sized], pose: Pose) -> None:
         try:
-            image = open_image()
+            image, size = open_image(partial(Frame, size=LARGEST // ENOUGH))
         except UnreadableImageError as error:
             raise PPLError(f"{name}: {error}") from error
-        if image.size != (pose.width, pose.height):
-            was, now = f"{pose.width}x{pose.height}", f"{image.width}x{image.height}"
+        if size != (pose.width, pose.height):
+            was, now = f"{pose.width}x{pose.height}", f"{size[0]}x{size[1]}"
             raise PPLError(f"{name} was {was} pixels, and has been changed to {now} since")
         pose = self.number(pose)
-        save_png(place, overlay(image, pose.keypoints, self.links, hollow=is_doubtful(pose)))
+        keypoints = (pose.keypoints + 0.5) * image.width / pose.width - 0.5
+        save_png(place, overlay(image, keypoints, self.links, hollow=is_doubtful(pose)))
 
 
 def name_overlay(name: str) -> str:

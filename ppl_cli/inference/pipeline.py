@@ -77,7 +77,7 @@ class Task:
         return poses
 
     def draw(self, pose: Pose) -> None:
-        self.pictures.draw(self.inputs.name(pose.index), partial(self.inputs.open_image, pose.index), pose)
+        self.pictures.draw(self.inputs.name(pose.index), partial(self.inputs.open_to_fit, pose.index), pose)
 
     def progress(self, title: str, count: int) -> tqdm:
         return tqdm(desc=title, total=count, unit=self.inputs.noun, disable=None)

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ppl_cli.checkpoints.training_state import load_training
 from ppl_cli.config.sections import Config
 from ppl_cli.data.image_set import ImageSet
-from ppl_cli.device import Compute, is_out_of_memory, keep_freed_memory
+from ppl_cli.device import Compute, give_freed_memory_back, is_out_of_memory, keep_freed_memory
 from ppl_cli.distributed import ALONE, World
 from ppl_cli.drawing.curves import save_curves
 from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
@@ -159,6 +159,7 @@ def train(
         if finished and progress.collected:  # steps after the last row
             metrics.append(progress.row(step, model))
         progress.bar.close()
+        give_freed_memory_back()
         save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
     if not finished:
         raise InterruptedRunError(f"stopped at step {step}, everything is saved; {advise_resuming(folder, world.size)}")

@@ -1,4 +1,5 @@
-"""One table of how fast ppl is on this machine: skeleton map, training step, infer and refine, against the plain path.
+"""Tables of how fast ppl is on this machine: skeleton map, training step, infer and refine, against the plain path; infer
+against public peers (peers.py).
 
     python -m tests.benchmarks.speed [--shared ../shared] [--quick]
 
@@ -216,7 +217,8 @@ def main() -> None:
                 parts = ", ".join(f"{part} {gflop:.3g}" for part, gflop in ours["parts"].items())
                 print(f"<!-- forward GFLOP an image: {parts}; whole step {ours['flops'] / 1e9:.0f} GFLOP -->", flush=True)
         seconds = latency(files["model"], work / "images" / "0.jpg", work / "out")
-        print(f"\n`ppl infer` on one file, start-up included: {seconds:.1f} s")
+        print(f"\n`ppl infer` on one file, start-up included: {seconds:.1f} s\n", flush=True)
+        subprocess.run([sys.executable, "-m", "tests.benchmarks.peers"], check=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Pictures as files: pixels come back as they were, animations last as long as they should."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from ppl_cli.drawing.save import save_animation, save_png
+from ppl_cli.drawing.save import encode_png, save_animation, save_png
 from ppl_cli.drawing.sheets import captioned, grid
 from ppl_cli.errors import PPLError
 
@@ -19,6 +21,14 @@ def test_a_picture_comes_back_pixel_by_pixel_and_a_figure_as_a_picture(tmp_path)
     assert Image.open(tmp_path / "b.png").size == (220, 110)
     with pytest.raises(PPLError, match="cannot write"):
         save_png(tmp_path / "nowhere" / "c.png", Image.fromarray(pixels))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (333, 21)])
+def test_png_of_any_size(size):
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    picture = Image.open(io.BytesIO(encode_png(pixels)))
+    assert picture.mode == "RGB"
+    assert np.array_equal(np.asarray(picture), pixels)
 
 
 def test_the_last_frame_of_an_animation_stays_longest(tmp_path):

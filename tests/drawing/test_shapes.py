@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ppl_cli.drawing.shapes import paint, paint_lines
+from ppl_cli.drawing.shapes import paint
 
 WHITE = (255, 255, 255)
 SEGMENTS = [  # the first two are discs
@@ -15,7 +15,7 @@ SEGMENTS = [  # the first two are discs
 
 def painted(start, end, layers, width=41, height=40, ground=0):
     picture = np.full((height, width, 3), ground, np.uint8)
-    paint(picture, start, end, layers)
+    paint(picture, [(start, end, layers)])
     return picture
 
 
@@ -75,14 +75,18 @@ def test_far_away_is_nothing(far):
         assert not painted((far, 20), (far, 20), [(5, WHITE, 1)]).any()
 
 
-def test_many_lines_are_each_as_if_alone_and_cross_without_a_gap():
-    lines = [((5.5, 6), (20, 9.25), 1.2, WHITE), ((5, 30), (30, 35.5), 2.0, (9, 8, 7)), ((np.nan, 3), (3, 3), 1.0, WHITE)]
+def test_many_are_as_if_painted_one_after_another():
+    capsules = [
+        ((5.5, 6), (20, 9.25), [(2.2, WHITE, 0.7), (1.2, (9, 8, 7), 1)]),
+        ((5, 30), (30, 3.5), [(2.0, (9, 80, 7), 1)]),
+        ((np.nan, 3), (3, 3), [(1.0, WHITE, 1)]),
+        ((12, 20), (12, 20), [(6, WHITE, 1), (4, WHITE, 0), (0.3, (1, 2, 3), 0.5)]),
+    ]
     picture, expected = np.full((40, 41, 3), 90, np.uint8), np.full((40, 41, 3), 90, np.uint8)
-    paint_lines(picture, lines, 2.5)
-    for start, end, radius, colour in lines[:2]:
-        paint(expected, start, end, [(radius, colour, 1)])
-    assert np.abs(picture.astype(int) - expected).max() <= 1
-    chain = np.zeros((40, 41, 3), np.uint8)
-    paint_lines(chain, [((5, 20), (15, 20), 2, WHITE), ((15, 20), (25, 20), 2, WHITE)], 2)
-    assert (chain[20, 5:26] == 255).all()
-    paint_lines(chain, [], 2)
+    paint(picture, capsules)
+    for capsule in capsules:
+        paint(expected, [capsule])
+    assert np.array_equal(picture, expected)
+    assert not np.array_equal(picture, np.full_like(picture, 90))
+    paint(picture, [])
+    assert np.array_equal(picture, expected)

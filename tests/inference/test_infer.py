@@ -255,6 +255,19 @@ def test_overlays_are_pictures_of_the_images(model_file, pictures, tmp_path):
     assert (out / "overlay" / "sub" / "6.png").exists()
 
 
+def test_the_overlay_of_a_large_jpeg_is_that_of_its_copy_without_loss(model_file, tmp_path):
+    """The one is decoded at half its size, the other not."""
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels).resize((2800, 2100), Image.Resampling.BICUBIC)
+    (tmp_path / "in").mkdir()
+    image.save(tmp_path / "in" / "a.jpg", quality=95)
+    Image.open(tmp_path / "in" / "a.jpg").save(tmp_path / "in" / "b.png", compress_level=0)
+    out = infer(model_file, [tmp_path / "in"], tmp_path / "out", overlay=True)
+    small, whole = (np.asarray(Image.open(out / "overlay" / name)).astype(int) for name in ("a.jpg.png", "b.png"))
+    assert small.shape == (768, 1024, 3)
+    assert np.abs(small - whole).mean() < 0.5
+
+
 def test_estimating_twice_gives_the_same(model_file, tiny):
     from ppl_cli.checkpoints.model_file import load_model
 

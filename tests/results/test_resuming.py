@@ -147,8 +147,8 @@ def test_what_is_done_is_neither_decoded_nor_drawn_again(model_file, images, tmp
     assert "add --resume to go on" in capsys.readouterr().err
     drawn = {path.name: path.stat().st_mtime_ns for path in (out / "overlay").iterdir() if path.is_file()}
     assert len(drawn) == 3
-    decode, decoded = inputs.decode, []
-    monkeypatch.setattr(inputs, "decode", lambda path, *range_: decoded.append(path.name) or decode(path, *range_))
+    decode, decoded = inputs.decode_to_fit, []
+    monkeypatch.setattr(inputs, "decode_to_fit", lambda path, *range_: decoded.append(path.name) or decode(path, *range_))
     assert ppl(*command("infer", model_file, images, out, "--resume")) == 0
     assert set(decoded) == {"4.png", "5.png", "6.png"}
     assert all((out / "overlay" / name).stat().st_mtime_ns == time_ns for name, time_ns in drawn.items())
