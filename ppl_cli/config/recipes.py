@@ -33,6 +33,7 @@ def ppl(values: Values) -> Values:
         "train.link_rate": 0.1,  # or links fade before the keypoints are in place
         "train.jitter": 0.03,  # or poses hide in shifts too small to see
         "train.warp": 0.4,  # or small sets are memorised
+        "train.light": True,  # or other sessions, with other lamps, are found less well
         "train.ema": min(max(1 - 20 / steps, 0.5), 0.999),  # a mean over a twentieth of the run
     }
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ppl_cli.config.sections import Config
+from ppl_cli.data.light import change_light, random_light
 from ppl_cli.data.warp import random_affine, warp_images
 from ppl_cli.device import Compute
 from ppl_cli.model.core import PosePriorLearner
@@ -33,18 +34,21 @@ class Chance(NamedTuple):
     lead: torch.Tensor  # () see `eased`
     jitter: torch.Tensor | None  # (B, N, 2) what is added to the keypoints that are drawn; None without `train.jitter`
     affine: torch.Tensor | None  # (B, 2, 3) the warps of the equivariance loss; None without it
+    light: torch.Tensor | None  # (B, 2, 3) in which the encoder sees an image, and its warp; None without `train.light`
 
 
 def draw_chance(config: Config, step: int, part: Part, device: torch.device) -> Chance:
     """A function of (seed, step) alone, as the batch is."""
-    lead, jitter, affine = eased(config, step), None, None
+    lead, jitter, affine, light = eased(config, step), None, None, None
     if config.train.jitter:
         random = generator(device, config.seed, "jitter", step)
         shape = (part.whole, config.model.keypoints, 2)
         jitter = config.train.jitter * torch.randn(shape, generator=random, device=device)[part.rows]
     if config.loss.equivariance * lead:
         affine = random_affine(part.whole, generator(device, config.seed, "warp", step))[part.rows]
-    return Chance(torch.full((), lead, device=device), jitter, affine)
+    if config.train.light:
+        light = random_light(2 * part.whole, generator(device, config.seed, "light", step)).unflatten(0, (-1, 2))[part.rows]
+    return Chance(torch.full((), lead, device=device), jitter, affine, light)
 
 
 class Outcome(NamedTuple):
@@ -62,7 +66,8 @@ class TrainingStep(nn.Module):
 
     def forward(self, batch: Batch, chance: Chance) -> Outcome:
         with self.compute.autocast():
-            output = self.model(batch.images, batch.references, chance.jitter)
+            seen = batch.images if chance.light is None else change_light(batch.images, chance.light[:, 0])
+            output = self.model(seen, batch.references, chance.jitter)
             reconstruction = self.reconstruction_loss(output.reconstruction, batch.images)
         weights, keypoints = self.config.loss, output.estimate.keypoints
         losses = {
@@ -77,7 +82,8 @@ class TrainingStep(nn.Module):
             losses["separation"] = chance.lead * weights.separation * separation_loss(keypoints)
         if chance.affine is not None:
             with self.compute.autocast():
-                moved = self.model.estimate(warp_images(batch.images, chance.affine)).keypoints
+                again = batch.images if chance.light is None else change_light(batch.images, chance.light[:, 1])
+                moved = self.model.estimate(warp_images(again, chance.affine)).keypoints
             losses["equivariance"] = chance.lead * weights.equivariance * equivariance_loss(keypoints, moved, chance.affine)
         return Outcome(losses, keypoints.detach(), output.recall.tokens.detach(), output.recall.indices)
 

@@ -1,7 +1,44 @@
-from ppl_cli.training.step import eased
+import torch
+
+from ppl_cli.data.light import change_light
+from ppl_cli.data.warp import warp_images
+from ppl_cli.device import choose_compute
+from ppl_cli.distributed import ALONE
+from ppl_cli.training.batches import Batch, Part
+from ppl_cli.training.prepare import prepare_model
+from ppl_cli.training.step import TrainingStep, draw_chance, eased
 
 
 def test_leading_losses_fall_to_their_rest(tiny):
     config = tiny.model_copy(update={"loss": tiny.loss.model_copy(update={"ease_from": 10, "ease_to": 20, "eased": 0.1})})
     assert [round(eased(config, step), 3) for step in (0, 10, 15, 20, 1000)] == [1, 1, 0.55, 0.1, 0.1]
     assert eased(tiny, 10**6) == 1
+
+
+def test_the_encoder_alone_sees_other_light(tiny, monkeypatch):
+    """What is reconstructed keeps its light; the second look, at the warped image, has another one."""
+    config = tiny.model_copy(
+        update={
+            "train": tiny.train.model_copy(update={"light": True}),
+            "loss": tiny.loss.model_copy(update={"equivariance": 1.0}),
+        }
+    )
+    size, batch = config.model.image_size, config.train.batch
+    images = torch.rand(batch, 3, size, size) * 2 - 1
+    model = prepare_model(config, choose_compute("cpu"), ALONE)
+    seen, compared, estimate = [], [], model.estimate
+    monkeypatch.setattr(model, "estimate", lambda images: seen.append(images) or estimate(images))
+
+    class Loss(torch.nn.Module):
+        def forward(self, reconstruction, images):
+            compared.append(images)
+            return reconstruction.mean()
+
+    step = TrainingStep(model, Loss(), config, choose_compute("cpu"))
+    chance = draw_chance(config, 5, Part(0, batch, batch), torch.device("cpu"))
+    step(Batch(images, images), chance)
+    assert torch.equal(compared[0], images)
+    assert torch.equal(seen[0], change_light(images, chance.light[:, 0]))
+    assert torch.equal(seen[1], warp_images(change_light(images, chance.light[:, 1]), chance.affine))
+    again = draw_chance(config, 5, Part(1, batch - 1, batch), torch.device("cpu"))  # the same however a batch is cut
+    assert torch.equal(again.light, chance.light[1:])
