@@ -90,16 +90,16 @@ class Chain(nn.Sequential):
 
 
 class SkipChain(Chain):
-    """Blocks that halve the side, then blocks that double it, each of which adds what had its size before to its result."""
+    """Blocks that halve the side, then blocks that double it, the first of which gets what had its size before added."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        before = []
+        before = None
         for block in self:
-            if isinstance(block, UpConv):
-                x = block(x) + before.pop()
+            if isinstance(block, ResidualDown):
+                before, x = x, block(x)
             else:
-                before.append(x)
-                x = block(x)
+                x = block(x) if before is None else block(x) + before
+                before = None
         return x
 
 
