@@ -126,7 +126,9 @@ def test_a_step_is_that_of_the_cpu(compiled, precision, limits):
 @pytest.mark.parametrize("replayed", [False, True])
 def test_steps_neither_wait_for_the_device_nor_compile_again(replayed):
     """With `torch.cuda.set_sync_debug_mode("error")` every wait raises."""
-    config = config_of(train={"compile": True, "ema": 0.9, "warp": 0.4, "jitter": 0.03, "light": True, "batch": 8})
+    config = config_of(
+        model={"encoder": "fine"}, train={"compile": True, "ema": 0.9, "warp": 0.4, "jitter": 0.03, "light": True, "batch": 8}
+    )
     images, model, learn = training(config, GPU, "bf16")
     images.move_cache(GPU)
     optimiser, average = make_optimiser(model, config), Average(model, config.train.ema)

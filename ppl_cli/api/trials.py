@@ -56,8 +56,8 @@ def compare(
 
     Where `trials.keep_best` asks for it, the run that scores best then moves to `out` and is what a single training would have
     left there. The other arguments are those of `ppl_cli.train`; the images are the setting "data.path". With `resume` trials
-    that were stopped go on as they began: settings may be repeated, but only say anew where files lie. A training that fails
-    is named, and the next one begins.
+    that were stopped go on as they began: settings may be repeated, and only those changed that a run may change when it goes
+    on. A training that fails is named, and the next one begins.
     """
     runtime, out = as_runtime(device), None if out is None else Path(out).expanduser()
     compute = runtime.compute()
@@ -102,7 +102,8 @@ def begin(
 def list_unreported(folder: Path) -> list[Path]:
     """The run folders of trials that have not come to their end."""
     trials = read_trials(folder)
-    return [folder / name for name in trials.folders if not (trials.place(folder, name) / REPORT).is_file()]
+    left = [name for name in trials.folders if not (trials.place(folder, name) / REPORT).is_file()]
+    return [folder / name for name in left if name != trials.kept or (folder / name).is_dir()]
 
 
 def train_one(place: Path, runtime: Runtime, strict: bool) -> list[PPLError]:

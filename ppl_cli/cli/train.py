@@ -144,6 +144,8 @@ def train(
 
     folder = find_trials(config, out, settings) if resume else None
     begun = folder and unfinished(folder)
+    if keep and folder and not (begun or seeds or try_):
+        raise UsageError(f"--keep {keep}: {folder} is the best of its trainings already")
     trials = choose_trials(seeds, try_, keep, settings, begun)
     if trials or begun:
         print_comparison(compare(trials, config, out, **how, **settings))

@@ -3,7 +3,6 @@
 import torch
 
 GAMMA, CONTRAST, BRIGHTNESS = 0.5, 0.4, 0.15  # largest: in powers of e, relative, in units of black to white
-DARKEST = 1e-3  # the power of 0 has no gradient
 
 
 def random_light(batch: int, generator: torch.Generator) -> torch.Tensor:
@@ -15,6 +14,6 @@ def random_light(batch: int, generator: torch.Generator) -> torch.Tensor:
 def change_light(images: torch.Tensor, light: torch.Tensor) -> torch.Tensor:
     """images (B, 3, S, S) in [-1, 1], light (B, 3) as above -> (B, 3, S, S), which may leave [-1, 1]."""
     gamma, contrast, brightness = light[:, :, None, None, None].unbind(1)
-    x = ((images + 1) / 2).clamp(DARKEST, 1) ** gamma
+    x = ((images + 1) / 2).clamp(0, 1) ** gamma
     mean = x.mean((1, 2, 3), keepdim=True)
     return ((x - mean) * contrast + mean + brightness) * 2 - 1

@@ -13,8 +13,9 @@ from ppl_cli.files import replacing
 
 # The first that this FFmpeg has is taken: distributions leave out what is not free for them. All but the last are H.264.
 # bf: no frame waits for a later one, or a video whose rate varies would be said to end early. thread_type: several frames are
-# encoded at once while the next is drawn; PyAV's default has threads share one frame, and whoever adds it waits.
-X264 = {"preset": "veryfast", "crf": "20", "bf": "0", "thread_type": "frame"}
+# encoded at once while the next is drawn; PyAV's default has threads share one frame, and whoever adds it waits. Of large
+# frames every thread keeps several.
+X264 = {"preset": "veryfast", "crf": "20", "bf": "0", "thread_type": "frame", "threads": "4"}
 ENCODERS = {"libx264": X264, "libopenh264": {}, "h264": {}, "mpeg4": {}}
 BITS = 0.2  # a pixel, for encoders that have no setting of quality
 FINEST = Fraction(1, 60000)  # seconds: the clock of mpeg4 has 16 bits

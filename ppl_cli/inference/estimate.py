@@ -22,7 +22,7 @@ from PIL import Image
 from ppl_cli.data.frame import Fit, Frame, Resize
 from ppl_cli.data.images import UnreadableImageError
 from ppl_cli.data.units import to_unit
-from ppl_cli.device import Compute, keep_freed_memory
+from ppl_cli.device import Compute
 from ppl_cli.errors import UsageError
 from ppl_cli.model.blocks import fold_norms
 from ppl_cli.model.calibration import Calibration, read_signs
@@ -136,7 +136,6 @@ class Estimator:
     def __init__(self, model: PosePriorLearner, compute: Compute, calibration: Calibration | None = None):
         self.model = compute.place(model).eval()
         self.compute = compute
-        keep_freed_memory()
         self.encoder = fold_norms(self.model.encoder)
         with torch.no_grad():
             self.prior = self.model.distil_prior()

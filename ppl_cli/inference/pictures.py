@@ -79,7 +79,7 @@ class Pictures:
             raise PPLError(f"{name} was {was} pixels, and has been changed to {now} since")
         pose = self.number(pose)
         keypoints = (pose.keypoints + 0.5) * image.width / pose.width - 0.5
-        save_png(place, overlay(image, keypoints, self.links, hollow=is_doubtful(pose)))
+        save_png(place, overlay(image, keypoints, self.links, hollow=is_doubtful(pose)), flush=False)
 
 
 def name_overlay(name: str) -> str:

@@ -25,7 +25,7 @@ from ppl_cli.data.frame import Fit
 from ppl_cli.data.images import Sized
 from ppl_cli.data.names import note_others
 from ppl_cli.data.pages import Film
-from ppl_cli.device import batch_that_fits
+from ppl_cli.device import batch_that_fits, keep_freed_memory
 from ppl_cli.distributed import World, processes
 from ppl_cli.drawing.video import note_encoder
 from ppl_cli.errors import PPLError
@@ -103,6 +103,7 @@ class Summary:
 def run(task: Task, output: Output, identity: dict[str, object], runtime: Runtime, notes: list[str]) -> Summary:
     """`identity` as in `results_folder`; `notes`: lines to say at the beginning. PPLError if no image could be used."""
     finder, compute = task.finder, task.finder.estimator.compute
+    keep_freed_memory()
     tally = Tally(finder.size, finder.resize, task.inputs.noun, "csv" in task.results.formats)
     with processes(compute) as world:
         say = runtime.say if world.leader else silent

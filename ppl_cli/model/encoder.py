@@ -7,7 +7,7 @@ Anchored, which is ours: a keypoint's transform shifts it to the mean position o
 positions. An object that moves in the image then takes its keypoints along by construction; in the paper's form the network
 must learn to read positions first, and keypoints come to rest beside the object (docs/experiments.md).
 
-Fine, ours too: anchored, and what was seen in cells of 8 x 8 pixels is added again when the features have come back to that size.
+Fine, ours too: anchored, and what was seen in cells of 8 x 8 pixels is added when the features have come back to that size.
 Else all that is known of a leg passes through cells of 16 x 16.
 """
 

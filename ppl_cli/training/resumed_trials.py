@@ -9,11 +9,12 @@ from ppl_cli.config.loading import load_config
 from ppl_cli.device import Compute
 from ppl_cli.errors import UsageError
 from ppl_cli.files import latest_folder
-from ppl_cli.training.run_folder import RUNS, RunFolder, Settings, flatten
+from ppl_cli.training.run_folder import FREE_TO_CHANGE, RUNS, RunFolder, Settings, flatten
 from ppl_cli.training.save import write_config
 from ppl_cli.training.trials import Trials, read_trials
 
-MOVABLE = ("data.path", "loss.weights")  # files may lie elsewhere by now; all else would make the trials unequal
+# What a run may change when it goes on, but for what would make the trials unequal or is not theirs.
+MOVABLE = tuple(key for key in FREE_TO_CHANGE if key not in ("train.steps", "name"))
 
 
 def find_trials(config: str | Path | None, out: str | Path | None, settings: Settings) -> Path | None:
@@ -43,8 +44,14 @@ def take_up(
 
 
 def repeat_settings(folder: Path, begun: Trials, config: str | Path | None, settings: Settings, compute: Compute) -> None:
-    """UsageError if a setting differs from what the trials began with. Where files lie now is written into their YAML files."""
+    """UsageError if a setting differs from what the trials began with. What may change is written into their YAML files."""
     others = {key: value for key, value in settings.items() if key != begun.key}
+    if (tried := settings.get(begun.key, begun.values[0])) not in begun.values:
+        raise UsageError(f"--resume: {begun.key}={tried} is none of what is tried in {folder}; leave it out")
+    moved = {key: others[key] for key in MOVABLE if key in others}
+    for key in {"data.path", "loss.weights"} & set(moved):
+        if not Path(str(moved[key])).exists():
+            raise UsageError(f"--resume: {moved[key]} is not there")
     for name, value in begun.folders.items():
         file = folder / f"{name}.yaml"
         if not file.is_file():
@@ -58,5 +65,5 @@ def repeat_settings(folder: Path, begun: Trials, config: str | Path | None, sett
                     f"--resume: {key} was {before[key]} in the trials in {folder} and cannot become {after[key]}; leave it "
                     "out, or choose another --out"
                 )
-        if moved := {key: others[key] for key in MOVABLE if key in others}:
-            write_config(file, load_config(file, moved), compute)
+    for name in begun.folders if moved else ():
+        write_config(folder / f"{name}.yaml", load_config(folder / f"{name}.yaml", moved), compute)

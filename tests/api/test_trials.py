@@ -129,6 +129,8 @@ def test_the_wish_to_keep_the_best_may_come_later_and_the_folder_is_the_latest(t
         assert code == 0, error
         assert "seed-1 is the run in runs/tiny-1" in printed
     assert load_model("runs/tiny-1").config.seed == 1
+    code, _, error = ppl(capsys, *words, "--resume", "--keep", "best")
+    assert (code, "runs/tiny-1 is the best of its trainings already" in error) == (2, True)
 
 
 def test_two_processes_try_together_and_go_on_after_a_kill_within_the_move(forks, tiny_yaml, tmp_path):
@@ -210,3 +212,19 @@ def test_what_is_wrong_is_said_before_anything_is_written(tiny_yaml, tmp_path, c
     code, _, error = ppl(capsys, "train", tiny_yaml, "--out", tmp_path / "run", "--device", "cpu", *words)
     assert (code, said in " ".join(error.replace("│", " ").split())) == (2, True), error
     assert not (tmp_path / "run").exists()
+
+
+def test_going_on_names_a_seed_that_is_not_tried_and_images_that_are_not_there(tiny_yaml, tmp_path, stopping):
+    out = tmp_path / "run"
+    stopping("seed-0", InterruptedRunError("stopped at step 1"))
+    with pytest.raises(InterruptedRunError):
+        compare(SEEDS, tiny_yaml, out, **SHORT)
+    with pytest.raises(UsageError, match="seed=9 is none of what is tried"):
+        compare(resume=True, out=out, device="cpu", seed=9)
+    before = (out / "seed-0.yaml").read_text()
+    with pytest.raises(UsageError, match="typo is not there"):
+        compare(resume=True, out=out, device="cpu", **{"data.path": str(tmp_path / "typo")})
+    assert (out / "seed-0.yaml").read_text() == before
+    stopping("none", InterruptedRunError())
+    compare(resume=True, out=out, device="cpu", **{"train.save_every": 7})  # what a run may change, trials may too
+    assert all("save_every: 7" in (out / f"seed-{seed}.yaml").read_text() for seed in (0, 1))

@@ -82,6 +82,7 @@ def test_many_are_as_if_painted_one_after_another():
         ((np.nan, 3), (3, 3), [(1.0, WHITE, 1)]),
         ((12, 20), (12, 20), [(6, WHITE, 1), (4, WHITE, 0), (0.3, (1, 2, 3), 0.5)]),
     ]
+    capsules += [((x, 2), (40 - x, 38), [(0.7, (x, 200, 7), 0.9)]) for x in range(40)]  # more than are computed at once
     picture, expected = np.full((40, 41, 3), 90, np.uint8), np.full((40, 41, 3), 90, np.uint8)
     paint(picture, capsules)
     for capsule in capsules:
