@@ -51,7 +51,7 @@ def split_frame(name: str) -> tuple[str, int] | None:
 
 def choose_noun(names: Sequence[str]) -> str:
     """What images of these names are called."""
-    return "frame" if names and all(map(split_frame, names)) else "image"
+    return "frame" if names and all(split_frame(name) or is_video(name) for name in names) else "image"
 
 
 def split_page(path: Path) -> tuple[Path, int | None]:

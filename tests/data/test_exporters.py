@@ -237,6 +237,9 @@ def test_sleap_frames_of_a_video(tmp_path, name, lively_file, capsys):
     assert ppl("eval", lively_file, *given, "--protocol", "ridge", "--json") == 0
     data = json.loads(capsys.readouterr().out)["data"]
     assert (data["kind"], data["fit_images"] + data["test_images"]) == ("sleap", 3)
+    (tmp_path / "moved" / name).unlink()
+    assert ppl("eval", lively_file, *given) == 1
+    assert "put the video beside the project" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_coco_as_sleap_io_writes_it(tmp_path):
