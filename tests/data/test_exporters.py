@@ -238,7 +238,7 @@ def test_sleap_frames_of_a_video(tmp_path, name, lively_file, capsys):
     data = json.loads(capsys.readouterr().out)["data"]
     assert (data["kind"], data["fit_images"] + data["test_images"]) == ("sleap", 3)
     (tmp_path / "moved" / name).unlink()
-    assert ppl("eval", lively_file, *given) == 1
+    assert ppl("eval", lively_file, *given, "--overwrite") == 1
     assert "put the video beside the project" in capsys.readouterr().err.splitlines()[-1]
 
 
