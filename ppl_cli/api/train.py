@@ -11,6 +11,7 @@ from ppl_cli.config.sections import Config
 from ppl_cli.data.datasets import list_part, open_listing
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.listing import Listing
+from ppl_cli.data.pages import choose_noun
 from ppl_cli.data.variety import note_variety
 from ppl_cli.distributed import processes
 from ppl_cli.errors import UsageError
@@ -128,7 +129,7 @@ def describe_images(images: ImageSet) -> str:
         first = on_screen(": ".join(images.skipped[0]))
         skipped = f", {len(images.skipped)} unreadable left out (skipped.csv), the first: {first}"
     kept = "in memory" if images.cache is not None else "read again for every batch (data.cache_gib is too small)"
-    return f"{counted(len(images), 'image')}{skipped}, {kept}"
+    return f"{counted(len(images), choose_noun(images.names))}{skipped}, {kept}"
 
 
 def fit_batch(config: Config, loss: nn.Module, machine: Machine) -> Config:

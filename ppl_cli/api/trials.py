@@ -11,6 +11,7 @@ from pathlib import Path
 from ppl_cli.api.train import train, training_images
 from ppl_cli.api.unlabelled import rename_model
 from ppl_cli.config.loading import load_config
+from ppl_cli.data.listing import fingerprint_names
 from ppl_cli.device import Compute
 from ppl_cli.distributed import launched, processes
 from ppl_cli.errors import DiskFullError, InterruptedRunError, PPLError, UsageError
@@ -89,7 +90,8 @@ def begin(
     """The folder of new trials, locked, with what is tried and the configuration of each."""
     configs = {name: load_config(config, {**settings, trials.key: value}) for name, value in trials.folders.items()}
     first = next(iter(configs.values()))
-    training_images(first), read_start(first), reconstruction_loss(first.loss)  # what can fail before an old run is removed
+    trials = replace(trials, images=fingerprint_names(training_images(first).names))
+    read_start(first), reconstruction_loss(first.loss)  # this too can fail: before an old run is removed
     run = (RunFolder.replace if overwrite else RunFolder.create)(first.name, out)
     with run.writing():
         run.abandon()

@@ -32,7 +32,7 @@ def load_config(source: str | Path, settings: Mapping[str, object] | None = None
     where, values = read_yaml(str(source))
     settings = settings or {}
     resolved = values.pop("written_by", None) is not None  # the config.yaml of a run, with every field
-    if resolved and "recipe" in settings:
+    if resolved and settings.get("recipe", values.get("recipe")) != values.get("recipe"):
         raise UsageError(f"recipe: {where} is the configuration of a run, with every field set; start from another one")
     for key, value in settings.items():
         set_key(values, key, value)

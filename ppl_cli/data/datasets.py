@@ -46,7 +46,7 @@ def check_data(config: DataConfig) -> None:
     path = Path(config.path)
     if config.kind in IN_ONE_FILE and path.exists():
         return
-    if config.kind == "folder" and path.is_file() and is_video(path):
+    if config.kind in ("folder", "video_frames") and path.is_file() and is_video(path):
         return
     if not path.is_dir():
         what = "is a file; a folder of images, or a video, is expected" if path.exists() else "no such folder or video"

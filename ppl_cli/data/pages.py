@@ -9,7 +9,7 @@ import re
 import stat
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -47,6 +47,11 @@ def split_frame(name: str) -> tuple[str, int] | None:
     """("a/clip.mp4", 7) of a/clip.mp4#7; None if it is not the name of a video's frame."""
     found = PAGED.fullmatch(name)
     return (found[1], int(found[2])) if found and is_video(found[1]) else None
+
+
+def choose_noun(names: Sequence[str]) -> str:
+    """What images of these names are called."""
+    return "frame" if names and all(split_frame(name) or is_video(name) for name in names) else "image"
 
 
 def split_page(path: Path) -> tuple[Path, int | None]:

@@ -79,6 +79,8 @@ def locate_frame(labelled, finder: ImageFinder) -> tuple[Path, tuple | None]:
 
 
 def read_frame(video, number: int) -> Image.Image:
+    if not Path(video.filename).is_file():
+        raise UnreadableImageError(f"there is no {video.filename}; put the video beside the project")
     try:
         with ONE_AT_A_TIME:
             pixels = np.asarray(video[number])

@@ -18,7 +18,7 @@ from ppl_cli.data.frame import Fit
 from ppl_cli.data.images import Sized, decode_to_fit, fetch, fetch_frame, find_range
 from ppl_cli.data.listing import fingerprint_names
 from ppl_cli.data.names import Others, image_names, list_names
-from ppl_cli.data.pages import Film, page_names, split_frame, split_page
+from ppl_cli.data.pages import Film, choose_noun, page_names, split_frame, split_page
 from ppl_cli.data.videos import Video, is_video, open_video
 from ppl_cli.errors import UnreadableImageError, UsageError
 from ppl_cli.results.pose import Place
@@ -119,7 +119,7 @@ class Inputs:
     @property
     def noun(self) -> str:
         """What each of them is called."""
-        return "frame" if self.videos and all(map(split_frame, self.paths.names)) else "image"
+        return choose_noun(self.paths.names)
 
     def describe_videos(self) -> list[str]:
         """Lines for the user."""

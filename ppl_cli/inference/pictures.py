@@ -1,6 +1,5 @@
 """Pictures beside the results: every pose over its image, and how refinement went."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,6 +9,7 @@ from threading import Lock
 
 import numpy as np
 
+from ppl_cli.data.formats import READ
 from ppl_cli.data.frame import Fit, Frame
 from ppl_cli.data.images import ENOUGH, Sized
 from ppl_cli.data.pages import split_frame
@@ -41,7 +41,7 @@ class Pictures:
             self.draw_one(f"overlay/{name_overlay(name)}", lambda place: self.draw_overlay(place, name, open_image, pose))
         if pose.refined is not None and pose.refined.columns is not None:
             columns, pose.refined.columns = pose.refined.columns, None
-            self.draw_one(f"strips/{name}.png", lambda place: save_strip(place, columns, self.links))
+            self.draw_one(f"strips/{name_overlay(name)}", lambda place: save_strip(place, columns, self.links))
             self.draw_one(f"gifs/{name}.gif", lambda place: save_gif(place, columns, self.links))
 
     def number(self, pose: Pose) -> Pose:
@@ -84,7 +84,8 @@ class Pictures:
 
 def name_overlay(name: str) -> str:
     """a.png keeps its name. a.jpg becomes a.jpg.png; were there an image of that name, it would become a.jpg.png.png."""
-    return name if re.fullmatch(r"[^.]+\.png", PurePosixPath(name).name, re.IGNORECASE) else f"{name}.png"
+    stem, _, suffix = name.lower().rpartition(".")
+    return name if suffix == "png" and not any(kind in PurePosixPath(stem).name for kind in READ) else f"{name}.png"
 
 
 def is_doubtful(pose: Pose) -> np.ndarray:

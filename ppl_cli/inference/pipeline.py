@@ -40,7 +40,7 @@ from ppl_cli.results.pose import Pose
 from ppl_cli.results.resuming import results_folder
 from ppl_cli.results.tally import Tally
 from ppl_cli.runtime import Output, Runtime, silent
-from ppl_cli.text import counted
+from ppl_cli.text import counted, on_screen
 
 
 @dataclass
@@ -125,6 +125,9 @@ def run(task: Task, output: Output, identity: dict[str, object], runtime: Runtim
         tally = world.from_leader(tally)
     for line in tally.notes():
         say(f"note: {line}")
+    if unseen := task.results.unseen:
+        which = on_screen(unseen[0]) + (", ..." if len(unseen) > 1 else "")
+        say(f"note: SLEAP reads no such video and will show its poses without frames: {which}; for frames write it as .mp4")
     if count := sum(number for number, _ in undrawn):
         first = next(first for _, first in undrawn if first)
         say(f"note: {counted(count, 'picture')} could not be written; the first: {first}")

@@ -7,7 +7,7 @@ odd bytes as \\xNN.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppl_cli.errors import PPLError
@@ -41,6 +41,7 @@ class Results:
     paths: Sequence[Path] = ()  # of the images
     scorer: str = ""  # the model's name, as DeepLabCut's tables have one
     videos: bool = False  # some images are frames of videos: it is said which
+    unseen: list[str] = field(default_factory=list)  # videos whose frames SLEAP will not show, once the files are written
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -70,7 +71,7 @@ class Results:
             case "dlc":
                 return DeepLabCut(place, self.prior, self.scorer, self.paths)
             case "slp":
-                return SleapProject(place(FILES[form]), self.prior, self.paths)
+                return SleapProject(place(FILES[form]), self.prior, self.paths, self.unseen)
 
     def add(self, name: str, pose: Pose) -> None:
         with self.explaining():

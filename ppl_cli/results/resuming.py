@@ -62,7 +62,7 @@ def hold_folder(output: Output, identity: dict[str, object], say: Callable[[str]
         else:
             clear(output)
             if resume:
-                say(f"nothing to resume in {out}: starting with the first image")
+                say(f"nothing to resume in {out}: starting at the beginning")
             kept.mkdir()
             replace_text(kept / RUN, json.dumps(identity, indent=1))
         try:
@@ -80,7 +80,12 @@ def hold_folder(output: Output, identity: dict[str, object], say: Callable[[str]
 def clear(output: Output) -> None:
     """Results of an earlier run are an error, or with `overwrite` go, so that no two runs mix."""
     out = output.folder
-    find_earlier(out, (*FILES.values(), ITERATIONS_FILE, SKIPPED_FILE, *FOLDERS), output.overwrite)
+    found = find_earlier(out, (*FILES.values(), ITERATIONS_FILE, SKIPPED_FILE, *FOLDERS), output.overwrite or output.resume)
+    if found and output.resume:
+        raise UsageError(
+            f"all is done: {out} holds {found[0]} of a run that came to its end; for another run choose another --out, or "
+            "--overwrite in place of --resume"
+        )
     forget(out / FOLDER)
     remove_leftovers(out)
     for form, name in FILES.items():

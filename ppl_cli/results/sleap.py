@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ppl_cli.data.pages import page_names
 from ppl_cli.errors import PPLError
 from ppl_cli.prior.prior import Prior
 from ppl_cli.results.arrays import NpzColumns
@@ -21,12 +22,14 @@ NONE = -1  # no track, not made of another prediction
 
 
 class SleapProject(NpzColumns):
-    def __init__(self, path: Path, prior: Prior, paths: Sequence[Path]):
+    """`unseen` takes the names of videos that SLEAP will open with their poses and without their frames."""
+
+    def __init__(self, path: Path, prior: Prior, paths: Sequence[Path], unseen: list[str]):
         try:
             import sleap_io
         except ImportError as error:
             raise PPLError('writing .slp files needs sleap-io: pip install "ppl-cli[formats]"') from error
-        self.library, self.prior, self.paths = sleap_io, prior, paths
+        self.library, self.prior, self.paths, self.unseen = sleap_io, prior, paths, unseen
         n = len(prior.names)
         columns = {"video": ("<i8", ()), "frame": ("<i8", ()), "points": ("<f8", (n, 2)), "score": ("<f8", (n,))}
         super().__init__(path, columns, texts=())
@@ -48,14 +51,26 @@ class SleapProject(NpzColumns):
         sio, names = self.library, self.prior.names
         videos = []
         for (clip, width, height), (_, images) in self.videos.items():
-            video = sio.Video.from_filename(images if clip.is_folder else str(clip.path.absolute()))
             if clip.is_folder:
+                video = sio.Video.from_filename(images)
                 video.backend_metadata |= {"shape": (len(images), height, width, 3)}
+            else:
+                video = self.open_clip(clip, width, height)
             videos.append(video)
         links = [(names[i], names[j]) for i, j in self.prior.strong_links()]
         skeleton = sio.Skeleton(names, edges=links, name="prior")
         sio.Labels(videos=videos, skeletons=[skeleton]).save(str(self.path), format="slp", embed=False, verbose=False)
         self.fill_predictions()
+
+    def open_clip(self, clip: Clip, width: int, height: int):
+        """sleap-io's `Video`; of a kind of file that it does not know (webm, m4v, mpg, animations), name and shape alone."""
+        path = str(clip.path.absolute())
+        try:
+            return self.library.Video.from_filename(path)
+        except ValueError:
+            self.unseen.append(clip.name)
+            shape = (len(page_names(clip.path.parent, clip.path.name)), height, width, 3)
+            return self.library.Video(path, backend_metadata={"filename": path, "shape": shape}, open_backend=False)
 
     def fill_predictions(self) -> None:
         import h5py

@@ -26,6 +26,8 @@ class Tally:
     first_small: str = ""
     first_whole: str = ""
     first_skipped: str = ""  # and why
+    first_changed: str = ""  # the frame whose size is not that of the one before in its video
+    last: tuple[str | None, int, int] | None = None  # video and size of the last image
 
     def add(self, name: str, pose: Pose) -> None:
         self.images += 1
@@ -34,7 +36,12 @@ class Tally:
             self.first_skipped = self.first_skipped or f"{name}: {pose.problem}"
         self.asked += pose.explained is not None
         self.unexplained += pose.explained is False
-        if pose.width is None or pose.refined is None:
+        if pose.width is None:
+            return
+        before, self.last = self.last, (pose.place.video, pose.width, pose.height)
+        if before and pose.place.video and before[0] == pose.place.video and before != self.last:
+            self.first_changed = self.first_changed or name
+        if pose.refined is None:
             return
         self.refined += 1
         if min(Frame(pose.width, pose.height, self.size, self.resize).inner) > min(pose.width, pose.height):
@@ -50,6 +57,8 @@ class Tally:
             enlarged = "was enlarged" if self.small == 1 else "were enlarged"
             which = self.first_small + (", ..." if self.small > 1 else "")
             yield f"{counted(self.small, self.noun)} {were} {self.size} pixels and {enlarged} ({which})"
+        if self.first_changed:
+            yield f"{self.first_changed}: from here on the pictures of this video have another size, and pixels are theirs"
         if self.whole:
             yield f"nothing is hidden in {self.whole} of {counted(self.images, self.noun)} (the first: {self.first_whole})"
         if self.unexplained and (self.refined or self.unexplained >= FOREIGN * self.asked):

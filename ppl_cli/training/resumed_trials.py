@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ppl_cli.config.loading import load_config
+from ppl_cli.data.datasets import list_part
+from ppl_cli.data.listing import fingerprint_names
 from ppl_cli.device import Compute
 from ppl_cli.errors import UsageError
 from ppl_cli.files import latest_folder
@@ -65,5 +67,19 @@ def repeat_settings(folder: Path, begun: Trials, config: str | Path | None, sett
                     f"--resume: {key} was {before[key]} in the trials in {folder} and cannot become {after[key]}; leave it "
                     "out, or choose another --out"
                 )
+    check_images(folder, begun, moved)
     for name in begun.folders if moved else ():
         write_config(folder / f"{name}.yaml", load_config(folder / f"{name}.yaml", moved), compute)
+
+
+def check_images(folder: Path, begun: Trials, moved: Settings) -> None:
+    """UsageError if a trial is still to begin and would learn from other images: one that has begun compares them itself."""
+    if begun.images is None or all((begun.place(folder, name) / "training.pt").is_file() for name in begun.folders):
+        return
+    config = load_config(folder / f"{next(iter(begun.folders))}.yaml", moved)
+    now = fingerprint_names(list_part(config.data, "train", config.seed, config.model.image_size).names)
+    if now != begun.images:
+        raise UsageError(
+            f"--resume: the images in {config.data.path} are not those that the trials in {folder} began with (they had "
+            f"{begun.images}, now {now})"
+        )

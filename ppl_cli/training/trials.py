@@ -21,6 +21,7 @@ class Trials:
     values: tuple[object, ...]
     keep_best: bool = False  # the one that scores best becomes the run itself
     kept: str | None = None  # the folder whose run moves, or has moved, to OUT
+    images: str | None = None  # fingerprint of those that the first learns from; None: of an earlier version
 
     def __post_init__(self) -> None:
         for value in self.values:

@@ -1,6 +1,7 @@
 """`ppl_cli.api.trials.compare`, and `ppl train --seeds` and `--try` on top of it."""
 
 import json
+import shutil
 import signal
 
 import pytest
@@ -115,6 +116,12 @@ def test_images_may_have_moved_when_trials_go_on(tiny_yaml, tmp_path, pictures, 
     moved = pictures.rename(tmp_path / "moved")
     with pytest.raises(InterruptedRunError):
         compare(resume=True, out=out, device="cpu", **{"data.path": str(moved)})
+    (tmp_path / "others").mkdir()
+    shutil.copy(moved / "1.jpg", tmp_path / "others")
+    with pytest.raises(
+        UsageError, match=r"the images in .*others are not those that the trials .* \(they had 8 images, \w+, now 1 im"
+    ):
+        compare(resume=True, out=out, device="cpu", **{"data.path": str(tmp_path / "others")})
     stopping("none", InterruptedRunError())
     assert compare(resume=True, out=out, device="cpu").best == "seed-1"  # also where that is not said once more
     assert {load_model(place).config.data.path for place in (out, out / "seed-0")} == {str(moved)}

@@ -82,8 +82,9 @@ def test_the_configuration_of_a_run_has_every_field_and_reloads_to_the_same(name
     file.write_text(to_yaml(config, {"ppl": "0"}))
     assert load_config(str(file)) == config
     assert parse_config(config.model_dump(), "header") == config
+    assert load_config(str(file), {"recipe": config.recipe}) == config
     with pytest.raises(UsageError, match="every field set"):
-        load_config(str(file), {"recipe": "paper"})
+        load_config(str(file), {"recipe": "ppl" if config.recipe == "paper" else "paper"})
 
 
 def test_runs_from_before_recipes_keep_what_they_had(tmp_path):

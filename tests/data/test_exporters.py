@@ -16,6 +16,7 @@ from ppl_cli.data.figures import figure
 from ppl_cli.data.layouts import detect_kind
 from ppl_cli.errors import UsageError
 from tests.clips import read_number, write_clip
+from tests.conftest import ppl
 from tests.data.layouts import picture
 from tests.training_images import open_dataset
 
@@ -214,7 +215,7 @@ def test_sleap_packages_hold_their_frames(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mice.mp4", "mice.avi"])
-def test_sleap_frames_of_a_video(tmp_path, name):
+def test_sleap_frames_of_a_video(tmp_path, name, lively_file, capsys):
     """Also where project and video have moved together, and in training as in evaluation."""
     sio = pytest.importorskip("sleap_io")
     video = sio.Video.from_filename(str(write_clip(tmp_path / name)))
@@ -232,6 +233,13 @@ def test_sleap_frames_of_a_video(tmp_path, name):
         assert listing.names == [f"{name}#2", f"{name}#13", f"{name}#21"]
         assert [read_number(listing.open_image(index)) for index in range(3)] == [2, 13, 21]
         assert same(listing, [points + number for number in (2, 13, 21)])
+    given = ("--data", tmp_path / "moved/train.slp", "--test", "0.5", "--device", "cpu", "--out", tmp_path / "out")
+    assert ppl("eval", lively_file, *given, "--protocol", "ridge", "--json") == 0
+    data = json.loads(capsys.readouterr().out)["data"]
+    assert (data["kind"], data["fit_images"] + data["test_images"]) == ("sleap", 3)
+    (tmp_path / "moved" / name).unlink()
+    assert ppl("eval", lively_file, *given, "--overwrite") == 1
+    assert "put the video beside the project" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_coco_as_sleap_io_writes_it(tmp_path):

@@ -16,6 +16,7 @@ from ppl_cli.data.video_frames import share_out, spread_out
 from ppl_cli.runtime import Runtime
 from tests.clips import draw_number, read_number, write_clip, write_text
 from tests.conftest import ppl
+from tests.forks import NO_PICTURES
 
 
 @pytest.mark.parametrize("seed", range(50))
@@ -144,10 +145,20 @@ def test_a_folder_of_images_and_videos_is_learned_from_and_resumed(mixed, tmp_pa
     assert "the images are not those of this run" in capsys.readouterr().err
 
 
+def test_a_video_is_video_frames_too_and_two_processes_share_it(forks, mixed, tmp_path, tiny_yaml):
+    given = ["--device", "cpu", "--data", mixed / "long.mp4", "--set", "data.kind=video_frames", "--set", "train.steps=2"]
+    done = forks.run_two("train", tiny_yaml, "--out", tmp_path / "run", *given, prepare=NO_PICTURES)
+    assert done.wait() == [0, 0], done.error
+    assert "1 video, 60 frames, 60 taken" in done.error
+    assert load_model(tmp_path / "run").step == 2
+
+
 def test_a_video_alone_is_learned_from_and_a_broken_one_is_an_error(mixed, tmp_path, tiny_yaml, no_pictures, capsys):
     given = ["--device", "cpu", "--set", "data.kind=folder", "--set", "train.steps=4"]
     assert ppl("train", tiny_yaml, "--out", tmp_path / "a", "--data", mixed / "long.mp4", *given) == 0
-    assert "1 video, 60 frames, 60 taken" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 video, 60 frames, 60 taken" in said
+    assert "60 frames, in memory" in said
     broken = write_text(tmp_path / "text.mp4")
     assert ppl("train", tiny_yaml, "--out", tmp_path / "b", "--data", broken, *given) == 1
     assert "text.mp4: not a video" in capsys.readouterr().err.splitlines()[-1]

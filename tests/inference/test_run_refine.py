@@ -144,7 +144,7 @@ def test_gifs_strips_and_overlays(model_file, occluded, tmp_path):
     for name in ("a.png", "b.png", "sub/c.png"):
         gif = Image.open(out / "gifs" / f"{name}.gif")
         assert gif.n_frames == 3
-        strip = Image.open(out / "strips" / f"{name}.png")
+        strip = Image.open(out / "strips" / name)
         assert strip.width > 2.9 * strip.height / 3.2
         assert (out / "overlay" / name).is_file()
     # Coloured keypoints survive the few colours of a GIF.

@@ -137,3 +137,9 @@ def test_pictures_refuse_a_place_outside(tmp_path):
 def test_training_names_them_too(tmp_path):
     write_skipped(tmp_path, [(name, "damaged") for name in NAMES])
     assert column(tmp_path / "skipped.csv", "image") == [in_csv(name) for name in NAMES]
+
+
+def test_no_two_overlays_have_one_name():
+    names = ["a.png", "a.jpg", "a.jpg.png", "a.jpg.png.png", "a.tif#3", "a.tif#3.png", "sub.png/a.PNG", "2026.11.27.png"]
+    assert len(set(map(name_overlay, names))) == len(names)
+    assert [name for name in names if name_overlay(name) == name] == ["a.png", "sub.png/a.PNG", "2026.11.27.png"]

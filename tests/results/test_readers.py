@@ -157,6 +157,21 @@ def test_videos_are_linked_and_have_tables_of_their_own(lively_file, tmp_path, m
         assert frames[3].image.ndim == 3  # it is found
 
 
+def test_sleap_gets_poses_of_videos_that_it_does_not_read(lively_file, tmp_path, capsys):
+    sleap_io = pytest.importorskip("sleap_io")
+    clips, out = tmp_path / "clips", tmp_path / "out"
+    clips.mkdir()
+    for name in ("a.webm", "b.m4v", "c.mp4"):
+        write_clip(clips / name, range(3))
+    assert ppl("infer", lively_file, clips, "--out", out, "--format", "slp", "--device", "cpu") == 0
+    assert "will show its poses without frames: a.webm, ...; " in capsys.readouterr().err
+    labels = sleap_io.load_file(out / "keypoints.slp")
+    assert [(Path(video.filename).name, tuple(video.shape)) for video in labels.videos] == [
+        (name, (3, 48, 64, 3)) for name in ("a.webm", "b.m4v", "c.mp4")
+    ]
+    assert len(labels.labeled_frames) == 9
+
+
 def test_tables_of_an_earlier_run_go_with_overwrite(poses, lively_file, pictures, capsys):
     again = ("infer", lively_file, pictures / "sub", "--out", poses, "--format", "dlc", "--device", "cpu")
     assert ppl(*again) == 2
