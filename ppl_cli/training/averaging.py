@@ -1,7 +1,7 @@
 """The average of the weights over the last steps, which is what a run keeps (Polyak averaging, as an exponential mean).
 
 Single steps move keypoints to and fro; the average does not. Running statistics of batch norm and the vectors of the
-memory are averaged alike, so that all parts fit together. Of several processes each gives its statistics to all before.
+memory are averaged alike, so that all parts fit together. Statistics are first averaged over the processes.
 """
 
 import copy
