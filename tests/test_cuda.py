@@ -94,7 +94,7 @@ def training(config: Config, device: torch.device, precision: str = "fp32"):
     """Images, model and step, as `ppl train` makes them."""
     compute, size = Compute(device, precision, ""), config.model.image_size
     images = open_listing(list_part(config.data, "train", config.seed, size), config.data, size)
-    model = prepare_model(config, compute, ALONE).train()
+    model = prepare_model(config, compute).train()
     return images, model, prepare_step(model, reconstruction_loss(config.loss), config, compute, ALONE)
 
 

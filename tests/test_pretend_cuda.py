@@ -42,7 +42,7 @@ def train(config: Config, compute: Compute, steps: int, waits: list[str]):
     size = config.model.image_size
     images = open_listing(list_part(config.data, "train", config.seed, size), config.data, size)
     images.move_cache(compute.device)
-    model = prepare_model(config, compute, ALONE)
+    model = prepare_model(config, compute)
     optimiser, average = make_optimiser(model, config), Average(model, config.train.ema)
     learn = prepare_step(model, reconstruction_loss(config.loss), config, compute, ALONE)
     model.train()

@@ -1,7 +1,7 @@
 """The average of the weights over the last steps, which is what a run keeps (Polyak averaging, as an exponential mean).
 
 Single steps move keypoints to and fro; the average does not. Running statistics of batch norm and the vectors of the
-memory are averaged alike, so that all parts fit together.
+memory are averaged alike, so that all parts fit together. Statistics are first averaged over the processes.
 """
 
 import copy
@@ -9,6 +9,7 @@ import copy
 import torch
 
 from ppl_cli.model.core import PosePriorLearner
+from ppl_cli.model.processes import average_statistics
 
 
 class Average:
@@ -24,6 +25,7 @@ class Average:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """After step number `step`, counted from 1. The mean is short at first, so that the start is soon forgotten."""
+        average_statistics(self.trained)
         if not self.decay:
             return
         decay = min(self.decay, step / (step + 9))

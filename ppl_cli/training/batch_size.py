@@ -9,7 +9,6 @@ from torch import nn
 
 from ppl_cli.config.sections import Config
 from ppl_cli.device import Compute
-from ppl_cli.distributed import ALONE
 from ppl_cli.errors import UsageError
 from ppl_cli.training.batches import Batch, Part
 from ppl_cli.training.prepare import prepare_model
@@ -36,7 +35,7 @@ def largest_batch(config: Config, reconstruction_loss: nn.Module, compute: Compu
 def bytes_per_image(config: Config, reconstruction_loss: nn.Module, compute: Compute) -> float:
     """What a forward pass keeps for the backward pass: the difference of four images and two."""
     config = config.model_copy(update={"train": config.train.model_copy(update={"batch": 4})})
-    step = TrainingStep(prepare_model(config, compute, ALONE, None), compute.place(reconstruction_loss), config, compute)
+    step = TrainingStep(prepare_model(config, compute), compute.place(reconstruction_loss), config, compute)
     kept = {count: kept_bytes(step, config, compute, count) for count in (2, 4)}
     return (kept[4] - kept[2]) / 2
 

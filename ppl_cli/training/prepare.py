@@ -12,7 +12,6 @@ from ppl_cli.config.sections import Config
 from ppl_cli.device import Compute
 from ppl_cli.distributed import World
 from ppl_cli.model.core import PosePriorLearner
-from ppl_cli.model.processes import synchronise_batch_norm
 from ppl_cli.prior.prior import Prior
 from ppl_cli.training.lean import Adam
 from ppl_cli.training.step import TrainingStep
@@ -21,7 +20,7 @@ WORTH_COMPILING = 2000  # steps: it takes 75 to 119 s and saves 0.06 s in each o
 
 
 def prepare_model(
-    config: Config, compute: Compute, world: World, prior: Prior | None = None, weights: PosePriorLearner | None = None
+    config: Config, compute: Compute, prior: Prior | None = None, weights: PosePriorLearner | None = None
 ) -> PosePriorLearner:
     """A new model on the device, the same in every process.
 
@@ -35,8 +34,7 @@ def prepare_model(
         keypoints = torch.tensor(prior.points) if config.prior.keypoints == "given" else None
         links = torch.tensor(prior.weights).float() if config.prior.links == "given" else None
         model.start_from(keypoints, links)
-    model = compute.place(model)
-    return synchronise_batch_norm(model) if world.size > 1 else model
+    return compute.place(model)
 
 
 def make_optimiser(model: PosePriorLearner, config: Config) -> torch.optim.Optimizer:
@@ -69,7 +67,7 @@ def prepare_step(
     if world.size == 1:
         return step
     where = [compute.device] if compute.device.type == "cuda" else None
-    # torch 2.13 has another name for it. Buffers are the same in all processes: none waits for those of the first in each step.
+    # torch 2.13 has another name for it. Buffers are made equal after each step: none waits for those of the first process.
     new = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
     alone = {"forward_sync_buffers" if new else "broadcast_buffers": False}
     return DistributedDataParallel(step, device_ids=where, gradient_as_bucket_view=True, **alone)

@@ -42,7 +42,7 @@ def make_step(
     images = ImageSet(listing, chosen.model.image_size, chosen.data.resize)
     if ours:
         keep_freed_memory()
-    model = prepare.prepare_model(chosen, compute, ALONE).train()
+    model = prepare.prepare_model(chosen, compute).train()
     optimiser = prepare.make_optimiser(model, chosen)
     learn = prepare.prepare_step(model, reconstruction_loss(chosen.loss), chosen, compute, ALONE)
     if ours:

@@ -40,20 +40,22 @@ def largest_difference(first: dict, second: dict) -> float:
     return max(float((first[name].double() - second[name].double()).abs().max()) for name in first) / largest
 
 
-def test_two_processes_step_as_one_with_twice_the_batch(forks, tiny, tmp_path):
+def test_two_processes_step_as_one_that_takes_the_whole_batch_in_two_pieces(forks, tiny, tmp_path):
     """In float64: batch normalisation over a few pixels makes 1e-4 of what float32 rounds."""
     (tmp_path / "tiny.yaml").write_text(to_yaml(tiny, {}))
     done = forks.run_two(tmp_path / "tiny.yaml", tmp_path / "state", module="tests.training.one_step")
     assert done.wait() == [0, 0], done.error
     ours = [torch.load(tmp_path / f"state.{rank}") for rank in (0, 1)]
-    whole, half = one_step(with_batch(tiny, 8), ALONE), one_step(tiny, ALONE)
+    pieces, whole = one_step(with_batch(tiny, 8, accumulate=2), ALONE), one_step(with_batch(tiny, 8), ALONE)
+    assert largest_difference(pieces["gradients"], ours[0]["gradients"]) < 1e-8
+    assert largest_difference(pieces["gradients"], whole["gradients"]) > 1e-3  # batch norms see each piece alone
     for kind in ("gradients", "buffers"):
-        for rank in (0, 1):
-            assert largest_difference(whole[kind], ours[rank][kind]) < 1e-8
-        assert largest_difference(whole[kind], half[kind]) > 1e-3  # or there would be nothing to compare
-    memory = [name for name in whole["buffers"] if name.startswith("memory.")]
+        assert all(tensor.equal(ours[1][kind][name]) for name, tensor in ours[0][kind].items())
+    memory = {name: tensor for name, tensor in pieces["buffers"].items() if name.startswith("memory.")}
     assert len(memory) == 3
-    assert all(torch.equal(ours[0]["buffers"][name], ours[1]["buffers"][name]) for name in memory)
+    assert largest_difference(memory, ours[0]["buffers"]) < 1e-8
+    first = "encoder.blocks.0.side_norm.running_mean"  # of the images, before any norm: the mean of the pieces' means
+    assert torch.allclose(ours[0]["buffers"][first], whole["buffers"][first], rtol=1e-8)
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -70,7 +72,7 @@ def test_two_processes_train_with_one_writer(forks, tiny, tmp_path, monkeypatch,
     assert done.wait() in (0, [0, 0]), done.error
     assert done.out.count("6 steps") == 1
     assert "FutureWarning" not in done.error
-    assert ppl(*train, "--out", "one", "--set", "train.batch=8") == 0
+    assert ppl(*train, "--out", "one", "--set", "train.batch=8", "--set", "train.accumulate=2") == 0
     names = [{file.name for file in (tmp_path / folder).iterdir()} for folder in ("one", "two")]
     assert names[1] - set(REPORT) == names[0]
     assert set(REPORT) <= names[1] or launch is not torchrun
@@ -78,12 +80,38 @@ def test_two_processes_train_with_one_writer(forks, tiny, tmp_path, monkeypatch,
     assert [row["step"] for row in rows[1]] == ["2", "4", "6"]
     for one, two in zip(*rows, strict=True):
         assert float(one["total"]) == pytest.approx(float(two["total"]), rel=3e-5)
-    more = ["--out", "two", "--resume", "--set", "train.steps=8"]
-    assert ppl(*train, *more) != 0
+    assert ppl(*train, "--out", "two", "--resume", "--set", "train.steps=8") != 0
     assert "the run was one of 2 processes, now there are 1" in capsys.readouterr().err
-    resumed = forks.run_two(*train, *more, prepare=NO_PICTURES)
+
+
+STOP_AT_3 = """
+import os
+save = loop.save
+
+def save_and_stop(*arguments):
+    save(*arguments)
+    if arguments[5] == 3:
+        os._exit(9)
+
+loop.save = save_and_stop
+"""
+
+
+def test_two_processes_go_on_as_if_never_stopped(forks, tiny, tmp_path, monkeypatch):
+    (tmp_path / "tiny.yaml").write_text(to_yaml(with_batch(tiny, 4, ema=0.5), {}))
+    monkeypatch.chdir(tmp_path)
+    train = ["train", "tiny.yaml", "--device", "cpu", "--out"]
+    whole, stopped = (
+        forks.start_two(*train, name, prepare=NO_PICTURES + more) for name, more in (("whole", ""), ("resumed", STOP_AT_3))
+    )
+    assert (whole.wait(), stopped.wait()[0]) == ([0, 0], 9)
+    assert stopped.error.count("another process of this command has ended") == 1
+    assert not (tmp_path / "resumed" / "curves.png").exists()
+    resumed = forks.run_two(*train, "resumed", "--resume", prepare=NO_PICTURES)
     assert resumed.wait() == [0, 0], resumed.error
-    assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "two" / "model.safetensors").values())
+    for weights in [lambda run: torch.load(run / "training.pt")["model"], lambda run: load_file(run / "model.safetensors")]:
+        expected, found = (weights(tmp_path / name) for name in ("whole", "resumed"))
+        assert all(tensor.equal(found[name]) for name, tensor in expected.items())
 
 
 def test_buffers_stay_alone_also_where_torch_has_the_older_name_for_it(tiny, monkeypatch):

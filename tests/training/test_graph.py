@@ -34,7 +34,7 @@ def refusing(monkeypatch):
 
 
 def test_goes_on_without_a_graph_and_says_so_once(tiny, refusing):
-    model = prepare_model(tiny, Compute(CPU, "fp32", ""), ALONE).train()
+    model = prepare_model(tiny, Compute(CPU, "fp32", "")).train()
     learn = prepare_step(model, reconstruction_loss(tiny.loss), tiny, Compute(CPU, "fp32", ""), ALONE)
     said = []
     take, (part,) = ReplayedStep(learn, said.append), split_batch(4, 1)

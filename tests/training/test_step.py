@@ -3,7 +3,6 @@ import torch
 from ppl_cli.data.light import change_light
 from ppl_cli.data.warp import warp_images
 from ppl_cli.device import choose_compute
-from ppl_cli.distributed import ALONE
 from ppl_cli.training.batches import Batch, Part
 from ppl_cli.training.prepare import prepare_model
 from ppl_cli.training.step import TrainingStep, draw_chance, eased
@@ -25,7 +24,7 @@ def test_the_encoder_alone_sees_other_light(tiny, monkeypatch):
     )
     size, batch = config.model.image_size, config.train.batch
     images = torch.rand(batch, 3, size, size) * 2 - 1
-    model = prepare_model(config, choose_compute("cpu"), ALONE)
+    model = prepare_model(config, choose_compute("cpu"))
     seen, compared, estimate = [], [], model.estimate
     monkeypatch.setattr(model, "estimate", lambda images: seen.append(images) or estimate(images))
 
