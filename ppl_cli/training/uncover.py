@@ -83,9 +83,9 @@ class Trial(NamedTuple):
         return self.completed < self.covered and self.whole <= AT_MOST
 
     def __str__(self) -> str:
-        moved = f"{self.covered:.1f} % of the side off, {self.completed:.1f} % once covers are found; of whole ones {self.whole:.1f} %"
+        lie = f"keypoints of covered training images lie {self.covered:.1f} % of the side off"
         told = "" if self.helps else ": `ppl refine` will have to be told what is hidden"
-        return f"keypoints of covered training images lie {moved}{told}"
+        return f"{lie}, {self.completed:.1f} % once covers are found; of whole ones {self.whole:.1f} %{told}"
 
 
 def try_finder(

