@@ -20,14 +20,14 @@ from ppl_cli.data.videos import is_video, open_video
 from ppl_cli.device import Compute, batch_that_fits
 from ppl_cli.drawing.video import note_encoder
 from ppl_cli.errors import PPLError, UnreadableImageError, UsageError
-from ppl_cli.inference.estimate import Estimator, Finder, Opened, decode_square, stream_poses
+from ppl_cli.inference.estimate import CANNOT_FIND, Estimator, Finder, Opened, decode_square, stream_poses
 from ppl_cli.inference.films import drawing_video
 from ppl_cli.inference.given import HiddenLike, ImageLike, check_hidden, check_image, open_given, take
 from ppl_cli.inference.inputs import Inputs, gather_inputs
 from ppl_cli.inference.occluder import Occluder
 from ppl_cli.inference.pictures import Pictures
 from ppl_cli.inference.pipeline import Summary, Task, run
-from ppl_cli.inference.refine import Method, Options
+from ppl_cli.inference.refine import NOTHING_SAID, Method, Options
 from ppl_cli.inference.refiner import Refiner
 from ppl_cli.prior.prior import Prior
 from ppl_cli.prior.prototypes import Recalled, build_prior, decode_tokens, learned_prior
@@ -40,10 +40,6 @@ from ppl_cli.runtime import Output, Runtime, as_runtime
 
 BATCH = 32
 PROTOTYPES = 9  # as many as `ppl export-prior` gives
-NOTHING_HIDDEN = {
-    "paper": "the paper's procedure is run, which can make poses worse (docs/results.md)",
-    "visible": "method visible leaves every pose as it is found",
-}
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,8 @@ class Predictor:
 
     def __init__(self, checkpoint: Checkpoint, compute: Compute, runtime: Runtime):
         self.checkpoint, self.runtime = checkpoint, runtime
-        self.estimator = Estimator(checkpoint.model, compute, checkpoint.known and checkpoint.known.calibration)
+        calibration = checkpoint.known and checkpoint.known.calibration
+        self.estimator = Estimator(checkpoint.model, compute, calibration, checkpoint.finder)
 
     @property
     def config(self) -> Config:
@@ -177,7 +174,8 @@ class Predictor:
 
         `hidden` says what of the image is hidden: an array (H, W) of bool, or a mask (PIL image or path) that is white there;
         for a list of images a list of them. None: nothing is known. `method` is "visible" (what is seen stays, only what is
-        hidden is completed) or "paper" (the whole reconstruction is looked at); by default visible where `hidden` is given.
+        hidden is completed), "found" (the same, and the model finds what is hidden beside) or "paper" (the whole reconstruction
+        is looked at); by default visible where `hidden` is given, else found where the model has learned that.
         With `until_px` an image is done once no keypoint moves further, in pixels of the network's square. Errors as in
         calling the model, also where a mask does not fit its image.
         """
@@ -188,7 +186,7 @@ class Predictor:
         for number, (one, its_hidden) in enumerate(pairs if several else [(image, hidden)]):
             check_image(one, f"image {number}" if several else "the image")
             check_hidden(its_hidden, f"hidden {number}" if several else "hidden")
-        method = method or ("paper" if hidden is None else "visible")
+        method = method or self.choose_method(hidden is not None)
         refiner = self.refiner(Options(iterations, method, until_px))
         if not several:
             return self._find_one(refiner, image, hidden)
@@ -228,17 +226,22 @@ class Predictor:
         identity = self._identify("refine", task, **written, **asdict(options), **occluder.identity())
         notes = [f"{self.estimator.compute.reason}; method {options.method}", *self._notes()]
         if not occluder.known:
-            notes.append(
-                "note: nothing says what is hidden, so whole images are taken as visible: "
-                f"{NOTHING_HIDDEN[options.method]}. Give --masks or --occluder-color"
-            )
+            said = NOTHING_SAID[options.method]
+            notes.append(f"note: nothing says what is hidden: {said}. --masks or --occluder-color say it for sure")
         return run(task, output, identity, self.runtime, notes)
+
+    def choose_method(self, known: bool) -> Method:
+        """Of refinement; `known`: whether it is said what is hidden."""
+        return "visible" if known else "found" if self.checkpoint.finder is not None else "paper"
 
     @property
     def finder(self) -> Finder:
         return Finder(self.estimator, self.config.data.resize, self.names, list(range(len(self.names))))
 
     def refiner(self, options: Options, keep_columns: bool = False) -> Refiner:
+        """UsageError for the method `found` if the model has not learned it."""
+        if options.method == "found" and self.checkpoint.finder is None:
+            raise UsageError(CANNOT_FIND)
         return Refiner(**vars(self.finder), options=options, keep_columns=keep_columns)
 
     def _find_range(self, images: Iterable[ImageLike]) -> Range | None:

@@ -20,14 +20,15 @@ from ppl_cli.errors import UsageError
 from ppl_cli.files import replacing
 from ppl_cli.model.calibration import STEPS, Calibration
 from ppl_cli.model.core import PosePriorLearner
+from ppl_cli.model.finder import OcclusionFinder
 from ppl_cli.original.checkpoint import GRID, OriginalCheckpoint
 from ppl_cli.original.names import original_name
 from ppl_cli.pickles.torch_zip import MAGIC, TorchZip
 from ppl_cli.prior.names import with_names_of_run
 from ppl_cli.text import in_one_line
 
-FORMAT_VERSION = 2  # 1 had no calibration
-KNOWN_TOKENS, CALIBRATION = "known.tokens", "calibration."
+FORMAT_VERSION = 3  # 1 had no calibration, 2 no finder
+KNOWN_TOKENS, CALIBRATION, FINDER = "known.tokens", "calibration.", "finder."
 TENSOR_TYPES = {"F32": torch.float32, "I64": torch.int64, "I16": torch.int16}  # of safetensors
 
 
@@ -46,6 +47,7 @@ class Checkpoint:
     step: int
     path: Path
     known: Known | None = None  # None in files of other programs
+    finder: OcclusionFinder | None = None  # of what hides the object, where the model has learned that
 
 
 def save_model(path: Path, model: PosePriorLearner, config: Config, step: int, known: Known | None = None) -> None:
@@ -62,13 +64,23 @@ def save_model(path: Path, model: PosePriorLearner, config: Config, step: int, k
 def save_names(path: Path, names: list[str]) -> None:
     """The model file with these names of the keypoints, and all else as it was. UsageError if it is one of another program."""
     try:
-        with safe_open(path, "pt") as file:
-            header = json.loads(file.metadata()["ppl"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors, header = read_file(path)
     except SafetensorError as error:
         raise UsageError(f"{path} cannot hold names of keypoints: only a run folder or a model.safetensors can") from error
     header["config"].setdefault("prior", {})["names"] = names
     write_file(path, tensors, header)
+
+
+def save_finder(path: Path, finder: OcclusionFinder) -> None:
+    """The model file with it, and all else as it was."""
+    tensors, header = read_file(path)
+    tensors |= {FINDER + name: tensor.detach().cpu().contiguous() for name, tensor in finder.state_dict().items()}
+    write_file(path, tensors, header)
+
+
+def read_file(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["ppl"])  # noqa: SIM118
 
 
 def write_file(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, object]) -> None:
@@ -121,14 +133,16 @@ def load_own(path: Path) -> Checkpoint:
             pieces = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             shapes = {name: (tuple(piece.get_shape()), TENSOR_TYPES.get(piece.get_dtype())) for name, piece in pieces.items()}
             extra = {name for name in shapes if name == KNOWN_TOKENS or name.startswith(CALIBRATION)}
-            check_tensors(path, config, {name: shape for name, shape in shapes.items() if name not in extra})
+            finds = {name for name in shapes if name.startswith(FINDER)}
+            check_tensors(path, config, {name: shape for name, shape in shapes.items() if name not in extra | finds})
             known = read_known(config, extra, shapes, file.get_tensor) if extra else None
+            finder = read_finder(finds, shapes, file.get_tensor) if finds else None
             model = fill_model(path, config, file.get_tensor)
     except (SafetensorError, OSError) as error:
         raise UsageError(f"{path} is not a readable safetensors file: {in_one_line(error)}") from error
     except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
         raise UsageError(f"{path} was not written by ppl: its header is missing or damaged") from error
-    return Checkpoint(model, with_names_of_run(config, path.parent), step, path, known)
+    return Checkpoint(model, with_names_of_run(config, path.parent), step, path, known, finder)
 
 
 def load_original(path: Path) -> Checkpoint:
@@ -172,3 +186,18 @@ def read_known(
     if not all(part.isfinite().all() for part in calibration):
         raise ValueError("the calibration is not finite")
     return Known(tokens, calibration)
+
+
+def read_finder(
+    names: set[str], shapes: dict[str, tuple[tuple[int, ...], torch.dtype | None]], read: Callable[[str], torch.Tensor]
+) -> OcclusionFinder:
+    """ValueError if the tensors `names` are not those of one."""
+    finder = OcclusionFinder()
+    wanted = {FINDER + name: (tuple(tensor.shape), tensor.dtype) for name, tensor in finder.state_dict().items()}
+    if wanted != {name: shapes[name] for name in names}:
+        raise ValueError("what finds occlusions does not fit")
+    tensors = {name.removeprefix(FINDER): read(name) for name in names}
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise ValueError("what finds occlusions is not finite")
+    finder.load_state_dict(tensors)
+    return finder.eval()

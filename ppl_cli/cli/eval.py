@@ -86,10 +86,10 @@ def evaluate(
         int, typer.Option(min=0, max=100, help="Of refinement on occluded images.", rich_help_panel=HIDE)
     ] = 4,
     method: Annotated[
-        Literal["visible", "paper"],
+        Literal["visible", "found", "paper"],
         typer.Option(
-            help="Of refinement. visible: what is seen stays, only what is hidden is completed; paper: the whole "
-            "reconstruction is looked at.",
+            help="Of refinement. visible: it is known what is hidden, and only that is completed; found: the model finds what "
+            "is hidden; paper: the whole reconstruction is looked at.",
             rich_help_panel=HIDE,
         ),
     ] = "visible",

@@ -27,10 +27,10 @@ def refine(
     ] = None,
     iterations: Annotated[int, typer.Option(min=0, max=100, help="How often.", rich_help_panel=HOW)] = 4,
     method: Annotated[
-        Literal["visible", "paper"] | None,
+        Literal["visible", "found", "paper"] | None,
         typer.Option(
-            help="visible: what is seen stays, only what is hidden is completed; paper: the whole reconstruction is looked "
-            "at. By default visible where it is known what is hidden, else paper.",
+            help="visible: what is seen stays, only what is hidden is completed; found: the same, and the model finds what is "
+            "hidden; paper: the whole reconstruction is looked at. By default visible with masks or a colour, else found.",
             rich_help_panel=HOW,
         ),
     ] = None,
@@ -60,10 +60,13 @@ def refine(
     Each iteration finds keypoints, recalls the typical pose nearest to them, draws it, and lets the decoder complete what is
     hidden along it; keypoints are then found again.
 
-    Say where the occlusion is: with masks, or with its colour. Results are those of ppl infer, and for each keypoint whether
-    it is visible and how far it moved; keypoints_iterations.npz has the pose of every iteration.
+    The model finds where the occlusion is; you know it better: say it with masks, or with its colour. Results are those of
+    ppl infer, and for each keypoint whether it is visible and how far it moved; keypoints_iterations.npz has the pose of every
+    iteration.
 
     Examples:
+
+      ppl refine runs/mine occluded --out repaired
 
       ppl refine runs/mine occluded --masks masks --out repaired --gif
 
@@ -79,7 +82,7 @@ def refine(
     from ppl_cli.inference.refine import Options
 
     occluder = Occluder(masks, None if occluder_color is None else parse_colour(occluder_color))
-    how = Options(iterations, method or ("visible" if occluder.known else "paper"), until_converged)
     predictor = load(model, Runtime(device, precision, options.say))
+    how = Options(iterations, method or predictor.choose_method(occluder.known), until_converged)
     details = Details(batch, strict, overlay, trail, gif, all_iterations, Excerpt(start, stop, every))
     print(predictor.refine_files(inputs, Output(out, formats, overwrite, resume), occluder, how, details))

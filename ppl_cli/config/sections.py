@@ -169,6 +169,9 @@ class TrainConfig(Section):
         0.0, ge=0, le=1, description="random rotation, scale and shift; 1: up to 23 degrees, 20 %, 15 % of half a side"
     )
     light: bool = Field(False, description="the encoder sees images in random light: gamma, contrast and brightness differ")
+    uncover: int = Field(
+        0, ge=0, description="at the end, a small network learns for so long to find what hides the object; 0: none [steps]"
+    )
     log_every: Positive = Field(50, description="from one row of metrics.csv to the next [steps]")
     save_every: Positive = Field(500, description="from one checkpoint to the next [steps]")
     sample_every: Positive = Field(500, description="from one picture in samples/ to the next [steps]")

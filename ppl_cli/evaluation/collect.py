@@ -115,7 +115,8 @@ def collect_occluded(
         for occlusion in occlusions:
             hidden = np.concatenate([occlusion.hidden(range(index, index + 1), seed) for index in batch.indices])
             visible = visible_pixels(hidden, reader.size).to(images.device)
-            found += list(refine(estimator, images, visible, options).keypoints.cpu().numpy())
+            known = None if options.method == "found" else visible
+            found += list(refine(estimator, images * visible, known, options).keypoints.cpu().numpy())
         return found
 
     samples = gather(reader, find)

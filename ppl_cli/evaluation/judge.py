@@ -31,12 +31,12 @@ class HiddenPatches:
 
     levels: Sequence[str] = ()  # "random=0.1,0.2": shares of 32 x 32 patches; "center=4,6": sides of the central square
     iterations: int = 4
-    method: Method = "visible"  # visible: only what is hidden is completed; paper: the whole reconstruction is looked at
+    method: Method = "visible"  # as in `refine`; visible: it is known what is hidden
     seed: int = 0  # of the random patches
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
-            raise UsageError(f"--method {self.method}: expected {' or '.join(get_args(Method))}")
+            raise UsageError(f"--method {self.method}: expected {', '.join(get_args(Method)[:-1])} or paper")
         parse_occlusions(list(self.levels))
 
     @property
@@ -58,7 +58,7 @@ class Judge:
         world: World = ALONE,
     ):
         self.checkpoint, self.batch, self.strict, self.world = checkpoint, batch, strict, world
-        self.estimator = Estimator(checkpoint.model, compute)
+        self.estimator = Estimator(checkpoint.model, compute, finder=checkpoint.finder)
         config = checkpoint.config
         # Images are brought to the square in the way that this model learned from.
         self.data = data.model_copy(update={name: getattr(config.data, name) for name in ("resize", "figures", "range")})

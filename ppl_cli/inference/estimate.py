@@ -28,10 +28,15 @@ from ppl_cli.model.blocks import fold_norms
 from ppl_cli.model.calibration import Calibration, read_signs
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.encoder import Estimate
+from ppl_cli.model.finder import OcclusionFinder
 from ppl_cli.prior.useful import IDLE_BELOW, link_strengths
 from ppl_cli.results.pose import Pose
 
 T = TypeVar("T")
+CANNOT_FIND = (
+    "method found: this model has not learned to find what hides the object; say it with --masks or --occluder-color, or train "
+    "with train.uncover=1000 (`ppl train --out RUN --resume` adds it to a finished run)"
+)
 NOT_FINITE = "the model finds no finite keypoints"
 CORES = os.cpu_count() or 1
 DECODERS = max(1, min(8, CORES - CORES // 2))  # beside a network that computes on the CPU
@@ -133,7 +138,13 @@ class Look(NamedTuple):
 class Estimator:
     """A trained model on its device. The keypoint prior is distilled, and norms are folded, once, not for every batch."""
 
-    def __init__(self, model: PosePriorLearner, compute: Compute, calibration: Calibration | None = None):
+    def __init__(
+        self,
+        model: PosePriorLearner,
+        compute: Compute,
+        calibration: Calibration | None = None,
+        finder: OcclusionFinder | None = None,
+    ):
         self.model = compute.place(model).eval()
         self.compute = compute
         self.encoder = fold_norms(self.model.encoder)
@@ -143,6 +154,7 @@ class Estimator:
             # An idle keypoint may see what it always has seen, and yet tells nothing of the object.
             self.worth = torch.where(strengths < IDLE_BELOW, strengths, 1).to(compute.device)
         self.calibration = calibration and Calibration(*(part.to(compute.device) for part in calibration))
+        self.occlusions = finder and compute.place(finder).eval()
 
     def to_images(self, squares: np.ndarray) -> torch.Tensor:
         """(B, S, S, 3) uint8 -> (B, 3, S, S) in [-1, 1], on the device."""
@@ -168,6 +180,16 @@ class Estimator:
             return Look(keypoints, nothing, nothing[:, 0], recalled)
         confidence, strangeness = self.calibration.judge(read_signs(estimate, recalled))
         return Look(keypoints, confidence * self.worth, strangeness / self.calibration.limit, recalled)
+
+    @torch.inference_mode()
+    def find_visible(self, images: torch.Tensor) -> torch.Tensor:
+        """images (B, 3, S, S) in [-1, 1] -> (B, 1, S, S), 0 where something seems to hide the object, else 1.
+
+        UsageError if the model has not learned to see that.
+        """
+        if self.occlusions is None:
+            raise UsageError(CANNOT_FIND)
+        return self.occlusions.find_visible(images)
 
     def __call__(self, squares: np.ndarray) -> np.ndarray:
         """(B, S, S, 3) uint8 -> keypoints (B, N, 2), normalised."""

@@ -9,7 +9,8 @@ lets the decoder complete the occluded image along it; from the result comes the
 
 The first input is the occluded image. The original implementation does not have this. The paper's next input is the whole
 reconstruction (`paper`); where it is known what is hidden, only that is taken from the reconstruction (`visible`): what
-the camera saw stays as sharp as it was, and that, as measured, is what repairs poses (docs/results.md).
+the camera saw stays as sharp as it was, and that, as measured, is what repairs poses (docs/results.md). Where it is not known,
+the model finds what is hidden (`found`).
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,12 @@ import torch.nn.functional as F
 from ppl_cli.errors import UsageError
 from ppl_cli.inference.estimate import Estimator
 
-Method = Literal["visible", "paper"]
+Method = Literal["visible", "found", "paper"]
+NOTHING_SAID: dict[Method, str] = {  # what a method does where nothing says what is hidden
+    "visible": "the whole image is taken as visible, which leaves every pose as it is found",
+    "found": "the model finds it",
+    "paper": "the whole image is taken as visible, and the paper's procedure can make poses worse (docs/results.md)",
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Options:
         if type(self.iterations) is not int or self.iterations < 0:
             raise UsageError(f"iterations: expected a whole number of 0 or more, got {self.iterations!r}")
         if self.method not in get_args(Method):
-            raise UsageError(f"method: expected {' or '.join(get_args(Method))}, got {self.method!r}")
+            raise UsageError(f"method: expected {', '.join(get_args(Method)[:-1])} or paper, got {self.method!r}")
         if self.until_px is not None and not self.until_px > 0:
             raise UsageError(f"--until-converged (until_px) is {self.until_px:g}: give a number of pixels above 0")
 
@@ -57,6 +63,7 @@ class Refinement(NamedTuple):
     used: torch.Tensor  # (B,) iterations that an image took
     failed: torch.Tensor  # (B,) the iteration whose result was not finite, else -1; the pose before it is kept
     strangeness: torch.Tensor  # (B,) of what was looked at last, as in `Look`
+    visible: torch.Tensor  # (B, 1, S, S) 1 where visible, as given or found
 
 
 @torch.inference_mode()
@@ -67,13 +74,16 @@ def refine(
     options: Options = Options(),
     record: list[Step] | None = None,
 ) -> Refinement:
-    """images (B, 3, S, S) in [-1, 1]; visible (B, 1, S, S), 1 where seen; none: the whole image is taken as visible.
+    """images (B, 3, S, S) in [-1, 1]; visible (B, 1, S, S), 1 where seen; none: the whole image is taken as visible
+    but for what method `found` finds.
 
     Hidden pixels enter as 0, the grey that training hides with, whatever colour the occluder has. What happens in each
     iteration is appended to `record`.
     """
     model, count = estimator.model, len(images)
     visible = torch.ones_like(images[:, :1]) if visible is None else visible.to(images, non_blocking=True)
+    if options.method == "found":
+        visible = visible * estimator.find_visible(images)
     images = images * visible
     poses = images.new_full((options.iterations + 1, count, model.sizes.keypoints, 2), torch.nan)
     sure, strange = poses[..., 0].clone(), poses[0, :, 0, 0].clone()
@@ -115,21 +125,21 @@ def refine(
             finite = reconstruction.isfinite().all((1, 2, 3))
             reconstruction = torch.where(finite[:, None, None, None], reconstruction, torch.nan)
             current = reconstruction
-            if options.method == "visible":
+            if options.method != "paper":
                 current = torch.where(shown > 0, occluded, reconstruction.clamp(-1, 1))
     used, failed = torch.stack((used, failed)).cpu()
-    return Refinement(poses, sure, used, failed, strange)
+    return Refinement(poses, sure, used, failed, strange, visible)
 
 
 def some_may_stop(iteration: int, options: Options) -> bool:
     """Whether to look for images that are done: those with nothing hidden at once, those that stand still from then on."""
-    return (options.until_px is not None and iteration > 0) or (options.method == "visible" and iteration == 0)
+    return (options.until_px is not None and iteration > 0) or (options.method != "paper" and iteration == 0)
 
 
 def unfinished(poses: torch.Tensor, visible: torch.Tensor, options: Options) -> torch.Tensor:
     """(R,): which images another iteration can change. poses (so far, R, N, 2), visible (R, 1, S, S)."""
     going = torch.full(poses.shape[1:2], len(poses) <= options.iterations, device=poses.device)
-    if options.method == "visible":
+    if options.method != "paper":
         going &= (visible == 0).any((1, 2, 3)).view(-1)  # nothing is hidden: the next input would be the same
     if options.until_px is not None and len(poses) > 1:
         until = 2 * options.until_px / (visible.shape[-1] - 1)  # pixels of the square -> [-1, 1]

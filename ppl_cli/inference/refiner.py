@@ -32,7 +32,7 @@ class Refiner(Finder):
         visible = torch.from_numpy(~covered).to(images)
         record: list[Step] | None = [] if self.keep_columns else None
         refinement = refine(self.estimator, images, visible, self.options, record)
-        under = torch.stack([seen(keypoints, visible) for keypoints in refinement.keypoints]).cpu().numpy()
+        under = torch.stack([seen(keypoints, refinement.visible) for keypoints in refinement.keypoints]).cpu().numpy()
         refinement = Refinement(*(tensor.cpu() for tensor in refinement))  # at once: each copy waits for the device
         poses = []
         for row, decoded in enumerate(held):
@@ -41,7 +41,8 @@ class Refiner(Finder):
                 continue
             pose = self.read_pose(first + row, decoded.frame, refinement, row, under[:, row])
             if pose.refined is not None:
-                pose.refined.whole = decoded.hidden is not None and not decoded.hidden.any()
+                known = decoded.hidden is not None or self.options.method == "found"
+                pose.refined.whole = known and bool(refinement.visible[row].all())
                 pose.refined.columns = None if record is None else pick_columns(row, record)
             poses.append(pose)
         return poses

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from ppl_cli.checkpoints.model_file import save_finder
 from ppl_cli.checkpoints.training_state import load_training
 from ppl_cli.config.sections import Config
 from ppl_cli.data.image_set import ImageSet
@@ -38,6 +39,7 @@ from ppl_cli.training.run_folder import RunFolder
 from ppl_cli.training.save import draw_samples, save, write_config
 from ppl_cli.training.start import Start
 from ppl_cli.training.step import draw_chance, take_step
+from ppl_cli.training.uncover import learn_to_uncover, try_finder
 
 if TYPE_CHECKING:
     from ppl_cli.evaluation.unlabelled import UnlabelledReport
@@ -155,6 +157,14 @@ def train(
                 progress.collected.clear()  # the leader has the means of all processes
             if last:
                 break
+        if finished and world.leader and config.train.uncover:
+            progress.bar.close()
+            finder = learn_to_uncover(images, config, device, stopped)
+            if finished := finder is not None:
+                trial = try_finder(average.model, finder, images, config, device)
+                machine.say(str(trial))
+                if trial.helps:
+                    save_finder(folder / "model.safetensors", finder)
     if world.leader:
         if finished and progress.collected:  # steps after the last row
             metrics.append(progress.row(step, model))

@@ -276,7 +276,10 @@ def test_streams_beside_each_other_give_all_cores_back(model, pictures):
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda model: model.refine(Image.new("RGB", (9, 9)), method="Visible"), "expected visible or paper, got 'Visible'"),
+        (
+            lambda model: model.refine(Image.new("RGB", (9, 9)), method="Visible"),
+            "expected visible, found or paper, got 'Visible'",
+        ),
         (lambda model: model.refine(Image.new("RGB", (9, 9)), iterations=-1), "whole number of 0 or more, got -1"),
         (lambda model: model.refine(Image.new("RGB", (9, 9)), iterations=2.5), "whole number of 0 or more, got 2.5"),
         (lambda model: list(model.stream([Image.new("RGB", (9, 9))], batch=0)), "expected 1 image or more, got 0"),

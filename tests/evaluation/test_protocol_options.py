@@ -52,7 +52,7 @@ def test_wrong_options_are_said(options, said):
 def test_hidden_patches_are_checked_when_they_are_named():
     hidden = HiddenPatches(["random=0.1,0.2", "center=4"])
     assert [occlusion.label for occlusion in hidden.occlusions] == ["random 0.1", "random 0.2", "center 4"]
-    with pytest.raises(UsageError, match="expected visible or paper"):
+    with pytest.raises(UsageError, match="expected visible, found or paper"):
         HiddenPatches(method="visable")
     with pytest.raises(UsageError, match="shares between 0 and 1"):
         HiddenPatches(["random=4"])

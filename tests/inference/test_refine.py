@@ -57,6 +57,26 @@ def test_the_paper_without_a_mask_takes_the_whole_image_as_visible(estimator, im
     assert torch.allclose(refine(estimator, images, None, Options(2, "paper")).keypoints, expected, atol=1e-5)
 
 
+class Found:
+    """Takes what is white for hidden."""
+
+    def find_visible(self, images):
+        return (images.amin(1, keepdim=True) < 1).float()
+
+
+def test_what_is_found_hidden_is_completed_as_if_it_had_been_said(estimator, images, visible):
+    covered = torch.where(visible > 0, images, 1.0)
+    estimator.occlusions = Found()
+    expected = refine(estimator, covered, visible, Options(3, "visible"))
+    refined = refine(estimator, covered, None, Options(3, "found"))
+    assert torch.equal(refined.visible, visible)
+    assert torch.equal(refined.keypoints, expected.keypoints)
+    assert refined.used.tolist() == [3, 3, 3, 0]
+    more = visible.clone()
+    more[:, :, :4] = 0  # what is said is hidden too
+    assert torch.equal(refine(estimator, covered, more, Options(1, "found")).visible, more * visible)
+
+
 def test_what_is_hidden_does_not_matter(estimator, images, visible):
     """Whatever colour the occluder has."""
     other = torch.where(visible > 0, images, torch.rand_like(images))

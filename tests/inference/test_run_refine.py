@@ -8,13 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from ppl_cli.checkpoints.model_file import load_model, save_model
+from ppl_cli.checkpoints.model_file import load_model, save_finder, save_model
 from ppl_cli.cli.app import main
 from ppl_cli.data.figures import figure
 from ppl_cli.data.frame import Frame
 from ppl_cli.device import choose_compute
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.inference.refine import Options, refine
+from ppl_cli.model.finder import OcclusionFinder
 from tests.conftest import lively_model, measured
 
 HOLE = (slice(20, 44), slice(16, 40))
@@ -135,6 +136,28 @@ def test_without_a_mask_the_paper_s_procedure_is_run_and_said(model_file, occlud
     assert run(model_file, occluded[0], "--out", tmp_path / "same", "--method", "visible") == 0
     assert "leaves every pose as it is found" in capsys.readouterr().err
     assert np.load(tmp_path / "same/keypoints_iterations.npz")["moved_px"].max() == 0
+
+
+def test_without_a_mask_the_model_finds_what_is_hidden_where_it_has_learned_that(model_file, occluded, tmp_path, capsys):
+    finder = OcclusionFinder().eval()
+    with torch.no_grad():  # sees red, in one look at a pixel
+        for parameter in finder.parameters():
+            parameter.zero_()
+        finder.down[0].norm.weight.fill_(1)
+        finder.down[0].conv.weight[0, :, 1, 1] = torch.tensor([1.0, -1, -1])
+        finder.decide[0].norm.weight.fill_(1)
+        finder.decide[0].conv.weight[0, 0, 1, 1] = 1
+        finder.decide[1].weight[0, 0], finder.decide[1].bias[0] = 1, -2.5
+    save_finder(model_file, finder)
+    assert run(model_file, occluded[0], "--out", tmp_path / "found") == 0
+    err = capsys.readouterr().err
+    assert "method found" in err
+    assert "nothing says what is hidden: the model finds it" in err
+    assert run(model_file, occluded[0], "--occluder-color", "red", "--out", tmp_path / "said") == 0
+    found, said = (np.load(tmp_path / name / "keypoints_iterations.npz") for name in ("found", "said"))
+    assert np.allclose(found["keypoints_px"][:, 0], said["keypoints_px"][:, 0], atol=1.5)
+    assert said["moved_px"].max() > 0
+    assert np.allclose(found["keypoints_px"][:, -1], said["keypoints_px"][:, -1], atol=1.5)
 
 
 def test_gifs_strips_and_overlays(model_file, occluded, tmp_path):
@@ -273,7 +296,8 @@ def test_masks_among_the_images_are_not_refined(model_file, occluded, tmp_path, 
         (("--iterations", "1000000"), "--iterations"),
         (("--masks", "nowhere"), "--masks nowhere: no such folder"),
         (("--occluder-color", "blurple"), "--occluder-color blurple: write a colour"),
-        (("--method", "best"), "is not one of 'visible', 'paper'"),
+        (("--method", "best"), "is not one of 'visible', 'found', 'paper'"),
+        (("--method", "found"), "has not learned to find what hides the object"),
         (("--pose", "found"), "No such option: --pose"),
         (("--until-converged", "0"), "a number of pixels above 0"),
         (("--format", "xml"), "any of csv,coco,npz"),
