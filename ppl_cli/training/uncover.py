@@ -1,8 +1,9 @@
 """Learning to find what hides the object, once poses are learned: training images are covered at random, and the covers are
 known. Without labels, and without what really hides objects later: covers of many kinds stand for it (data/covers.py).
 
-Where an object looks like a cover itself (drawn figures in plain colours), it cannot be told. So what was learned is tried on
-covered training images, and kept only if it brings keypoints back to where they are found in the whole ones.
+Where an object looks like a cover itself (drawn figures in plain colours), it cannot be told. So a tenth of the images is left
+out of learning, and what was learned is kept only if on those, covered, it brings keypoints back to where they are found in
+the whole ones.
 """
 
 import threading
@@ -38,14 +39,14 @@ def learn_to_uncover(
     """A network that finds covers, after `train.uncover` steps, in evaluation mode; None where it was `stopped` before."""
     torch.manual_seed(config.seed)
     finder = OcclusionFinder().to(device, memory_format=torch.channels_last).train()
-    steps = config.train.uncover
+    steps, shown = config.train.uncover, split_images(images)[0]
     optimiser = Adam(finder.parameters(), RATE, fused=device.type in ("cuda", "cpu"))
     for step in tqdm(range(steps), desc="learning what hides", unit="step", disable=None, leave=False):
         if stopped is not None and stopped.is_set():
             return None
         for group in optimiser.param_groups:
             group["lr"] = RATE * (1 - step / steps)
-        batch = cover(images, step, config, device)
+        batch = cover(images, shown, step, config, device)
         loss = F.binary_cross_entropy_with_logits(finder(batch.images), batch.covers, batch.seen)
         optimiser.zero_grad()
         loss.backward()
@@ -60,10 +61,16 @@ class Covered(NamedTuple):
     seen: torch.Tensor  # (B, 1, S, S) 0 where a cover cannot be seen, else 1
 
 
-def cover(images: ImageSet, step: int, config: Config, device: torch.device) -> Covered:
-    """Batch number `step`: a function of (seed, step) alone."""
+def split_images(images: ImageSet) -> tuple[range, range]:
+    """Those to learn from, and those to try it on: the last tenth; of fewer than ten images, all are both."""
+    count = len(images) - len(images) // 10
+    return range(count), range(count, len(images)) or range(count)
+
+
+def cover(images: ImageSet, among: range, step: int, config: Config, device: torch.device) -> Covered:
+    """Batch number `step` of the images `among`: a function of (seed, step) alone."""
     random = generator(device, config.seed, "cover", step)
-    whole = to_unit(images.fetch(batch_indices(step, BATCH, len(images), config.seed)).to(device))
+    whole = to_unit(images.fetch(among.start + batch_indices(step, BATCH, len(among), config.seed)).to(device))
     whole = warp_images(whole, random_affine(BATCH, random, WARP))
     whole = change_light(whole, random_light(BATCH, random)).clamp(-1, 1)
     covers, fills = random_covers(BATCH, whole.shape[-1], random), random_fills(whole, random)
@@ -91,7 +98,7 @@ class Trial(NamedTuple):
 def try_finder(
     model: PosePriorLearner, finder: OcclusionFinder, images: ImageSet, config: Config, device: torch.device
 ) -> Trial:
-    """One iteration of refinement of covered training images, and of whole ones."""
+    """One iteration of refinement of images that the finder has not learned from, covered and whole."""
 
     def look(pictures: torch.Tensor) -> torch.Tensor:
         return model.estimate(pictures).keypoints
@@ -105,7 +112,7 @@ def try_finder(
     distances = []
     with evaluating(model):
         for step in range(config.train.uncover, config.train.uncover + TRIED):
-            batch = cover(images, step, config, device)
+            batch = cover(images, split_images(images)[1], step, config, device)
             found = look(batch.images), look(complete(batch.images)), look(complete(batch.whole))
             distances.append(torch.stack([(look(batch.whole) - keypoints).norm(dim=-1).mean() for keypoints in found]))
     return Trial(*(50 * torch.stack(distances).mean(0)).tolist())

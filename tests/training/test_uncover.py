@@ -39,19 +39,24 @@ def test_covers_of_plain_pictures_are_found(tiny):
     finder = uncover.learn_to_uncover(Plain(), uncovering(tiny, 250), CPU)
     both = either = 0
     for step in range(500, 504):  # covers that it has not seen
-        batch = uncover.cover(Plain(), step, tiny, CPU)
+        batch = uncover.cover(Plain(), range(16), step, tiny, CPU)
         hidden, covers, sure = finder.find_visible(batch.images) == 0, batch.covers > 0, batch.seen > 0
         both, either = both + (hidden & covers & sure).sum(), either + ((hidden | covers) & sure).sum()
     assert both > 0.45 * either
 
 
 def test_covers_that_cannot_be_seen_do_not_count(tiny):
-    batch = uncover.cover(Plain(), 0, tiny, CPU)
+    batch = uncover.cover(Plain(), range(16), 0, tiny, CPU)
     alike = (batch.images - batch.whole).abs().amax(1, keepdim=True) < uncover.SAME
     assert torch.equal(batch.seen, 1 - batch.covers * alike)
     assert torch.equal(
         batch.images[(batch.covers == 0).expand_as(batch.images)], batch.whole[(batch.covers == 0).expand_as(batch.whole)]
     )
+
+
+def test_a_tenth_of_the_images_is_left_out_to_try_it_on():
+    assert uncover.split_images(range(40)) == (range(36), range(36, 40))
+    assert uncover.split_images(range(5)) == (range(5), range(5))
 
 
 def test_what_is_found_is_tried_on_covered_images(tiny):
