@@ -96,6 +96,17 @@ def test_a_run_keeps_it_where_it_helps(tiny, tmp_path, no_pictures, monkeypatch,
     assert any("once covers are found" in line for line in said)
 
 
+def test_a_finished_run_can_learn_it_later(tiny, tmp_path, no_pictures, monkeypatch):
+    monkeypatch.setattr(loop, "try_finder", lambda *arguments: uncover.Trial(2.0, 1.0, 0.0))
+    (tmp_path / "tiny.yaml").write_text(to_yaml(tiny))
+    run = api.train(tmp_path / "tiny.yaml", out=tmp_path / "run", device="cpu")
+    before = load_model(run.model)
+    again = load_model(api.train(out=tmp_path / "run", resume=True, device="cpu", **{"train.uncover": 2}).model)
+    assert (before.finder, again.step) == (None, before.step)
+    assert again.finder is not None
+    assert torch.equal(again.model.raw_links, before.model.raw_links)
+
+
 def test_a_run_that_is_stopped_in_it_is_saved_and_learns_it_when_resumed(tiny, tmp_path, no_pictures, monkeypatch):
     (tmp_path / "tiny.yaml").write_text(to_yaml(uncovering(tiny, 3)))
     monkeypatch.setattr(loop, "try_finder", lambda *arguments: uncover.Trial(2.0, 1.0, 0.0))
