@@ -24,6 +24,7 @@ from ppl_cli.training.graph import ReplayedStep
 from ppl_cli.training.prepare import make_optimiser, prepare_model, prepare_step
 from ppl_cli.training.reconstruction import reconstruction_loss
 from ppl_cli.training.step import Chance, draw_chance, take_step
+from ppl_cli.training.uncover import cover, learn_to_uncover
 from tests.conftest import TINY, lively_model
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
@@ -228,3 +229,15 @@ def test_infer_finds_what_the_cpu_finds_every_time(tmp_path):
     print(f"pixels from the CPU: median {np.median(apart):.1e}, largest {apart.max():.1e}")
     assert np.nanmax(np.abs(found["one"] - found["two"])) < 0.05, "differs from run to run"
     assert apart.max() < 3
+
+
+def test_occlusions_are_learned_there_and_found_as_on_the_cpu():
+    config = config_of(train={"uncover": 30})
+    images = open_listing(list_part(config.data, "train", config.seed, 32), config.data, 32)
+    images.move_cache(GPU)
+    finder = learn_to_uncover(images, config, GPU)
+    covered = cover(images, range(len(images)), 0, config, GPU).images
+    with torch.no_grad():
+        there, here = finder(covered), finder.to(CPU)(covered.to(CPU))
+    assert there.isfinite().all()
+    assert distance(there, here) < 1e-4
