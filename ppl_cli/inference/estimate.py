@@ -34,8 +34,8 @@ from ppl_cli.results.pose import Pose
 
 T = TypeVar("T")
 CANNOT_FIND = (
-    "method found: this model has not learned to find what hides the object; say it with --masks or --occluder-color, or "
-    "let it learn that: ppl train --out RUN --resume --set train.uncover=1000"
+    "method found: this model has not learned to find what hides the object; let it learn that (ppl train --out RUN --resume "
+    "--set train.uncover=1000), or choose another method"
 )
 NOT_FINITE = "the model finds no finite keypoints"
 CORES = os.cpu_count() or 1
