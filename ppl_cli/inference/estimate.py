@@ -192,7 +192,7 @@ class Estimator:
             raise UsageError(CANNOT_FIND)
         pictures, padding = images.clone(), torch.zeros_like(images[:, :1], dtype=torch.bool)
         for row, frame in enumerate(frames):
-            if frame is not None:
+            if frame is not None and frame.inner != (frame.size, frame.size):
                 rows, columns = frame.mirrored
                 pictures[row] = images[row][:, rows[:, None], columns]
                 padding[row] = True
