@@ -175,13 +175,22 @@ def train(
 def add_finder(
     model: PosePriorLearner, images: ImageSet, config: Config, folder: Path, machine: Machine, stopped: threading.Event
 ) -> bool:
-    """Learn to find what hides the object, and keep that in the model file if it helps. False where it was `stopped` before."""
+    """Learn to find what hides the object, and keep that in the model file if it helps. False where it was `stopped` before.
+
+    Where memory does not suffice that is said, and the run is complete without.
+    """
     device = machine.compute.device
     machine.say(f"learning to find what hides the object: {counted(config.train.uncover, 'step')} of a small network")
-    finder = learn_to_uncover(images, config, device, stopped)
-    if finder is None:
-        return False
-    trial = try_finder(model, finder, images, config, device)
+    try:
+        finder = learn_to_uncover(images, config, device, stopped)
+        if finder is None:
+            return False
+        trial = try_finder(model, finder, images, config, device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        machine.say("note: not learned, out of memory: `ppl refine` will have to be told what is hidden")
+        return True
     machine.say(str(trial))
     save_finder(folder / "model.safetensors", finder if trial.helps else None)
     return True

@@ -155,6 +155,18 @@ def test_steps_after_the_last_row_are_not_slower_for_it(tiny, tmp_path, no_pictu
     assert [row["step"] for row in rows[0]] == [4, 6]
 
 
+def test_a_run_without_the_memory_for_it_is_complete_without(tiny, tmp_path, no_pictures, monkeypatch):
+    def fail(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(loop, "learn_to_uncover", fail)
+    (tmp_path / "tiny.yaml").write_text(to_yaml(uncovering(tiny, 3)))
+    said = []
+    run = api.train(tmp_path / "tiny.yaml", out=tmp_path / "run", device=Runtime("cpu", say=said.append))
+    assert load_model(run.model).finder is None
+    assert any(line.startswith("note: not learned, out of memory") for line in said)
+
+
 def test_a_model_file_gives_back_what_finds(model_file):
     torch.manual_seed(5)
     finder = OcclusionFinder().eval()
