@@ -6,6 +6,7 @@ import torch
 
 from ppl_cli.config.sections import Config
 from ppl_cli.data.datasets import list_part, open_listing
+from ppl_cli.data.frame import Frame
 from ppl_cli.device import Compute
 from ppl_cli.distributed import ALONE
 from ppl_cli.inference.estimate import Estimator
@@ -15,6 +16,7 @@ from ppl_cli.training.batches import make_batch, split_batch
 from ppl_cli.training.prepare import make_optimiser, prepare_model, prepare_step
 from ppl_cli.training.reconstruction import reconstruction_loss
 from ppl_cli.training.step import draw_chance, take_step
+from ppl_cli.training.uncover import learn_to_uncover, try_finder
 from tests.conftest import lively_model
 from tests.pretend_cuda import CUDA, DeviceMixError, PretendedKernel, pretend_cuda
 
@@ -96,6 +98,18 @@ def test_a_training_step_mixes_no_devices(tiny, waits, precision):
     assert min(kernels.draw_kernel.launches, kernels.pull_kernel.launches) >= 2 * config.train.accumulate
     assert all(loss.isfinite() for loss in outcome.losses.values())
     assert {parameter.device.type for parameter in model.parameters()} == {"cuda"}
+
+
+def test_learning_to_find_what_hides_and_finding_it_mix_no_devices(tiny, waits):
+    compute, size = Compute(CUDA, "fp32", ""), tiny.model.image_size
+    images = open_listing(list_part(tiny.data, "train", tiny.seed, size), tiny.data, size)
+    images.move_cache(CUDA)
+    config = tiny.model_copy(update={"train": tiny.train.model_copy(update={"uncover": 2})})
+    finder, model = learn_to_uncover(images, config, CUDA), compute.place(lively_model(tiny))
+    assert try_finder(model, finder, images, config, CUDA).covered > 0
+    estimator = Estimator(model, compute, finder=finder)
+    squares = torch.rand(2, 3, size, size).to(CUDA)
+    assert refine(estimator, squares, None, Options(1, "found"), frames=[Frame(64, 48, size), None]).visible.is_cuda
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

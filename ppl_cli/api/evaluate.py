@@ -25,6 +25,7 @@ from ppl_cli.evaluation.sampling import sample_images
 from ppl_cli.evaluation.unlabelled import FILES as UNLABELLED
 from ppl_cli.evaluation.unlabelled import UnlabelledReport, examine
 from ppl_cli.files import find_earlier, make_folder, next_free_folder, replace_text
+from ppl_cli.inference.estimate import CANNOT_FIND
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.runtime import Output, Runtime
 
@@ -75,6 +76,9 @@ def evaluate(
             return world.from_leader(report)
     protocols = choose_protocols(chosen.kind, options)
     names = [name_model(model) for model in models]
+    for name, checkpoint in zip(names, checkpoints, strict=True):
+        if hidden.occlusions and hidden.method == "found" and checkpoint.finder is None:
+            raise UsageError(f"{name}: {CANNOT_FIND}")
     with processes(compute) as world:
         if world.leader:
             check_folder(output, FILES)

@@ -6,6 +6,7 @@
 import json
 import reprlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +51,15 @@ class Checkpoint:
     finder: OcclusionFinder | None = None  # of what hides the object, where the model has learned that
 
 
-def save_model(path: Path, model: PosePriorLearner, config: Config, step: int, known: Known | None = None) -> None:
+def save_model(
+    path: Path,
+    model: PosePriorLearner,
+    config: Config,
+    step: int,
+    known: Known | None = None,
+    finder: dict[str, torch.Tensor] | None = None,
+) -> None:
+    """`finder` as `read_finder_tensors` gives it."""
     header = {"format_version": FORMAT_VERSION, "config": config.model_dump(), "keypoints": model.sizes.keypoints, "step": step}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if known is not None:
@@ -58,7 +67,7 @@ def save_model(path: Path, model: PosePriorLearner, config: Config, step: int, k
         if known.calibration is not None:
             parts = known.calibration._asdict().items()
             tensors |= {CALIBRATION + name: tensor.detach().cpu().contiguous() for name, tensor in parts}
-    write_file(path, tensors, header)
+    write_file(path, tensors | (finder or {}), header)
 
 
 def save_names(path: Path, names: list[str]) -> None:
@@ -71,11 +80,20 @@ def save_names(path: Path, names: list[str]) -> None:
     write_file(path, tensors, header)
 
 
-def save_finder(path: Path, finder: OcclusionFinder) -> None:
-    """The model file with it, and all else as it was."""
+def save_finder(path: Path, finder: OcclusionFinder | None) -> None:
+    """The model file with it, or without any, and all else as it was."""
     tensors, header = read_file(path)
-    tensors |= {FINDER + name: tensor.detach().cpu().contiguous() for name, tensor in finder.state_dict().items()}
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(FINDER)}
+    if finder is not None:
+        tensors |= {FINDER + name: tensor.detach().cpu().contiguous() for name, tensor in finder.state_dict().items()}
     write_file(path, tensors, header)
+
+
+def read_finder_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Those of a model file, for `save_model` to write once more; none where there is no such file."""
+    with suppress(OSError, SafetensorError), safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys() if name.startswith(FINDER)}  # noqa: SIM118
+    return {}
 
 
 def read_file(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, object]]:

@@ -30,7 +30,8 @@ def refine(
         Literal["visible", "found", "paper"] | None,
         typer.Option(
             help="visible: what is seen stays, only what is hidden is completed; found: the same, and the model finds what is "
-            "hidden; paper: the whole reconstruction is looked at. By default visible with masks or a colour, else found.",
+            "hidden; paper: the whole reconstruction is looked at. By default visible with masks or a colour, else found, or "
+            "paper where the model has not learned that.",
             rich_help_panel=HOW,
         ),
     ] = None,
@@ -60,9 +61,9 @@ def refine(
     Each iteration finds keypoints, recalls the typical pose nearest to them, draws it, and lets the decoder complete what is
     hidden along it; keypoints are then found again.
 
-    The model finds where the occlusion is; you know it better: say it with masks, or with its colour. Results are those of
-    ppl infer, and for each keypoint whether it is visible and how far it moved; keypoints_iterations.npz has the pose of every
-    iteration.
+    The model finds where the occlusion is, if it has learned that (train.uncover). Where you know it better, say it with masks,
+    or with its colour. Results are those of ppl infer, and for each keypoint whether it is visible and how far it moved;
+    keypoints_iterations.npz has the pose of every iteration.
 
     Examples:
 

@@ -23,14 +23,10 @@ def random_covers(batch: int, size: int, generator: torch.Generator) -> torch.Te
     def between(low: float, high: float, *shape: int) -> torch.Tensor:
         return low + (high - low) * torch.rand(batch, *shape, generator=generator, device=device)
 
-    def choose(kinds: list[torch.Tensor]) -> torch.Tensor:
-        chosen = torch.randint(len(kinds), (batch,), generator=generator, device=device)
-        return torch.stack(kinds)[chosen, torch.arange(batch, device=device)]
-
     x = torch.linspace(-1, 1, size, device=device)
     y = x[:, None]
     share = between(0.03, 0.4, 1, 1, 1)
-    cells = choose([F.interpolate((between(0, 1, 1, n, n) < share).float(), size=(size, size)) for n in GRIDS])
+    cells = choose([F.interpolate((between(0, 1, 1, n, n) < share).float(), size=(size, size)) for n in GRIDS], generator)
 
     angle = between(0, math.pi, BLOBS, 1, 1)
     right, down = x - between(-1, 1, BLOBS, 1, 1), y - between(-1, 1, BLOBS, 1, 1)
@@ -43,7 +39,7 @@ def random_covers(batch: int, size: int, generator: torch.Generator) -> torch.Te
     angle = between(0, math.pi, 1, 1, 1)
     place = x * angle.cos() + y * angle.sin() + between(0, 1, 1, 1, 1)
     bars = (place.remainder(between(0.2, 0.8, 1, 1, 1)) < between(0.04, 0.16, 1, 1, 1)).float()
-    return choose([torch.zeros_like(blobs), cells, blobs, blobs, bars])
+    return choose([torch.zeros_like(blobs), cells, blobs, blobs, bars], generator)
 
 
 def random_fills(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -61,5 +57,10 @@ def random_fills(images: torch.Tensor, generator: torch.Generator) -> torch.Tens
     colour, grey = noise(3, 1), noise(1, 1).expand_as(images)
     textured = 0.6 * noise(3, size // 4) + 0.4 * colour
     kinds = [colour, grey, grey.sign(), noise(3, 3), textured, noise(3, size), elsewhere, upside_down]
-    chosen = torch.randint(len(kinds), (batch,), generator=generator, device=device)
-    return torch.stack(kinds)[chosen, torch.arange(batch, device=device)]
+    return choose(kinds, generator)
+
+
+def choose(kinds: list[torch.Tensor], generator: torch.Generator) -> torch.Tensor:
+    """For each row of a batch that of one of the kinds, each (B, ...)."""
+    rows = torch.arange(len(kinds[0]), device=generator.device)
+    return torch.stack(kinds)[torch.randint(len(kinds), rows.shape, generator=generator, device=rows.device), rows]

@@ -48,6 +48,14 @@ class Frame:
         (left, top), (width, height) = self.corner, self.inner
         return slice(top, top + height), slice(left, left + width)
 
+    @property
+    def mirrored(self) -> tuple[np.ndarray, np.ndarray]:
+        """(size,) rows, (size,) columns: the square with the mirror image of the picture in place of padding."""
+        rows, columns = (
+            np.pad(np.arange(at.start, at.stop), (at.start, self.size - at.stop), "symmetric") for at in self.picture
+        )
+        return rows, columns
+
     def apply_image(self, image: Image.Image) -> np.ndarray:
         """RGB image of (width, height) -> (size, size, 3) uint8."""
         resized = image.resize(self.inner, Image.Resampling.BILINEAR)

@@ -116,7 +116,7 @@ def collect_occluded(
             hidden = np.concatenate([occlusion.hidden(range(index, index + 1), seed) for index in batch.indices])
             visible = visible_pixels(hidden, reader.size).to(images.device)
             known = None if options.method == "found" else visible
-            found += list(refine(estimator, images * visible, known, options).keypoints.cpu().numpy())
+            found += list(refine(estimator, images * visible, known, options, frames=batch.frames).keypoints.cpu().numpy())
         return found
 
     samples = gather(reader, find)

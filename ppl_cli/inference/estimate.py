@@ -34,8 +34,8 @@ from ppl_cli.results.pose import Pose
 
 T = TypeVar("T")
 CANNOT_FIND = (
-    "method found: this model has not learned to find what hides the object; say it with --masks or --occluder-color, or "
-    "let it learn that: ppl train --out RUN --resume --set train.uncover=1000"
+    "method found: this model has not learned to find what hides the object; let it learn that (ppl train --out RUN --resume "
+    "--set train.uncover=1000), or choose another method"
 )
 NOT_FINITE = "the model finds no finite keypoints"
 CORES = os.cpu_count() or 1
@@ -182,14 +182,22 @@ class Estimator:
         return Look(keypoints, confidence * self.worth, strangeness / self.calibration.limit, recalled)
 
     @torch.inference_mode()
-    def find_visible(self, images: torch.Tensor) -> torch.Tensor:
+    def find_visible(self, images: torch.Tensor, frames: Sequence[Frame | None] = ()) -> torch.Tensor:
         """images (B, 3, S, S) in [-1, 1] -> (B, 1, S, S), 0 where something seems to hide the object, else 1.
 
-        UsageError if the model has not learned to see that.
+        `frames` say where in its square each picture lies: padding, which would look like a cover, hides nothing, and the
+        mirror image of the picture is looked at in its place. UsageError if the model has not learned to see covers.
         """
         if self.occlusions is None:
             raise UsageError(CANNOT_FIND)
-        return self.occlusions.find_visible(images)
+        pictures, padding = images.clone(), torch.zeros_like(images[:, :1], dtype=torch.bool)
+        for row, frame in enumerate(frames):
+            if frame is not None and frame.inner != (frame.size, frame.size):
+                rows, columns = frame.mirrored
+                pictures[row] = images[row][:, rows[:, None], columns]
+                padding[row] = True
+                padding[row, 0][frame.picture] = False
+        return self.occlusions.find_visible(pictures).masked_fill(padding, 1)
 
     def __call__(self, squares: np.ndarray) -> np.ndarray:
         """(B, S, S, 3) uint8 -> keypoints (B, N, 2), normalised."""

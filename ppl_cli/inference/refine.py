@@ -13,12 +13,14 @@ the camera saw stays as sharp as it was, and that, as measured, is what repairs 
 the model finds what is hidden (`found`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 
+from ppl_cli.data.frame import Frame
 from ppl_cli.errors import UsageError
 from ppl_cli.inference.estimate import Estimator
 
@@ -73,9 +75,10 @@ def refine(
     visible: torch.Tensor | None = None,
     options: Options = Options(),
     record: list[Step] | None = None,
+    frames: Sequence[Frame | None] = (),
 ) -> Refinement:
     """images (B, 3, S, S) in [-1, 1]; visible (B, 1, S, S), 1 where seen; none: the whole image is taken as visible
-    but for what method `found` finds.
+    but for what method `found` finds in the pictures, which lie in the squares as `frames` say.
 
     Hidden pixels enter as 0, the grey that training hides with, whatever colour the occluder has. What happens in each
     iteration is appended to `record`.
@@ -83,7 +86,7 @@ def refine(
     model, count = estimator.model, len(images)
     visible = torch.ones_like(images[:, :1]) if visible is None else visible.to(images, non_blocking=True)
     if options.method == "found":
-        visible = visible * estimator.find_visible(images)
+        visible = visible * estimator.find_visible(images, frames)
     images = images * visible
     poses = images.new_full((options.iterations + 1, count, model.sizes.keypoints, 2), torch.nan)
     sure, strange = poses[..., 0].clone(), poses[0, :, 0, 0].clone()

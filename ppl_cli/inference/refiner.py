@@ -31,7 +31,7 @@ class Refiner(Finder):
                 covered[row, 0] = decoded.hidden
         visible = torch.from_numpy(~covered).to(images)
         record: list[Step] | None = [] if self.keep_columns else None
-        refinement = refine(self.estimator, images, visible, self.options, record)
+        refinement = refine(self.estimator, images, visible, self.options, record, [decoded.frame for decoded in held])
         under = torch.stack([seen(keypoints, refinement.visible) for keypoints in refinement.keypoints]).cpu().numpy()
         refinement = Refinement(*(tensor.cpu() for tensor in refinement))  # at once: each copy waits for the device
         poses = []

@@ -157,23 +157,43 @@ def train(
                 progress.collected.clear()  # the leader has the means of all processes
             if last:
                 break
-        if finished and world.leader and config.train.uncover:
+        if world.leader:
+            if finished and progress.collected:  # steps after the last row
+                metrics.append(progress.row(step, model))
             progress.bar.close()
-            finder = learn_to_uncover(images, config, device, stopped)
-            if finished := finder is not None:
-                trial = try_finder(average.model, finder, images, config, device)
-                machine.say(str(trial))
-                if trial.helps:
-                    save_finder(folder / "model.safetensors", finder)
+        if finished and config.train.uncover:
+            # All wait for the leader, who would be missed where the next training begins.
+            finished = world.from_leader(world.leader and add_finder(average.model, images, config, folder, machine, stopped))
     if world.leader:
-        if finished and progress.collected:  # steps after the last row
-            metrics.append(progress.row(step, model))
-        progress.bar.close()
         give_freed_memory_back()
         save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
     if not finished:
         raise InterruptedRunError(f"stopped at step {step}, everything is saved; {advise_resuming(folder, world.size)}")
     return Run(folder, config, compute, average.model.eval(), step, progress.seconds, peak_memory_gib(device))
+
+
+def add_finder(
+    model: PosePriorLearner, images: ImageSet, config: Config, folder: Path, machine: Machine, stopped: threading.Event
+) -> bool:
+    """Learn to find what hides the object, and keep that in the model file if it helps. False where it was `stopped` before.
+
+    Where memory does not suffice that is said, and the run is complete without.
+    """
+    device = machine.compute.device
+    machine.say(f"learning to find what hides the object: {counted(config.train.uncover, 'step')} of a small network")
+    try:
+        finder = learn_to_uncover(images, config, device, stopped)
+        if finder is None:
+            return False
+        trial = try_finder(model, finder, images, config, device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        machine.say("note: not learned, out of memory: `ppl refine` will have to be told what is hidden")
+        return True
+    machine.say(str(trial))
+    save_finder(folder / "model.safetensors", finder if trial.helps else None)
+    return True
 
 
 def advise_resuming(folder: Path, processes: int) -> str:

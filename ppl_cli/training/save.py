@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from ppl_cli import __version__
-from ppl_cli.checkpoints.model_file import Known, save_model
+from ppl_cli.checkpoints.model_file import Known, read_finder_tensors, save_model
 from ppl_cli.checkpoints.training_state import save_training
 from ppl_cli.config.loading import to_yaml
 from ppl_cli.config.sections import Config
@@ -44,7 +44,10 @@ def save(
     check_weights(average.trained, step)
     save_training(folder / "training.pt", average.trained, optimiser, step, window, images.names, average.state())
     write_skipped(folder, images.skipped)
-    save_model(folder / "model.safetensors", average.model, config, step, know(average.model, images))
+    model = folder / "model.safetensors"
+    # What finds occlusions knows the images alone: that of a run that goes on stays until it is learned anew.
+    finder = read_finder_tensors(model) if config.train.uncover else None
+    save_model(model, average.model, config, step, know(average.model, images), finder)
     save_prior(folder / "prior.json", learned_prior(average.model, config.prior.names))
 
 

@@ -115,4 +115,4 @@ def try_finder(
             batch = cover(images, split_images(images)[1], step, config, device)
             found = look(batch.images), look(complete(batch.images)), look(complete(batch.whole))
             distances.append(torch.stack([(look(batch.whole) - keypoints).norm(dim=-1).mean() for keypoints in found]))
-    return Trial(*(50 * torch.stack(distances).mean(0)).tolist())
+    return Trial(*(50 * torch.stack(distances).mean(0).cpu()).tolist())

@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 
 from ppl_cli.api.evaluate import evaluate
-from ppl_cli.checkpoints.model_file import load_model, save_model
+from ppl_cli.checkpoints.model_file import load_model, save_finder, save_model
 from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.cli.app import spread
 from ppl_cli.config.sections import Config
 from ppl_cli.data.figures import figure
 from ppl_cli.device import choose_compute
 from ppl_cli.inference.estimate import Estimator
+from ppl_cli.model.finder import OcclusionFinder
 from ppl_cli.runtime import Output
 from tests.conftest import TINY, ppl
 from tests.data import layouts
@@ -165,6 +166,29 @@ def test_several_models_give_mean_and_standard_deviation(tmp_path, data, capsys)
     assert both["over_models"]["regression"]["std"] == pytest.approx(np.std(values, ddof=1), rel=1e-3)
     assert len(both["over_models"]["occlusion"]["random 0.2"]["mean"]) == 5
     assert "mean ± std" in capsys.readouterr().out
+
+
+def test_a_model_that_cannot_find_what_hides_is_named_before_any_is_measured(model_file, annotated, tmp_path, capsys):
+    able = shutil.copy(model_file, tmp_path / "able.safetensors")
+    save_finder(able, OcclusionFinder())
+    levels = (
+        "--data",
+        annotated,
+        "--occlusion",
+        "random=0.1",
+        "--iterations",
+        "1",
+        "--method",
+        "found",
+        "--out",
+        tmp_path / "o",
+    )
+    assert run(able, *levels) == 0
+    capsys.readouterr()
+    assert run(able, model_file, *levels, "--overwrite") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert f"{model_file}: method found: this model has not learned to find what hides the object" in lines[0]
 
 
 def test_options_that_take_several_words():

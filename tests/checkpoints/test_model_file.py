@@ -5,9 +5,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from ppl_cli.checkpoints.model_file import load_model, save_model, save_names
+from ppl_cli.checkpoints.model_file import load_model, read_file, save_finder, save_model, save_names, write_file
 from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.errors import UsageError
+from ppl_cli.model.finder import OcclusionFinder
 from tests.conftest import lively_model, measured
 
 
@@ -56,6 +57,34 @@ def test_a_calibration_that_does_not_fit_is_refused(tiny, tmp_path, change):
     save_file(tensors, file, metadata)
     with pytest.raises(UsageError, match="missing or damaged"):
         load_model(file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"decide.1.bias": None},
+        {"decide.1.bias": torch.zeros(2)},
+        {"decide.1.bias": torch.tensor([float("nan")])},
+        {"decide.1.bias": torch.zeros(1, dtype=torch.float64)},
+        {"more": torch.zeros(1)},
+    ],
+)
+def test_what_finds_occlusions_is_refused_where_it_does_not_fit(model_file, change):
+    save_finder(model_file, OcclusionFinder())
+    tensors, header = read_file(model_file)
+    tensors |= {f"finder.{name}": value for name, value in change.items()}
+    write_file(model_file, {name: value for name, value in tensors.items() if value is not None}, header)
+    with pytest.raises(UsageError, match="missing or damaged"):
+        load_model(model_file)
+
+
+def test_what_finds_occlusions_stays_with_other_names_and_can_be_removed(model_file):
+    save_finder(model_file, OcclusionFinder())
+    save_names(model_file, [f"part {number}" for number in range(load_model(model_file).config.model.keypoints)])
+    assert load_model(model_file).finder is not None
+    save_finder(model_file, None)
+    assert load_model(model_file).finder is None
+    assert load_model(model_file).config.prior.names[0] == "part 0"
 
 
 def test_what_is_no_model_is_named(tmp_path, tiny, model_file):

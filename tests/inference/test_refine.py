@@ -1,9 +1,12 @@
 """The refinement loop: the paper's procedure step by step, and the properties of ours."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ppl_cli.data.frame import Frame
 from ppl_cli.device import choose_compute
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.inference.refine import Options, refine, seen
@@ -75,6 +78,20 @@ def test_what_is_found_hidden_is_completed_as_if_it_had_been_said(estimator, ima
     more = visible.clone()
     more[:, :, :4] = 0  # what is said is hidden too
     assert torch.equal(refine(estimator, covered, more, Options(1, "found")).visible, more * visible)
+
+
+def test_padding_hides_nothing_and_the_picture_s_mirror_image_is_looked_at_in_its_place(estimator, images):
+    seen, finds = [], Found()
+    estimator.occlusions = SimpleNamespace(find_visible=lambda images: seen.append(images) or finds.find_visible(images))
+    frame = Frame(64, 32, 32)
+    images[:, :, :8] = images[:, :, 24:] = 1  # looks like what hides
+    images[:2, :, 8:10, 5] = 1
+    visible = refine(estimator, images, None, Options(1, "found"), frames=[frame, None, frame, frame]).visible
+    assert torch.equal(seen[0][0, :, 8:24], images[0, :, 8:24])
+    assert torch.equal(seen[0][0, :, :8], images[0, :, 8:16].flip(1))
+    assert torch.equal(seen[0][0, :, 24:], images[0, :, 16:24].flip(1))
+    assert (visible == 0).nonzero()[:2].tolist() == [[0, 0, 8, 5], [0, 0, 9, 5]]
+    assert (visible == 0).sum((1, 2, 3)).tolist() == [2, 16 * 32 + 2, 0, 0]
 
 
 def test_what_is_hidden_does_not_matter(estimator, images, visible):

@@ -160,6 +160,18 @@ def test_without_a_mask_the_model_finds_what_is_hidden_where_it_has_learned_that
     assert np.allclose(found["keypoints_px"][:, -1], said["keypoints_px"][:, -1], atol=1.5)
 
 
+def test_padding_is_not_taken_for_hidden(model_file, tmp_path, capsys, monkeypatch):
+    save_finder(model_file, OcclusionFinder())
+    grey = lambda finder, images: (images.abs().amax(1, keepdim=True) > 0.01).float()  # noqa: E731
+    monkeypatch.setattr(OcclusionFinder, "find_visible", grey)
+    Image.new("RGB", (64, 32), "red").save(tmp_path / "wide.png")
+    assert run(model_file, tmp_path / "wide.png", "--out", tmp_path / "wide") == 0
+    assert "nothing is hidden in 1 of 1 image" in capsys.readouterr().err
+    Image.new("RGB", (64, 32), (128, 128, 128)).save(tmp_path / "grey.png")
+    assert run(model_file, tmp_path / "grey.png", "--out", tmp_path / "grey") == 0
+    assert "nothing is hidden" not in capsys.readouterr().err
+
+
 def test_gifs_strips_and_overlays(model_file, occluded, tmp_path):
     images, masks = occluded
     out = tmp_path / "out"

@@ -15,6 +15,7 @@ from ppl_cli.errors import InterruptedRunError
 from ppl_cli.model.finder import OcclusionFinder
 from ppl_cli.runtime import Runtime
 from ppl_cli.training import loop, uncover
+from ppl_cli.training.metrics import read_metrics
 from tests.conftest import lively_model
 
 CPU = torch.device("cpu")
@@ -122,6 +123,48 @@ def test_a_run_that_is_stopped_in_it_is_saved_and_learns_it_when_resumed(tiny, t
         load_model(whole.model).finder.state_dict().values(), load_model(run.model).finder.state_dict().values(), strict=True
     )
     assert all(torch.equal(*pair) for pair in pairs)
+
+
+def test_a_run_that_goes_on_keeps_it_until_it_is_learned_anew(tiny, tmp_path, no_pictures, monkeypatch):
+    (tmp_path / "tiny.yaml").write_text(to_yaml(uncovering(tiny, 3)))
+    monkeypatch.setattr(loop, "try_finder", lambda *arguments: uncover.Trial(2.0, 1.0, 0.0))
+    run = api.train(tmp_path / "tiny.yaml", out=tmp_path / "run", device="cpu")
+    before = load_model(run.model).finder.state_dict()
+    more = {"out": tmp_path / "run", "resume": True, "device": "cpu", "train.steps": 8}
+    with monkeypatch.context() as stopping:
+        stopping.setattr(loop, "learn_to_uncover", lambda *arguments: None)
+        with pytest.raises(InterruptedRunError):
+            api.train(**more)
+    stopped = load_model(run.model)
+    assert stopped.step == 8
+    assert all(torch.equal(tensor, before[name]) for name, tensor in stopped.finder.state_dict().items())
+    monkeypatch.setattr(loop, "try_finder", lambda *arguments: uncover.Trial(2.0, 2.0, 0.0))
+    assert load_model(api.train(**more).model).finder is None
+
+
+def test_steps_after_the_last_row_are_not_slower_for_it(tiny, tmp_path, no_pictures, monkeypatch):
+    config = uncovering(tiny, 3)
+    (tmp_path / "tiny.yaml").write_text(
+        to_yaml(config.model_copy(update={"train": config.train.model_copy(update={"log_every": 4})}))
+    )
+    rows = []
+    monkeypatch.setattr(
+        loop, "add_finder", lambda *arguments: bool(rows.append(read_metrics(tmp_path / "run/metrics.csv"))) or True
+    )
+    api.train(tmp_path / "tiny.yaml", out=tmp_path / "run", device="cpu")
+    assert [row["step"] for row in rows[0]] == [4, 6]
+
+
+def test_a_run_without_the_memory_for_it_is_complete_without(tiny, tmp_path, no_pictures, monkeypatch):
+    def fail(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(loop, "learn_to_uncover", fail)
+    (tmp_path / "tiny.yaml").write_text(to_yaml(uncovering(tiny, 3)))
+    said = []
+    run = api.train(tmp_path / "tiny.yaml", out=tmp_path / "run", device=Runtime("cpu", say=said.append))
+    assert load_model(run.model).finder is None
+    assert any(line.startswith("note: not learned, out of memory") for line in said)
 
 
 def test_a_model_file_gives_back_what_finds(model_file):
