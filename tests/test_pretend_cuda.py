@@ -107,7 +107,7 @@ def test_learning_to_find_what_hides_and_finding_it_mix_no_devices(tiny, waits):
     config = tiny.model_copy(update={"train": tiny.train.model_copy(update={"uncover": 2})})
     finder, model = learn_to_uncover(images, config, CUDA), compute.place(lively_model(tiny))
     assert try_finder(model, finder, images, config, CUDA).covered > 0
-    estimator = Estimator(model, compute, finder=finder)
+    estimator = Estimator(model, compute, occlusions=finder)
     squares = torch.rand(2, 3, size, size).to(CUDA)
     assert refine(estimator, squares, None, Options(1, "found"), frames=[Frame(64, 48, size), None]).visible.is_cuda
 

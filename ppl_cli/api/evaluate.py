@@ -77,7 +77,7 @@ def evaluate(
     protocols = choose_protocols(chosen.kind, options)
     names = [name_model(model) for model in models]
     for name, checkpoint in zip(names, checkpoints, strict=True):
-        if hidden.occlusions and hidden.method == "found" and checkpoint.finder is None:
+        if hidden.occlusions and hidden.method == "found" and checkpoint.occlusions is None:
             raise UsageError(f"{name}: {CANNOT_FIND}")
     with processes(compute) as world:
         if world.leader:

@@ -77,7 +77,7 @@ class Predictor:
     def __init__(self, checkpoint: Checkpoint, compute: Compute, runtime: Runtime):
         self.checkpoint, self.runtime = checkpoint, runtime
         calibration = checkpoint.known and checkpoint.known.calibration
-        self.estimator = Estimator(checkpoint.model, compute, calibration, checkpoint.finder)
+        self.estimator = Estimator(checkpoint.model, compute, calibration, checkpoint.occlusions)
 
     @property
     def config(self) -> Config:
@@ -232,7 +232,7 @@ class Predictor:
 
     def choose_method(self, known: bool) -> Method:
         """Of refinement; `known`: whether it is said what is hidden."""
-        return "visible" if known else "found" if self.checkpoint.finder is not None else "paper"
+        return "visible" if known else "found" if self.checkpoint.occlusions is not None else "paper"
 
     @property
     def finder(self) -> Finder:
@@ -240,7 +240,7 @@ class Predictor:
 
     def refiner(self, options: Options, keep_columns: bool = False) -> Refiner:
         """UsageError for the method `found` if the model has not learned it."""
-        if options.method == "found" and self.checkpoint.finder is None:
+        if options.method == "found" and self.checkpoint.occlusions is None:
             raise UsageError(CANNOT_FIND)
         return Refiner(**vars(self.finder), options=options, keep_columns=keep_columns)
 

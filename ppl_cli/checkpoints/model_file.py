@@ -48,7 +48,7 @@ class Checkpoint:
     step: int
     path: Path
     known: Known | None = None  # None in files of other programs
-    finder: OcclusionFinder | None = None  # of what hides the object, where the model has learned that
+    occlusions: OcclusionFinder | None = None  # finds what hides the object, where the model has learned that
 
 
 def save_model(

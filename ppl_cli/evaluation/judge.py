@@ -58,7 +58,7 @@ class Judge:
         world: World = ALONE,
     ):
         self.checkpoint, self.batch, self.strict, self.world = checkpoint, batch, strict, world
-        self.estimator = Estimator(checkpoint.model, compute, finder=checkpoint.finder)
+        self.estimator = Estimator(checkpoint.model, compute, occlusions=checkpoint.occlusions)
         config = checkpoint.config
         # Images are brought to the square in the way that this model learned from.
         self.data = data.model_copy(update={name: getattr(config.data, name) for name in ("resize", "figures", "range")})

@@ -143,7 +143,7 @@ class Estimator:
         model: PosePriorLearner,
         compute: Compute,
         calibration: Calibration | None = None,
-        finder: OcclusionFinder | None = None,
+        occlusions: OcclusionFinder | None = None,
     ):
         self.model = compute.place(model).eval()
         self.compute = compute
@@ -154,7 +154,7 @@ class Estimator:
             # An idle keypoint may see what it always has seen, and yet tells nothing of the object.
             self.worth = torch.where(strengths < IDLE_BELOW, strengths, 1).to(compute.device)
         self.calibration = calibration and Calibration(*(part.to(compute.device) for part in calibration))
-        self.occlusions = finder and compute.place(finder).eval()
+        self.occlusions = occlusions and compute.place(occlusions).eval()
 
     def to_images(self, squares: np.ndarray) -> torch.Tensor:
         """(B, S, S, 3) uint8 -> (B, 3, S, S) in [-1, 1], on the device."""

@@ -28,7 +28,8 @@ Method = Literal["visible", "found", "paper"]
 NOTHING_SAID: dict[Method, str] = {  # what a method does where nothing says what is hidden
     "visible": "the whole image is taken as visible, which leaves every pose as it is found",
     "found": "the model finds it",
-    "paper": "the whole image is taken as visible, and the paper's procedure can make poses worse (docs/results.md)",
+    "paper": "the whole image is taken as visible, and the paper's procedure can make poses worse (docs/results.md); a run of "
+    "ppl can learn to find it: ppl train --out RUN --resume --set train.uncover=1000",
 }
 
 

@@ -21,7 +21,7 @@ from ppl_cli.data.units import to_unit
 from ppl_cli.data.warp import random_affine, warp_images
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.evaluating import evaluating
-from ppl_cli.model.finder import OcclusionFinder
+from ppl_cli.model.finder import OcclusionFinder, shrink
 from ppl_cli.training.batches import batch_indices, generator
 from ppl_cli.training.lean import Adam
 
@@ -46,7 +46,7 @@ def learn_to_uncover(
             return None
         for group in optimiser.param_groups:
             group["lr"] = RATE * (1 - step / steps)
-        batch = cover(images, shown, step, config, device)
+        batch = cover(images, shown, step, config, device, small=True)
         loss = F.binary_cross_entropy_with_logits(finder(batch.images), batch.covers, batch.seen)
         optimiser.zero_grad()
         loss.backward()
@@ -67,11 +67,11 @@ def split_images(images: ImageSet) -> tuple[range, range]:
     return range(count), range(count, len(images)) or range(count)
 
 
-def cover(images: ImageSet, among: range, step: int, config: Config, device: torch.device) -> Covered:
-    """Batch number `step` of the images `among`: a function of (seed, step) alone."""
+def cover(images: ImageSet, among: range, step: int, config: Config, device: torch.device, small: bool = False) -> Covered:
+    """Batch number `step` of the images `among`, `small`: as the finder sees them. A function of (seed, step) alone."""
     random = generator(device, config.seed, "cover", step)
     whole = to_unit(images.fetch(among.start + batch_indices(step, BATCH, len(among), config.seed)).to(device))
-    whole = warp_images(whole, random_affine(BATCH, random, WARP))
+    whole = warp_images(shrink(whole) if small else whole, random_affine(BATCH, random, WARP))
     whole = change_light(whole, random_light(BATCH, random)).clamp(-1, 1)
     covers, fills = random_covers(BATCH, whole.shape[-1], random), random_fills(whole, random)
     alike = (fills - whole).abs().amax(1, keepdim=True) < SAME

@@ -81,9 +81,9 @@ def test_what_finds_occlusions_is_refused_where_it_does_not_fit(model_file, chan
 def test_what_finds_occlusions_stays_with_other_names_and_can_be_removed(model_file):
     save_finder(model_file, OcclusionFinder())
     save_names(model_file, [f"part {number}" for number in range(load_model(model_file).config.model.keypoints)])
-    assert load_model(model_file).finder is not None
+    assert load_model(model_file).occlusions is not None
     save_finder(model_file, None)
-    assert load_model(model_file).finder is None
+    assert load_model(model_file).occlusions is None
     assert load_model(model_file).config.prior.names[0] == "part 0"
 
 

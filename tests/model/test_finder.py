@@ -1,6 +1,6 @@
 import torch
 
-from ppl_cli.model.finder import MOST, OcclusionFinder
+from ppl_cli.model.finder import LARGEST, MOST, OcclusionFinder
 
 
 def test_an_image_that_seems_all_hidden_is_of_another_kind_and_taken_as_visible():
@@ -12,6 +12,25 @@ def test_an_image_that_seems_all_hidden_is_of_another_kind_and_taken_as_visible(
     visible = finder.find_visible(images)
     assert torch.equal(visible[0], (images[0, :1] < 0.5).float())
     assert visible[1].all()
+
+
+def test_a_speck_is_not_taken_for_something_that_hides():
+    finder = OcclusionFinder(2).eval()
+    finder.forward = lambda images: images[:, :1] - 0.5
+    images = torch.zeros(2, 3, 32, 32)
+    images[0, :, 4:7, 4:7] = 1  # 9 of 1,024 pixels
+    images[1, :, 4:8, 4:8] = 1
+    assert finder.find_visible(images).flatten(1).sum(1).tolist() == [1024, 1024 - 16]
+
+
+def test_large_images_are_looked_at_in_a_smaller_size():
+    finder = OcclusionFinder(2).eval()
+    seen = []
+    finder.forward = lambda images: (seen.append(images.shape[-1]), images[:, :1] - 0.5)[1]
+    images = torch.zeros(1, 3, 256, 256)
+    images[..., 64:192, 32:128] = 1
+    assert torch.equal(finder.find_visible(images), (images[:, :1] < 0.5).float())
+    assert seen == [LARGEST]
 
 
 def test_a_cover_moves_what_is_found_as_it_moves():

@@ -93,7 +93,7 @@ def test_a_run_keeps_it_where_it_helps(tiny, tmp_path, no_pictures, monkeypatch,
     (tmp_path / "tiny.yaml").write_text(to_yaml(uncovering(tiny, 3)))
     said = []
     run = api.train(tmp_path / "tiny.yaml", out=tmp_path / "run", device=Runtime("cpu", say=said.append))
-    assert (load_model(run.model).finder is not None) == helps
+    assert (load_model(run.model).occlusions is not None) == helps
     assert any("once covers are found" in line for line in said)
 
 
@@ -103,8 +103,8 @@ def test_a_finished_run_can_learn_it_later(tiny, tmp_path, no_pictures, monkeypa
     run = api.train(tmp_path / "tiny.yaml", out=tmp_path / "run", device="cpu")
     before = load_model(run.model)
     again = load_model(api.train(out=tmp_path / "run", resume=True, device="cpu", **{"train.uncover": 2}).model)
-    assert (before.finder, again.step) == (None, before.step)
-    assert again.finder is not None
+    assert (before.occlusions, again.step) == (None, before.step)
+    assert again.occlusions is not None
     assert torch.equal(again.model.raw_links, before.model.raw_links)
 
 
@@ -113,14 +113,18 @@ def test_a_run_that_is_stopped_in_it_is_saved_and_learns_it_when_resumed(tiny, t
     monkeypatch.setattr(loop, "try_finder", lambda *arguments: uncover.Trial(2.0, 1.0, 0.0))
     whole = api.train(tmp_path / "tiny.yaml", out=tmp_path / "whole", device="cpu")
     cover = uncover.cover
-    monkeypatch.setattr(uncover, "cover", lambda *arguments: (os.kill(os.getpid(), signal.SIGTERM), cover(*arguments))[1])
+    monkeypatch.setattr(
+        uncover, "cover", lambda *given, **options: (os.kill(os.getpid(), signal.SIGTERM), cover(*given, **options))[1]
+    )
     with pytest.raises(InterruptedRunError, match="stopped at step 6, everything is saved"):
         api.train(tmp_path / "tiny.yaml", out=tmp_path / "run", device="cpu")
-    assert load_model(tmp_path / "run").finder is None
+    assert load_model(tmp_path / "run").occlusions is None
     monkeypatch.setattr(uncover, "cover", cover)
     run = api.train(out=tmp_path / "run", resume=True, device="cpu")
     pairs = zip(
-        load_model(whole.model).finder.state_dict().values(), load_model(run.model).finder.state_dict().values(), strict=True
+        load_model(whole.model).occlusions.state_dict().values(),
+        load_model(run.model).occlusions.state_dict().values(),
+        strict=True,
     )
     assert all(torch.equal(*pair) for pair in pairs)
 
@@ -129,7 +133,7 @@ def test_a_run_that_goes_on_keeps_it_until_it_is_learned_anew(tiny, tmp_path, no
     (tmp_path / "tiny.yaml").write_text(to_yaml(uncovering(tiny, 3)))
     monkeypatch.setattr(loop, "try_finder", lambda *arguments: uncover.Trial(2.0, 1.0, 0.0))
     run = api.train(tmp_path / "tiny.yaml", out=tmp_path / "run", device="cpu")
-    before = load_model(run.model).finder.state_dict()
+    before = load_model(run.model).occlusions.state_dict()
     more = {"out": tmp_path / "run", "resume": True, "device": "cpu", "train.steps": 8}
     with monkeypatch.context() as stopping:
         stopping.setattr(loop, "learn_to_uncover", lambda *arguments: None)
@@ -139,7 +143,7 @@ def test_a_run_that_goes_on_keeps_it_until_it_is_learned_anew(tiny, tmp_path, no
     assert stopped.step == 8
     assert all(torch.equal(tensor, before[name]) for name, tensor in stopped.finder.state_dict().items())
     monkeypatch.setattr(loop, "try_finder", lambda *arguments: uncover.Trial(2.0, 2.0, 0.0))
-    assert load_model(api.train(**more).model).finder is None
+    assert load_model(api.train(**more).model).occlusions is None
 
 
 def test_steps_after_the_last_row_are_not_slower_for_it(tiny, tmp_path, no_pictures, monkeypatch):
@@ -163,7 +167,7 @@ def test_a_run_without_the_memory_for_it_is_complete_without(tiny, tmp_path, no_
     (tmp_path / "tiny.yaml").write_text(to_yaml(uncovering(tiny, 3)))
     said = []
     run = api.train(tmp_path / "tiny.yaml", out=tmp_path / "run", device=Runtime("cpu", say=said.append))
-    assert load_model(run.model).finder is None
+    assert load_model(run.model).occlusions is None
     assert any(line.startswith("note: not learned, out of memory") for line in said)
 
 
@@ -174,6 +178,6 @@ def test_a_model_file_gives_back_what_finds(model_file):
     save_finder(model_file, finder)
     loaded, images = load_model(model_file), torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        assert torch.equal(loaded.finder(images), finder(images))
+        assert torch.equal(loaded.occlusions(images), finder(images))
     assert torch.equal(loaded.model.raw_links, before.model.raw_links)
     assert torch.equal(loaded.known.tokens, before.known.tokens)
