@@ -141,7 +141,7 @@ def test_a_run_that_goes_on_keeps_it_until_it_is_learned_anew(tiny, tmp_path, no
             api.train(**more)
     stopped = load_model(run.model)
     assert stopped.step == 8
-    assert all(torch.equal(tensor, before[name]) for name, tensor in stopped.finder.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in stopped.occlusions.state_dict().items())
     monkeypatch.setattr(loop, "try_finder", lambda *arguments: uncover.Trial(2.0, 2.0, 0.0))
     assert load_model(api.train(**more).model).occlusions is None
 
