@@ -29,9 +29,9 @@ from ppl_cli.inference.pictures import Pictures
 from ppl_cli.inference.pipeline import Summary, Task, run
 from ppl_cli.inference.refine import NOTHING_SAID, Method, Options
 from ppl_cli.inference.refiner import Refiner
+from ppl_cli.prior.links import find_useful
 from ppl_cli.prior.prior import Prior
 from ppl_cli.prior.prototypes import Recalled, build_prior, decode_tokens, learned_prior
-from ppl_cli.prior.useful import find_useful
 from ppl_cli.results.deeplabcut import can_write_h5
 from ppl_cli.results.files import Results
 from ppl_cli.results.pose import Pose

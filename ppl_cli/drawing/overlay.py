@@ -3,7 +3,7 @@
 import colorsys
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from ppl_cli.data.frame import Frame
 from ppl_cli.drawing.shapes import paint
+from ppl_cli.prior.links import find_skeleton
 
 SMALLEST, LARGEST = 320, 1024  # pixels of the longer side of an overlay picture
 DARK, WHITE = (20, 20, 20), (255, 255, 255)
@@ -76,9 +77,9 @@ def draw_pose(
 
 
 def sort_links(links: np.ndarray) -> Iterator[tuple[float, int, int]]:
-    """(share of the strongest, i, j) of links (N, N), the weakest first, so that strong ones lie above."""
-    strongest = max(float(links.max(initial=0)), 1e-12)
-    yield from sorted((links[i, j] / strongest, i, j) for i, j in combinations(range(len(links)), 2))
+    """(share of the strongest, i, j) of the skeleton of links (N, N), the weakest first, so that strong ones lie above."""
+    pairs = np.argwhere(np.triu(find_skeleton(links)))
+    yield from sorted((links[i, j] / links.max(), i, j) for i, j in pairs)
 
 
 def draw_trail(picture: np.ndarray, places: Sequence[np.ndarray], unit: float) -> None:
@@ -97,9 +98,8 @@ def draw_trail(picture: np.ndarray, places: Sequence[np.ndarray], unit: float) -
 def draw_links(picture: np.ndarray, points: np.ndarray, links: np.ndarray, unit: float) -> None:
     lines = []
     for strength, i, j in sort_links(links):
-        if strength >= 0.15:
-            edge, core = unit * (0.2 + 0.5 * strength), unit * (0.05 + 0.3 * strength)
-            lines.append((points[i], points[j], [(edge, DARK, 0.78 * strength), (core, WHITE, strength)]))
+        edge, core = unit * (0.2 + 0.5 * strength), unit * (0.05 + 0.3 * strength)
+        lines.append((points[i], points[j], [(edge, DARK, 0.78 * strength), (core, WHITE, strength)]))
     paint(picture, lines)
 
 

@@ -15,7 +15,6 @@ from ppl_cli.prior.prior import Prior
 
 SIDE, TILE, GAP, CAPTION = 640, 200, 6, 22
 DARK = (38, 42, 48)
-FAINTEST_LINK = 0.05  # of the strongest: weaker ones are not drawn
 
 
 def skeleton_picture(
@@ -31,13 +30,12 @@ def save_svg(path: Path, prior: Prior) -> None:
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIDE} {SIDE}" font-family="sans-serif">']
     parts.append(f'<rect width="{SIDE}" height="{SIDE}" fill="#262a30"/>')
     for strength, i, j in sort_links(prior.weights):
-        if strength >= FAINTEST_LINK:
-            (x1, y1), (x2, y2) = places[i], places[j]
-            title = f"{escape(prior.names[i])} - {escape(prior.names[j])}: {prior.weights[i, j]:.3g}"
-            parts.append(
-                f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="white" stroke-linecap="round" '
-                f'stroke-width="{1 + 5 * strength:.1f}" stroke-opacity="{strength:.2f}"><title>{title}</title></line>'
-            )
+        (x1, y1), (x2, y2) = places[i], places[j]
+        title = f"{escape(prior.names[i])} - {escape(prior.names[j])}: {prior.weights[i, j]:.3g}"
+        parts.append(
+            f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="white" stroke-linecap="round" '
+            f'stroke-width="{1 + 5 * strength:.1f}" stroke-opacity="{strength:.2f}"><title>{title}</title></line>'
+        )
     for number, ((x, y), (r, g, b)) in enumerate(zip(places, keypoint_colours(len(places)), strict=True)):
         useful, colour = prior.keypoints[number].useful, f"rgb({r},{g},{b})"
         paints = f'fill="{colour}" stroke="#14161a"' if useful else f'fill="#262a30" stroke="{colour}"'

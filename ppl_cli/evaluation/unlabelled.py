@@ -25,8 +25,8 @@ from ppl_cli.inference.stability import measure_shifts
 from ppl_cli.model.core import FAINTEST
 from ppl_cli.model.losses import MultiscaleLoss
 from ppl_cli.model.skeleton import skeleton_map
+from ppl_cli.prior.links import IDLE_BELOW, link_strengths
 from ppl_cli.prior.prior import number_names
-from ppl_cli.prior.useful import IDLE_BELOW, link_strengths
 from ppl_cli.text import in_utf8
 
 FORMAT_VERSION = 1

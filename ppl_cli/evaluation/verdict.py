@@ -5,7 +5,7 @@ The limits lie between models that are good by their labelled errors and models 
 
 from typing import TYPE_CHECKING
 
-from ppl_cli.prior.useful import IDLE_BELOW
+from ppl_cli.prior.links import IDLE_BELOW
 
 if TYPE_CHECKING:
     from ppl_cli.evaluation.unlabelled import UnlabelledReport

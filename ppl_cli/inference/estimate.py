@@ -29,7 +29,7 @@ from ppl_cli.model.calibration import Calibration, read_signs
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.encoder import Estimate
 from ppl_cli.model.finder import OcclusionFinder
-from ppl_cli.prior.useful import IDLE_BELOW, link_strengths
+from ppl_cli.prior.links import IDLE_BELOW, link_strengths
 from ppl_cli.results.pose import Pose
 
 T = TypeVar("T")

@@ -15,13 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.files import read_limited, replace_text, replacing
+from ppl_cli.prior.links import STRONG, find_skeleton
 from ppl_cli.text import FORMULA, in_one_line, printable
 
 FORMAT_VERSION = 2  # 1 did not say which keypoints are useful
 LARGEST_FILE = 64 << 20  # bytes
 COORDINATES = "(x, y) in [-1, 1]: centres of the first and last pixel of the square input"
 FAR = 3.0  # coordinates beyond it cannot be normalised ones
-HEAVIEST, FAINTEST = 1e4, 1e-5  # links; those at or below the faintest count as no link
+HEAVIEST = 1e4  # link
 SYMMETRY = 1e-5  # links may differ by so much from their mirror image: rounding
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=HEAVIEST)]
@@ -32,7 +33,7 @@ class Part(BaseModel):
 
 
 class Keypoint(Part):
-    """A name, its place (x, y) in [-1, 1], and whether it is useful: linked strongly, not idle (prior/useful.py)."""
+    """A name, its place (x, y) in [-1, 1], and whether it is useful: linked strongly, not idle (prior/links.py)."""
 
     name: Annotated[str, Field(max_length=200)]
     x: float
@@ -168,12 +169,12 @@ class Prior(Part):
         names = self.names
         return Prior.of(self.points[kept], self.weights[np.ix_(kept, kept)], [names[i] for i in kept])
 
-    def strong_links(self, share: float = 0.5) -> list[tuple[int, int]]:
-        """Pairs i < j whose weight is at least `share` of the strongest: the skeleton that is drawn and exported."""
-        weights = self.weights
-        if weights.max(initial=0) <= FAINTEST:
-            return []
-        i, j = np.nonzero(np.triu(weights, 1) >= share * weights.max())
+    def strong_links(self, share: float = STRONG) -> list[tuple[int, int]]:
+        """Pairs i < j: the skeleton that is drawn and exported.
+
+        Links at least `share` as strong as the strongest, and each keypoint's own strongest one, unless it is idle.
+        """
+        i, j = np.nonzero(np.triu(find_skeleton(self.weights, share)))
         return list(zip(i.tolist(), j.tolist(), strict=True))
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from ppl_cli.model.core import PosePriorLearner
+from ppl_cli.prior.links import find_useful
 from ppl_cli.prior.prior import Bank, Prior, Prototype
-from ppl_cli.prior.useful import find_useful
 
 MOST = 1000  # poses that prototypes are chosen among
 ROUNDS = 50

@@ -19,9 +19,9 @@ from ppl_cli.files import replace_text
 from ppl_cli.model.calibration import Signs, calibrate, read_signs
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.evaluating import evaluating
+from ppl_cli.prior.links import find_useful
 from ppl_cli.prior.prior import save_prior
 from ppl_cli.prior.prototypes import learned_prior
-from ppl_cli.prior.useful import find_useful
 from ppl_cli.training.averaging import Average
 from ppl_cli.training.batches import Batch
 from ppl_cli.training.progress import LOWER_RATE, Progress

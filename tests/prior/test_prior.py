@@ -30,13 +30,12 @@ def test_save_load_save_gives_the_same_file(tmp_path):
 
 
 def test_strong_links_and_perplexity():
-    links = np.zeros((3, 3))
-    links[0, 1] = links[1, 0] = 1.0
-    links[0, 2] = links[2, 0] = 0.4
-    prior = Prior.of(np.zeros((3, 2)), links)
-    assert prior.strong_links() == [(0, 1)]
-    assert prior.strong_links(0.3) == [(0, 1), (0, 2)]
-    assert Prior.of(np.zeros((2, 2)), np.zeros((2, 2))).strong_links() == []
+    links = np.zeros((4, 4))
+    for i, j, weight in ((0, 1, 1.0), (0, 2, 0.4), (1, 2, 0.35), (0, 3, 0.2)):
+        links[i, j] = links[j, i] = weight
+    prior = Prior.of(np.zeros((4, 2)), links)
+    assert prior.strong_links() == [(0, 1), (0, 2)]
+    assert prior.strong_links(0.35) == [(0, 1), (0, 2), (1, 2)]
     assert [bank.perplexity for bank in example().banks] == pytest.approx([2, 1])
 
 
