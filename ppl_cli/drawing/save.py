@@ -1,4 +1,4 @@
-"""How pictures become files: one way for PNG, one for animations."""
+"""How pictures become files: PNG, JPEG, animations."""
 
 import struct
 import zlib
@@ -26,6 +26,13 @@ def save_png(path: Path, picture: "Image.Image | Figure", flush: bool = True) ->
             temporary.write_bytes(encode_png(np.asarray(picture.convert("RGB"))))
         else:
             picture.savefig(temporary, format="png", dpi=110)
+
+
+def save_jpeg(path: Path, picture: Image.Image) -> None:
+    """For pictures drawn over a JPEG, in a tenth of the time that PNG takes; small dots keep their colours. Nobody waits for
+    the disk. PPLError if it cannot be written."""
+    with replacing(path, flush=False) as temporary:
+        picture.convert("RGB").save(temporary, "JPEG", quality=92, subsampling="4:4:4")
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

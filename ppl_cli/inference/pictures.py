@@ -14,7 +14,7 @@ from ppl_cli.data.frame import Fit, Frame
 from ppl_cli.data.images import ENOUGH, Sized
 from ppl_cli.data.pages import split_frame
 from ppl_cli.drawing.overlay import LARGEST, overlay
-from ppl_cli.drawing.save import save_png
+from ppl_cli.drawing.save import save_jpeg, save_png
 from ppl_cli.drawing.strips import save_gif, save_strip
 from ppl_cli.errors import DiskFullError, PPLError, UnreadableImageError
 from ppl_cli.files import folder_below
@@ -24,9 +24,10 @@ LEAST_SURE = 0.2  # keypoints of less confidence are drawn hollow: those that a 
 
 
 class Pictures:
-    """overlay/NAME.png where `overlays` are wanted; strips/NAME.png and gifs/NAME.gif of poses that have columns.
+    """overlay/NAME where `overlays` are wanted; strips/NAME.png and gifs/NAME.gif of poses that have columns.
 
-    In the sub-folders of the input. The image's own suffix stays, so a.jpg and a.tif both fit. Videos get overlays of their own
+    In the sub-folders of the input. The image's own suffix stays, so a.jpg and a.tif both fit; JPEG files have overlays in
+    JPEG, all others in PNG. Videos get overlays of their own
     (films.py), in which keypoints have a `trail` of so many earlier positions. A picture that cannot be written must not cost
     the results: such are counted. `links` (N, N) of all keypoints; `kept`: which of them poses have, where not all.
     """
@@ -41,7 +42,7 @@ class Pictures:
             self.draw_one(f"overlay/{name_overlay(name)}", lambda place: self.draw_overlay(place, name, open_image, pose))
         if pose.refined is not None and pose.refined.columns is not None:
             columns, pose.refined.columns = pose.refined.columns, None
-            self.draw_one(f"strips/{name_overlay(name)}", lambda place: save_strip(place, columns, self.links))
+            self.draw_one(f"strips/{name_png(name)}", lambda place: save_strip(place, columns, self.links))
             self.draw_one(f"gifs/{name}.gif", lambda place: save_gif(place, columns, self.links))
 
     def number(self, pose: Pose) -> Pose:
@@ -79,11 +80,23 @@ class Pictures:
             raise PPLError(f"{name} was {was} pixels, and has been changed to {now} since")
         pose = self.number(pose)
         keypoints = (pose.keypoints + 0.5) * image.width / pose.width - 0.5
-        save_png(place, overlay(image, keypoints, self.links, hollow=is_doubtful(pose)), flush=False)
+        drawn = overlay(image, keypoints, self.links, hollow=is_doubtful(pose))
+        if is_jpeg(place.name):
+            save_jpeg(place, drawn)
+        else:
+            save_png(place, drawn, flush=False)
+
+
+def is_jpeg(name: str) -> bool:
+    return name.lower().endswith((".jpg", ".jpeg"))
 
 
 def name_overlay(name: str) -> str:
-    """a.png keeps its name. a.jpg becomes a.jpg.png; were there an image of that name, it would become a.jpg.png.png."""
+    return name if is_jpeg(name) else name_png(name)
+
+
+def name_png(name: str) -> str:
+    """a.png keeps its name. a.tif becomes a.tif.png; were there an image of that name, it would become a.tif.png.png."""
     stem, _, suffix = name.lower().rpartition(".")
     return name if suffix == "png" and not any(kind in PurePosixPath(stem).name for kind in READ) else f"{name}.png"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppl_cli.drawing.save import encode_png, save_animation, save_png
+from ppl_cli.drawing.save import encode_png, save_animation, save_jpeg, save_png
 from ppl_cli.drawing.sheets import captioned, grid
 from ppl_cli.errors import PPLError
 
@@ -21,6 +21,15 @@ def test_a_picture_comes_back_pixel_by_pixel_and_a_figure_as_a_picture(tmp_path)
     assert Image.open(tmp_path / "b.png").size == (220, 110)
     with pytest.raises(PPLError, match="cannot write"):
         save_png(tmp_path / "nowhere" / "c.png", Image.fromarray(pixels))
+
+
+def test_a_jpeg_keeps_the_colours_of_small_dots(tmp_path):
+    pixels = np.full((40, 40, 3), 90, np.uint8)
+    pixels[18:22, 18:22] = dot = (240, 20, 160)
+    save_jpeg(tmp_path / "a.jpg", Image.fromarray(pixels))
+    kept = np.asarray(Image.open(tmp_path / "a.jpg")).astype(int)
+    assert np.abs(kept[20, 20] - dot).max() < 30
+    assert np.abs(kept - 90)[:10].max() < 4
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (333, 21)])

@@ -104,7 +104,7 @@ def test_useful_leaves_idle_keypoints_out_of_everything(pictures, tmp_path, tiny
     assert np.array_equal(arrays["links"], whole["links"][[0, 2, 4]][:, [0, 2, 4]])
     assert np.array_equal(arrays["prior"], whole["prior"][[0, 2, 4]])
     assert "k1" not in next((out / "dlc").glob("*.csv")).read_text()
-    assert (out / "overlay/5.jpg.png").is_file()
+    assert (out / "overlay/5.jpg").is_file()
 
 
 def test_equals_the_model_called_by_hand(model_file, pictures, tmp_path, tiny):
@@ -197,7 +197,7 @@ def test_names_are_kept_apart_where_they_collide(model_file, pictures, tmp_path)
     Image.new("RGB", (20, 20)).save(other / "0.jpg")
     table = read_csv(infer(model_file, [pictures, other], tmp_path / "a", overlay=True))
     assert {"pictures/0.jpg", "other/pictures/0.jpg", "pictures/sub/6.png"} <= set(table)
-    assert (tmp_path / "a" / "overlay" / "other" / "pictures" / "0.jpg.png").exists()
+    assert (tmp_path / "a" / "overlay" / "other" / "pictures" / "0.jpg").exists()
     files = read_csv(infer(model_file, [pictures / "0.jpg", other / "0.jpg", pictures / "0.jpg"], tmp_path / "b"))
     assert set(files) == {"pictures/0.jpg", "other/pictures/0.jpg"}
     apart = read_csv(infer(model_file, [pictures / "1.jpg", other / "0.jpg"], tmp_path / "c"))
@@ -219,7 +219,7 @@ def test_overwriting_leaves_nothing_of_the_earlier_run(model_file, pictures, tmp
 def test_an_overlay_that_cannot_be_written_costs_no_result(model_file, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
-    Image.new("RGB", (20, 20)).save(folder / f"{'x' * 250}.jpg")
+    Image.new("RGB", (20, 20)).save(folder / f"{'x' * 250}.bmp")
     Image.new("RGB", (20, 20)).save(folder / "y.png")
     lines: list[str] = []
     out = infer(model_file, [folder], tmp_path / "out", overlay=True, say=lines.append)
@@ -247,7 +247,7 @@ def test_coco_is_read_by_pycocotools(model_file, pictures, tmp_path):
 
 def test_overlays_are_pictures_of_the_images(model_file, pictures, tmp_path):
     out = infer(model_file, [pictures], tmp_path / "out", overlay=True)
-    with Image.open(out / "overlay" / "5.jpg.png") as drawn, Image.open(pictures / "5.jpg") as image:
+    with Image.open(out / "overlay" / "5.jpg") as drawn, Image.open(pictures / "5.jpg") as image:
         assert drawn.width / drawn.height == pytest.approx(image.width / image.height, rel=0.02)
         plain = np.asarray(image.resize(drawn.size, Image.Resampling.BICUBIC)).astype(int)
         changed = (np.abs(np.asarray(drawn).astype(int) - plain).max(-1) > 40).mean()
@@ -263,9 +263,9 @@ def test_the_overlay_of_a_large_jpeg_is_that_of_its_copy_without_loss(model_file
     image.save(tmp_path / "in" / "a.jpg", quality=95)
     Image.open(tmp_path / "in" / "a.jpg").save(tmp_path / "in" / "b.png", compress_level=0)
     out = infer(model_file, [tmp_path / "in"], tmp_path / "out", overlay=True)
-    small, whole = (np.asarray(Image.open(out / "overlay" / name)).astype(int) for name in ("a.jpg.png", "b.png"))
+    small, whole = (np.asarray(Image.open(out / "overlay" / name)).astype(int) for name in ("a.jpg", "b.png"))
     assert small.shape == (768, 1024, 3)
-    assert np.abs(small - whole).mean() < 0.5
+    assert np.abs(small - whole).mean() < 1  # of which JPEG makes a half
 
 
 def test_estimating_twice_gives_the_same(model_file, tiny):

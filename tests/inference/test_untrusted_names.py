@@ -77,7 +77,7 @@ def test_every_name_comes_through(folder, model_file, tmp_path, capsys):
     assert np.load(out / "keypoints.npz")["images"].tolist() == names
     coco = json.loads((out / "keypoints.coco.json").read_text(encoding="utf-8"))
     assert [image["name"] for image in coco["images"]] == read
-    drawn = [path.relative_to(out / "overlay") for path in (out / "overlay").rglob("*.png") if path.is_file()]
+    drawn = [path.relative_to(out / "overlay") for path in (out / "overlay").rglob("*.*") if path.is_file()]
     assert sorted(in_utf8(str(path)) for path in drawn) == sorted(map(name_overlay, read))
     assert not [cell for cell in column(out / "keypoints.csv", "image") if cell[0] in "=@\t\r\n"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "model.safetensors", "out"]
@@ -101,7 +101,7 @@ def test_names_too_long_for_their_overlay_keep_their_pose(model_file, tmp_path, 
     folder = tmp_path / "in"
     folder.mkdir()
     for name in ("x" * 250, "猫" * 83, "short"):
-        Image.new("RGB", (20, 20)).save(folder / f"{name}.jpg")
+        Image.new("RGB", (20, 20)).save(folder / f"{name}.bmp")
     assert infer(model_file, folder, "--out", tmp_path / "out", "--overlay") == 0
     assert len(column(tmp_path / "out" / "keypoints.csv", "image")) == 3
     assert len(list((tmp_path / "out" / "overlay").iterdir())) == 1
@@ -142,4 +142,4 @@ def test_training_names_them_too(tmp_path):
 def test_no_two_overlays_have_one_name():
     names = ["a.png", "a.jpg", "a.jpg.png", "a.jpg.png.png", "a.tif#3", "a.tif#3.png", "sub.png/a.PNG", "2026.11.27.png"]
     assert len(set(map(name_overlay, names))) == len(names)
-    assert [name for name in names if name_overlay(name) == name] == ["a.png", "sub.png/a.PNG", "2026.11.27.png"]
+    assert [name for name in names if name_overlay(name) == name] == ["a.png", "a.jpg", "sub.png/a.PNG", "2026.11.27.png"]
