@@ -10,7 +10,8 @@ Measured are: error of the plain and of the ridge regression (as `ppl eval`; the
 of the image side, beside the mean pose, for all annotated keypoints and without obstacles (obs* of mirror_mouse), and
 for the last weights where the run saves their mean; spread of the found keypoints over that of the annotated ones; bank
 perplexity; share of keypoints on the object; CPU seconds. On the object: for figures, within one pixel of a drawn limb
-(exact); for the others, within 5 % of the image side of the convex hull of the annotated keypoints.
+(exact); for the others, within 5 % of the image side of the convex hull of the annotated keypoints, or, in the open field,
+where those lie on a line from nose to tail, of what is as dark as the mouse between them.
 A run is collapsed if its keypoints spread less than a quarter as far as the annotated ones: runs that were seen to fail lie
 at 0.05 to 0.23 of them, the others at 0.37 and above.
 """
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ppl_cli.checkpoints.model_file import load_model
 from ppl_cli.config.sections import DataConfig
@@ -43,6 +45,7 @@ WEIGHTS = SHARED / "weights" / "vgg19_conv4_4_normed.safetensors"
 COLLAPSED = 0.25  # of the spread of the annotated keypoints
 HAND_SPREAD = 0.4  # normalised; taken for the hand, which has no annotation
 NEAR = 0.05  # of the image side, from the hull of the annotated keypoints
+BLACK = 55  # of 255: what is darker, in one piece, between nose and tail is the mouse in the open field
 
 # Every row is its recipe and its own settings, over those of size and set.
 HELPED = ["recipe=paper", "loss.links=0", "model.thickness=auto"]  # with links that small images can show, at our rate
@@ -141,7 +144,10 @@ def examine(out: Path, data: str, device: str) -> dict[str, float | None]:
     chosen: DataConfig = choose_data(checkpoint.config, AnnotatedData(folder))
     judge = Judge(checkpoint, chosen, choose_compute(device, "fp32"), 50, False, checkpoint.config.seed)
     errors, test = judged(judge, data)
-    on = on_limbs(test, data, checkpoint.config) if data in ("figures", "panned") else on_hull(test)
+    if data in ("figures", "panned"):
+        on = on_limbs(test, data, checkpoint.config)
+    else:
+        on = on_fur(test, folder) if data == "open_field_mouse" else on_hull(test)
     spread, truth = spread_of(test.found), spread_of(test.truth)
     health |= {"spread": spread, "spread_of_truth": truth, "collapsed": bool(spread < COLLAPSED * truth), "on_object": on}
     if checkpoint.config.train.ema:
@@ -205,6 +211,26 @@ def on_hull(test: Sample) -> float:
             continue
         hull = ConvexHull(known, qhull_options="QJ").equations  # outward normals and offsets
         inside.append((found @ hull[:, :2].T + hull[:, 2]).max(-1) <= NEAR)
+    return float(np.mean(inside))
+
+
+def on_fur(test: Sample, folder: Path) -> float:
+    """Share of found keypoints within NEAR of a dark mouse, as it is seen, or of its annotated keypoints."""
+    from scipy import ndimage
+
+    inside = []
+    for name, found, truth in zip(test.names, test.found, test.truth, strict=True):
+        grey = ndimage.gaussian_filter(np.asarray(Image.open(folder / name).convert("L"), float), 1)
+        places = truth[np.isfinite(truth).all(-1)] * len(grey) - 0.5
+        pieces, _ = ndimage.label(grey < BLACK)
+        spine = np.linspace(places[0], places[-1], 22)[1:-1].round().astype(int)
+        met = np.bincount(pieces[spine[:, 1], spine[:, 0]])
+        mouse = pieces == met[1:].argmax() + 1 if len(met) > 1 else np.zeros(grey.shape, bool)
+        column, row = places.round().astype(int).clip(0, len(grey) - 1).T
+        mouse[row, column] = True
+        y, x = np.nonzero(mouse)
+        gaps = np.hypot(*((found[:, None] * len(grey) - 0.5) - np.stack((x, y), -1)).transpose(2, 0, 1)).min(1)
+        inside.append(gaps <= NEAR * len(grey))
     return float(np.mean(inside))
 
 
