@@ -93,7 +93,7 @@ def lively_model(config: Config) -> torch.nn.Module:
 def measured(model: torch.nn.Module, config: Config, **parts: float) -> Known:
     """What `model` knows of its training images; `parts` of the calibration that are to be otherwise."""
     size = config.model.image_size
-    known = know(model, open_listing(list_part(config.data, "train", config.seed, size), config.data, size))
+    known = know(model, open_listing(list_part(config.data, "train", config.seed, size), config.data, size), config)
     parts = {name: torch.tensor(value) for name, value in parts.items()}
     return Known(known.tokens, known.calibration._replace(**parts))
 

@@ -11,6 +11,7 @@ from ppl_cli.config.loading import to_yaml
 from ppl_cli.config.sections import Config
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.units import to_unit
+from ppl_cli.data.warp import random_affine, warp_images
 from ppl_cli.device import Compute
 from ppl_cli.drawing.samples import sample_sheet
 from ppl_cli.drawing.save import save_png
@@ -23,7 +24,7 @@ from ppl_cli.prior.links import find_useful
 from ppl_cli.prior.prior import save_prior
 from ppl_cli.prior.prototypes import learned_prior
 from ppl_cli.training.averaging import Average
-from ppl_cli.training.batches import Batch
+from ppl_cli.training.batches import Batch, generator
 from ppl_cli.training.progress import LOWER_RATE, Progress
 from ppl_cli.training.run_folder import write_skipped
 
@@ -47,23 +48,27 @@ def save(
     model = folder / "model.safetensors"
     # What finds occlusions knows the images alone: that of a run that goes on stays until it is learned anew.
     finder = read_finder_tensors(model) if config.train.uncover else None
-    save_model(model, average.model, config, step, know(average.model, images), finder)
+    save_model(model, average.model, config, step, know(average.model, images, config), finder)
     save_prior(folder / "prior.json", learned_prior(average.model, config.prior.names))
 
 
-def know(model: PosePriorLearner, images: ImageSet) -> Known:
-    """What the model knows of training images, evenly chosen. PPLError if the network finds no numbers in them."""
+def know(model: PosePriorLearner, images: ImageSet, config: Config) -> Known:
+    """What the model knows of training images, evenly chosen. PPLError if the network finds no numbers in them.
+
+    What keypoints look like is measured on these images moved as training moves them: as they are they are too well known,
+    and images of another day would all seem strange.
+    """
     device = model.raw_links.device
-    tokens, signs = [], []
+    tokens, signs, random = [], [], generator(device, config.seed, "known")
     chosen = torch.linspace(0, len(images) - 1, min(len(images), KNOWN_IMAGES)).long()
     # Compiled for training batches alone: another size and mode would be compiled once more.
     with evaluating(model):
         for indices in chosen.split(32):
-            estimate = model.estimate(to_unit(images.fetch(indices).to(device)))
-            recall = model.recall(estimate.keypoints)
-            tokens.append(recall.indices.cpu())
+            squares = to_unit(images.fetch(indices).to(device))
+            tokens.append(model.recall(model.estimate(squares).keypoints).indices.cpu())
+            estimate = model.estimate(warp_images(squares, random_affine(len(squares), random, config.train.warp)))
             # Measured on the CPU: Apple's GPUs have no float64.
-            signs.append([sign.cpu() for sign in read_signs(estimate, recall.keypoints)])
+            signs.append([sign.cpu() for sign in read_signs(estimate, model.recall(estimate.keypoints).keypoints)])
         useful = torch.from_numpy(find_useful(model.link_weights().cpu().numpy()))
     found = Signs(*map(torch.cat, zip(*signs, strict=True)))
     if not all(sign.isfinite().all() for sign in found):
