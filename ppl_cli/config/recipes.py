@@ -23,10 +23,12 @@ def ppl(values: Values) -> Values:
         "reference.kind": choose_reference(given(values, "data.kind")),
         "reference.cells": 8,  # with small cells the decoder fills in from visible ones, and no pose is learned
         "reference.missing": 0.9,
+        "reference.near": 15,  # or keypoints tell the decoder how a moving camera's background has shifted
         # Measured at 48 and 64 pixels: it learns as well as VGG19, without a download and in half of the time.
         "loss.kind": "multiscale" if small and given(values, "loss.weights") is None else "perceptual",
         "loss.equivariance": 5.0,  # these two lead the way ...
         "loss.separation": 0.3,
+        "loss.anchor": 1.0,  # or keypoints keep beside the parts that they follow
         "loss.ease_from": min(max(100, steps // 40), steps // 8),  # ... and then leave the pose to the reconstruction
         "loss.ease_to": min(max(300, steps // 10), steps * 2 // 5),
         "train.learning_rate": 5e-4,

@@ -115,6 +115,9 @@ class ReferenceConfig(Section):
         "mask",
         description="the image itself with cells hidden, or another frame of its video, if it has one; auto: by the data",
     )
+    near: int = Field(
+        0, ge=0, description="video: how many frames away the other frame may be, of those taken; 0: any [frames]"
+    )
     cells: Positive = Field(16, description="mask: the image is cut into cells x cells")
     missing: float = Field(0.8, ge=0, le=1, description="mask: share of the cells that are hidden")
 
@@ -139,6 +142,7 @@ class LossConfig(Section):
         0.0, ge=0, description="weight: keypoints move as a randomly warped image does (not in the paper)"
     )
     separation: float = Field(0.0, ge=0, description="weight: keypoints keep apart (not in the paper)")
+    anchor: float = Field(0.0, ge=0, description="weight: keypoints stay where their attention lies (not in the paper)")
     ease_from: int = Field(0, ge=0, description="when equivariance and separation start to fall [step]")
     ease_to: int = Field(0, ge=0, description="when they have fallen to eased of their value; 0: they never fall [step]")
     eased: float = Field(0.04, ge=0, le=1, description="share of equivariance and separation that stays")

@@ -96,13 +96,20 @@ class ImageSet:
             pictures.append(torch.from_numpy(picture).permute(2, 0, 1))
         return self._pin(torch.stack(pictures))
 
-    def other_frames(self, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """(B,) -> (B,): for each image another random frame of its video (itself where the video has only one)."""
+    def other_frames(self, indices: torch.Tensor, generator: torch.Generator, near: int = 0) -> torch.Tensor:
+        """(B,) -> (B,): for each image another random frame of its video (itself where the video has only one).
+
+        With `near`, one at most so many frames away.
+        """
         videos, starts, counts = self.videos
         position = np.searchsorted(videos, self.groups[indices.numpy()])
-        start, count = torch.as_tensor(starts[position]), torch.as_tensor(counts[position])
+        first, count = torch.as_tensor(starts[position]), torch.as_tensor(counts[position])
+        end = first + count
+        if near:
+            first, end = torch.maximum(first, indices - near), torch.minimum(end, indices + near + 1)
+        count = end - first
         jump = 1 + (torch.rand(len(indices), generator=generator) * (count - 1)).long()
-        return start + (indices - start + jump) % count
+        return first + (indices - first + jump) % count
 
     def _pin(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor.pin_memory() if self.pins else tensor

@@ -18,6 +18,7 @@ from torch import nn
 
 from ppl_cli.model.blocks import Chain, ResidualDown, SkipChain, UpConv, conv3x3
 
+CELL = 4  # pixels of a cell's side
 NEAR_IDENTITY = 0.1  # of the last weights' usual size, where poses are to begin at a given prior
 
 
@@ -36,11 +37,14 @@ def pixel_grid(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
     return torch.stack((xx, yy), -1).reshape(-1, 2)
 
 
-def cell_centres(height: int, width: int, size: int, like: torch.Tensor) -> torch.Tensor:
-    """(height * width, 2): (x, y) of the centre of each cell of an image of size x size pixels, row by row."""
+def attended(attention: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """attention (B, N, S/4, S/4) -> (B, N, 2): its mean position, of the cells' centres; numbers as `like` has them."""
+    height, width = attention.shape[2:]
     x, y = pixel_grid(height, width, like).unbind(-1)
+    size = CELL * width
     # Plain numbers: a small tensor made here would have to travel to the GPU, and the step would wait for it.
-    return torch.stack((x * (1 - 1 / width), y * (1 - 1 / height)), -1) * (size / (size - 1))
+    centres = torch.stack((x * (1 - 1 / width), y * (1 - 1 / height)), -1) * (size / (size - 1))
+    return attention.flatten(2) @ centres
 
 
 class Encoder(nn.Module):
@@ -80,10 +84,10 @@ class Encoder(nn.Module):
         features = self.blocks(images.contiguous(memory_format=torch.channels_last))  # (B, C, h, w)
         # Positions need more than the 8 bits of bfloat16: everything after the convolutions runs in float32.
         with torch.autocast(images.device.type, enabled=False):
-            return self.locate(features.to(prior.dtype), prior, images.shape[-1])
+            return self.locate(features.to(prior.dtype), prior)
 
-    def locate(self, features: torch.Tensor, prior: torch.Tensor, size: int) -> Estimate:
-        """features (B, C, h, w) of images of size x size pixels, prior (N, 2) -> keypoints."""
+    def locate(self, features: torch.Tensor, prior: torch.Tensor) -> Estimate:
+        """features (B, C, h, w), prior (N, 2) -> keypoints."""
         batch, _, h, w = features.shape
         attention = self.attend(features).flatten(2).softmax(-1)  # (B, N, hw)
         # Attention is linear, so pooling features and positions apart equals pooling their concatenation.
@@ -91,7 +95,7 @@ class Encoder(nn.Module):
         expected = self.embed_position(prior).expand(batch, -1, -1)  # (B, N, C)
         if self.anchored:
             affine = self.regress(torch.cat((seen, expected), -1)).unflatten(-1, (2, 3))
-            anchors = attention @ cell_centres(h, w, size, prior)  # (B, N, 2)
+            anchors = attended(attention.unflatten(-1, (h, w)), prior)
             affine = torch.cat((affine[..., :2], affine[..., 2:] + anchors.unsqueeze(-1)), -1)
         else:
             where = attention @ self.embed_position(pixel_grid(h, w, prior))  # (B, N, C)

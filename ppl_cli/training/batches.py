@@ -82,7 +82,7 @@ def make_batch(
     hidden = config.reference
     references = pixels * keep_mask(part.whole, hidden.cells, hidden.missing, config.model.image_size, random, part.rows)
     if hidden.kind == "video":
-        others = images.other_frames(indices, generator("cpu", config.seed, "frames", step))[part.rows]
+        others = images.other_frames(indices, generator("cpu", config.seed, "frames", step), hidden.near)[part.rows]
         frames = change(to_unit(images.fetch(others, strict).to(device, non_blocking=True)))
         alone = (others == indices[part.rows])[:, None, None, None].to(device)  # an image among videos
         references = torch.where(alone, references, frames)

@@ -14,7 +14,7 @@ from ppl_cli.config.sections import Config
 from ppl_cli.errors import PPLError
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.processes import all_sum
-from ppl_cli.training.metrics import LOSSES
+from ppl_cli.training.metrics import ADDED, LOSSES
 from ppl_cli.training.step import Outcome
 
 LOWER_RATE = "Try a lower rate (--set train.learning_rate=...) or --precision fp32"
@@ -33,7 +33,7 @@ class Progress:
     ):
         self.config, self.say, self.start, self.processes = config, say, start, processes
         self.begun = self.last_row = self.last_line = time.perf_counter()
-        self.collected: list[torch.Tensor] = [] if window is None else list(window.to(device))
+        self.collected: list[torch.Tensor] = [] if window is None else list(pad_window(window).to(device))
         self.timed_step = start
         self.bar = tqdm(total=config.train.steps, initial=start, disable=None, unit="step", dynamic_ncols=True)
 
@@ -110,3 +110,10 @@ def peak_memory_gib(device: torch.device) -> float:
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if psutil.MACOS else 1024)
     return peak / 2**30
+
+
+def pad_window(window: torch.Tensor) -> torch.Tensor:
+    """(steps, losses + 1) of a run begun before the last loss was added -> the same with zeros for it."""
+    if window.shape[1] > len(LOSSES):
+        return window
+    return torch.cat((window[:, :ADDED], torch.zeros(len(window), 1), window[:, ADDED:]), 1)

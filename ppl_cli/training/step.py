@@ -15,7 +15,14 @@ from ppl_cli.data.light import change_light, random_light
 from ppl_cli.data.warp import random_affine, warp_images
 from ppl_cli.device import Compute
 from ppl_cli.model.core import PosePriorLearner
-from ppl_cli.model.losses import boundary_loss, configuration_loss, equivariance_loss, link_loss, separation_loss
+from ppl_cli.model.losses import (
+    anchor_loss,
+    boundary_loss,
+    configuration_loss,
+    equivariance_loss,
+    link_loss,
+    separation_loss,
+)
 from ppl_cli.training.batches import Batch, Part, generator
 
 
@@ -80,6 +87,9 @@ class TrainingStep(nn.Module):
             losses["links"] = weights.links * link_loss(keypoints, prior, self.model.link_weights())
         if weights.separation:
             losses["separation"] = chance.lead * weights.separation * separation_loss(keypoints)
+        if weights.anchor:
+            # As the leading losses leave the pose to the reconstruction: before, attention lies nowhere yet.
+            losses["anchor"] = (1 - chance.lead) * weights.anchor * anchor_loss(output.estimate)
         if chance.affine is not None:
             with self.compute.autocast():
                 again = batch.images if chance.light is None else change_light(batch.images, chance.light[:, 1])

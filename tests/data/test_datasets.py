@@ -100,6 +100,10 @@ def test_video_frames_know_their_video_and_another_frame_of_it(tmp_path):
     assert (indices[alone] == others[alone]).all()
     assert (indices[~alone] != others[~alone]).all()
     assert len({(int(i), int(j)) for i, j in zip(indices, others, strict=True)}) > 10
+    near = images.other_frames(indices, torch.Generator().manual_seed(0), near=1)
+    neighbours = {(1, 2), (2, 3), (3, 4), (5, 6), (6, 7)}
+    met = {(int(i), int(j)) for i, j in zip(indices, near, strict=True)}
+    assert met == {(0, 0)} | neighbours | {(j, i) for i, j in neighbours}
 
 
 def test_coco_reads_images_and_keypoints(pictures):

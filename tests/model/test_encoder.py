@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ppl_cli.model.encoder import Encoder, cell_centres, pixel_grid
+from ppl_cli.model.encoder import Encoder, attended, pixel_grid
 
 SIZE, CELL = 64, 4
 KINDS = pytest.mark.parametrize("kind", ["anchored", "fine"])
@@ -22,7 +22,8 @@ def test_cells_are_where_their_pixels_are():
     grid = pixel_grid(SIZE, SIZE, torch.zeros(1)).unflatten(0, (SIZE, SIZE))
     of_pixels = grid.unflatten(0, (-1, CELL)).unflatten(2, (-1, CELL)).mean((1, 3)).flatten(0, 1)
     side = SIZE // CELL
-    assert torch.allclose(cell_centres(side, side, SIZE, torch.zeros(1)), of_pixels, atol=1e-6)
+    one_cell_each = torch.eye(side * side).unflatten(-1, (side, side)).unsqueeze(0)
+    assert torch.allclose(attended(one_cell_each, torch.zeros(1))[0], of_pixels, atol=1e-6)
 
 
 @pytest.mark.parametrize(("right", "down"), [(1, 0), (0, 3), (5, -2)])
@@ -31,12 +32,12 @@ def test_anchored_keypoints_move_exactly_as_the_object_does(right, down, kind):
     torch.manual_seed(0)
     encoder, prior, side = Encoder(7, 4, kind), torch.rand(7, 2) - 0.5, SIZE // CELL
     object_ = [(5, 6), (6, 6), (6, 7)]
-    here = encoder.locate(look_at(encoder, object_, side), prior, SIZE).keypoints
-    there = encoder.locate(look_at(encoder, [(x + right, y + down) for x, y in object_], side), prior, SIZE).keypoints
+    here = encoder.locate(look_at(encoder, object_, side), prior).keypoints
+    there = encoder.locate(look_at(encoder, [(x + right, y + down) for x, y in object_], side), prior).keypoints
     moved = torch.tensor([right, down]) * CELL * 2 / (SIZE - 1)  # normalised
     assert torch.allclose(there - here, moved.expand(1, 7, 2), atol=1e-5)
     paper = Encoder(7, 4)
-    stays = [paper.locate(look_at(paper, cells, side), prior, SIZE).keypoints for cells in (object_, [(9, 9)])]
+    stays = [paper.locate(look_at(paper, cells, side), prior).keypoints for cells in (object_, [(9, 9)])]
     assert not torch.allclose(stays[1] - stays[0], moved.expand(1, 7, 2), atol=1e-2)  # the check can fail
 
 

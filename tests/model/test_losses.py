@@ -2,9 +2,11 @@ import pytest
 import torch
 
 from ppl_cli.data.warp import random_affine, warp_images
+from ppl_cli.model.encoder import Estimate, attended
 from ppl_cli.model.losses import (
     MultiscaleLoss,
     PerceptualLoss,
+    anchor_loss,
     boundary_loss,
     equivariance_loss,
     link_loss,
@@ -32,6 +34,15 @@ def test_separation_pushes_apart():
     separation_loss(close).backward()
     assert close.grad[0, 0, 0] > 0 > close.grad[0, 1, 0]  # descending moves the left one left and the right one right
     assert separation_loss(torch.tensor([[[-1.0, 0], [1.0, 0]]])) < 1e-10
+
+
+def test_an_anchored_keypoint_lies_where_its_attention_does():
+    attention = torch.zeros(1, 2, 16, 16)
+    attention[0, 0, 3, 4], attention[0, 1, 3, 4], attention[0, 1, 3, 6] = 1, 0.5, 0.5
+    where = attended(attention, torch.zeros(1))
+    shift = torch.tensor([0.1, -0.3])
+    for moved, loss in ((0 * shift, 0.0), (shift, 0.2)):
+        assert anchor_loss(Estimate(where + moved, None, attention, None)).item() == pytest.approx(loss, abs=1e-6)
 
 
 def test_equivariance_is_zero_for_points_that_move_with_the_image():
