@@ -8,6 +8,7 @@ from torch import nn
 from ppl_cli.api.unlabelled import report_training
 from ppl_cli.config.loading import load_config
 from ppl_cli.config.sections import Config
+from ppl_cli.data.camera import moves
 from ppl_cli.data.datasets import list_part, open_listing
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.listing import Listing
@@ -26,6 +27,8 @@ from ppl_cli.training.metrics import check_tensorboard
 from ppl_cli.training.reconstruction import reconstruction_loss
 from ppl_cli.training.run_folder import RunFolder
 from ppl_cli.training.start import Start, read_start
+
+NEAR = 15  # frames, where the camera moves
 
 
 def train(
@@ -91,6 +94,7 @@ def train(
             images = open_images(listing, chosen, strict)
             for note in note_variety(images):
                 machine.say(f"note: {note}")
+            chosen = choose_near(chosen, images, machine)
             machine.say(f"{describe_images(images)}; run folder {run.path}")
             chosen = fit_batch(chosen, loss, machine)
             done = loop.train(chosen, images, loss, run, machine, start, strict)
@@ -130,6 +134,16 @@ def describe_images(images: ImageSet) -> str:
         skipped = f", {len(images.skipped)} unreadable left out (skipped.csv), the first: {first}"
     kept = "in memory" if images.cache is not None else "read again for every batch (data.cache_gib is too small)"
     return f"{counted(len(images), choose_noun(images.names))}{skipped}, {kept}"
+
+
+def choose_near(config: Config, images: ImageSet, machine: Machine) -> Config:
+    """With a number for `reference.near: auto`."""
+    if config.reference.near != "auto":
+        return config
+    near = NEAR if config.reference.kind == "video" and moves(images) else 0
+    if near:
+        machine.say(f"note: the camera moves: the decoder is shown frames at most {near} away (reference.near)")
+    return with_fields(config, "reference", near=near)
 
 
 def fit_batch(config: Config, loss: nn.Module, machine: Machine) -> Config:

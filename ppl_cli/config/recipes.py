@@ -23,7 +23,7 @@ def ppl(values: Values) -> Values:
         "reference.kind": choose_reference(given(values, "data.kind")),
         "reference.cells": 8,  # with small cells the decoder fills in from visible ones, and no pose is learned
         "reference.missing": 0.9,
-        "reference.near": 15,  # or keypoints tell the decoder how a moving camera's background has shifted
+        "reference.near": "auto",  # or keypoints tell the decoder how the background of a moving camera has shifted
         # Measured at 48 and 64 pixels: it learns as well as VGG19, without a download and in half of the time.
         "loss.kind": "multiscale" if small and given(values, "loss.weights") is None else "perceptual",
         "loss.equivariance": 5.0,  # these two lead the way ...

@@ -115,8 +115,8 @@ class ReferenceConfig(Section):
         "mask",
         description="the image itself with cells hidden, or another frame of its video, if it has one; auto: by the data",
     )
-    near: int = Field(
-        0, ge=0, description="video: how many frames away the other frame may be, of those taken; 0: any [frames]"
+    near: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        0, description="video: the other frame is at most so many away, of those taken; 0: any; auto: 15 if the camera moves"
     )
     cells: Positive = Field(16, description="mask: the image is cut into cells x cells")
     missing: float = Field(0.8, ge=0, le=1, description="mask: share of the cells that are hidden")

@@ -31,6 +31,7 @@ BEGINNING = {"config.yaml", "metrics.csv", "samples", "tensorboard"}  # what is 
 # What may differ when a run goes on; everything else would make it another run.
 FREE_TO_CHANGE = ("train.steps", "train.log_every", "train.save_every", "train.sample_every", "train.tensorboard")
 FREE_TO_CHANGE += ("data.path", "data.cache_gib", "loss.weights", "name", "train.compile", "train.accumulate", "train.uncover")
+SETTLED = (("train.batch", "auto"), ("reference.near", "auto"))  # a run has their numbers
 
 
 class RunFolder:
@@ -94,8 +95,8 @@ class RunFolder:
             raise UsageError(f"{self.path} was stopped before it had a config.yaml: name the CONFIG to start with")
         if not self.resuming:
             return load_config(self.config_file, settings)
-        if settings.get("train.batch") == "auto":  # it has its number by now
-            settings = {key: value for key, value in settings.items() if key != "train.batch"}
+        # These have their numbers by now.
+        settings = {key: value for key, value in settings.items() if (key, value) not in SETTLED}
         before, after = load_config(self.config_file), load_config(self.config_file, settings)
         if name not in (None, before.name, after.name):
             raise UsageError(f"--resume: {self.path} is a run of {before.name}, not of {name}")

@@ -17,6 +17,7 @@ from ppl_cli.errors import UsageError
 from ppl_cli.runtime import Runtime
 from ppl_cli.training.examples import remove_examples
 from ppl_cli.training.metrics import read_metrics
+from tests.data.test_camera import film
 
 
 def ppl(capsys, *arguments) -> tuple[int, str, str]:
@@ -158,3 +159,14 @@ def test_rows_of_another_rhythm_stay(tiny_yaml, tmp_path):
     train(out=out, resume=True, device="cpu", **{"train.steps": 9, "train.log_every": 3})
     steps = [int(line.split(",")[0]) for line in (out / "metrics.csv").read_text().splitlines()[1:]]
     assert steps == [2, 4, 6, 9]
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize(("pan", "near"), [(6, 15), (0, 0)])
+def test_where_the_camera_moves_references_are_near(tmp_path, tiny_yaml, pan, near):
+    film(tmp_path / "frames" / "a", 20, pan, 0)
+    out, auto = tmp_path / "run", {"reference.near": "auto"}
+    kinds = {"reference.kind": "video", "data.kind": "video_frames"}
+    run = train(tiny_yaml, data=tmp_path / "frames", out=out, device="cpu", **kinds, **auto, **{"train.steps": 2})
+    assert run.config.reference.near == load_config(str(out / "config.yaml")).reference.near == near
+    assert train(out=out, resume=True, device="cpu", **auto, **{"train.steps": 3}).config.reference.near == near
