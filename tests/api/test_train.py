@@ -54,7 +54,7 @@ def test_the_last_line_is_a_command_that_runs_as_it_stands(tiny_yaml, tmp_path, 
         code, out, error = ppl(capsys, *command, "--device", "cpu")
         assert code == 0, error
     assert (tmp_path / "the run" / "poses" / "keypoints.csv").is_file()
-    assert len(list((tmp_path / "the run" / "poses" / "overlay").rglob("*.png"))) == (8 if kind == "folder" else 2)
+    assert len(list((tmp_path / "the run" / "poses" / "overlay").rglob("*.??g"))) == (8 if kind == "folder" else 2)
 
 
 def test_settings_are_python_values_and_the_run_says_where_its_model_is(tiny_yaml, tmp_path, pictures):
