@@ -12,12 +12,12 @@ from ppl_cli.runtime import Runtime, as_runtime
 if TYPE_CHECKING:
     from ppl_cli.api.predictor import Predictor
 
-Model = Union[str, Path, "Predictor"]
+Model = Union[str, Path, "Predictor", Checkpoint]
 
 
 def open_checkpoint(model: Model) -> Checkpoint:
     """UsageError if there is no model."""
-    return model.checkpoint if hasattr(model, "checkpoint") else load_model(model)
+    return model if isinstance(model, Checkpoint) else model.checkpoint if hasattr(model, "checkpoint") else load_model(model)
 
 
 def choose_place(models: list[Model], device: str | Runtime) -> tuple[Runtime, Compute]:

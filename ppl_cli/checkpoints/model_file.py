@@ -8,6 +8,7 @@ import reprlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -70,14 +71,15 @@ def save_model(
     write_file(path, tensors | (finder or {}), header)
 
 
-def save_names(path: Path, names: list[str]) -> None:
-    """The model file with these names of the keypoints, and all else as it was. UsageError if it is one of another program."""
+def prepare_names(path: Path, names: list[str]) -> Callable[[], None]:
+    """Writes the model file with these names of the keypoints, and all else as it was. UsageError if it is one of another
+    program."""
     try:
         tensors, header = read_file(path)
     except SafetensorError as error:
         raise UsageError(f"{path} cannot hold names of keypoints: only a run folder or a model.safetensors can") from error
     header["config"].setdefault("prior", {})["names"] = names
-    write_file(path, tensors, header)
+    return partial(write_file, path, tensors, header)
 
 
 def save_finder(path: Path, finder: OcclusionFinder | None) -> None:

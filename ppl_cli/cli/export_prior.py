@@ -1,5 +1,6 @@
 """`ppl export-prior`: its options, and the line that it prints."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -44,15 +45,15 @@ def export_prior(
       ppl export-prior runs/mine --out prior --names names.txt
     """
     from ppl_cli.api import export
-    from ppl_cli.api.naming import name_keypoints
-
-    if names is not None:
-        say(f"{counted(len(name_keypoints(model, names)), 'name')} stored in {model}")
+    from ppl_cli.api.naming import naming_keypoints
 
     formats, machine = split_commas(format_), Runtime(device, "fp32", say)
-    done = export.export_prior(
-        model, out, data=data, prototypes=prototypes, formats=formats, overwrite=overwrite, device=machine
-    )
+    with naming_keypoints(model, names) if names is not None else nullcontext(model) as named:
+        done = export.export_prior(
+            named, out, data=data, prototypes=prototypes, formats=formats, overwrite=overwrite, device=machine
+        )
+    if names is not None:
+        say(f"{counted(len(done.prior.names), 'name')} stored in {model}")
     idle = [keypoint.name for keypoint in done.prior.keypoints if not keypoint.useful]
     marked = f" ({', '.join(idle)} idle)" if idle else ""
     counts = f"{counted(len(done.prior.names), 'keypoint')}{marked}, {counted(len(done.prior.prototypes), 'prototype')}"

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from ppl_cli.training.trials import Trials
 
 PRIOR, SHOW, SEVERAL = "Starting from a prior", "Configuration", "Several trainings, compared without labels"
-
-
-SHORT = {"keypoints": "model.keypoints"}
+SHORT = {"keypoints": "model.keypoints"}  # what --set and --try also take
 
 
 def complete_config(incomplete: str) -> list[str]:
@@ -198,8 +196,8 @@ def choose_trials(
     if not tried:
         return None
     key, _, values = tried.partition("=")
-    parsed = [parse_settings([f"{key}={value}"])[key.strip()] for value in split_commas(values)]
-    return Trials(SHORT.get(key.strip(), key.strip()), tuple(parsed), bool(keep))
+    parsed = [parse_settings([f"{key}={value}"])[full_name(key)] for value in split_commas(values)]
+    return Trials(full_name(key), tuple(parsed), bool(keep))
 
 
 def print_comparison(compared: "Comparison") -> None:
@@ -247,10 +245,15 @@ def parse_settings(texts: list[str]) -> dict[str, object]:
         if not equals:
             raise UsageError(f"--set {text}: write key=value, for example --set train.steps=500")
         try:
-            settings[key.strip()] = yaml.load(value, PlainLoader)
+            settings[full_name(key)] = yaml.load(value, PlainLoader)
         except Exception:  # YAMLError, or anything that an invalid date or number raises
             raise UsageError(f"--set {text}: {value!r} is not a value that YAML can read") from None
     return settings
+
+
+def full_name(key: str) -> str:
+    """The dotted name of a field: keypoints -> model.keypoints."""
+    return SHORT.get(key.strip(), key.strip())
 
 
 def starting_prior(file: Path | None, freeze: str | None) -> dict[str, object]:

@@ -94,10 +94,7 @@ def parse_config(values: dict, where: str, asked: Iterable[str] = ()) -> Config:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"] if part not in ("str", "float"))
         if first["type"] == "extra_forbidden":
-            section = ".".join(map(str, first["loc"][:-1]))
-            known = [f"{section}.{name}" if section else name for name in known_keys(first["loc"][:-1])]
-            known = [name for name in dotted_keys() if name.endswith(f".{key}")] or known
-            raise UsageError(f"{source(key)}: unknown key {key}{nearest(key, known)}") from None
+            raise UsageError(f"{source(key)}: unknown key {key}{nearest_keys(first['loc'])}") from None
         message = first["msg"].removeprefix("Value error, ")
         for theirs, ours in WORDS.items():
             message = message.replace(theirs, ours)
@@ -110,6 +107,16 @@ def short(value: object) -> str:
         return reprlib.repr(value)
     except ValueError:  # a whole number of thousands of digits
         return "a huge number"
+
+
+def nearest_keys(location: tuple) -> str:
+    """Known keys like an unknown one. A section may have been left out: keypoint -> model.keypoints, prior.keypoints."""
+    *sections, last = map(str, location)
+    known = [".".join([*sections, name]) for name in known_keys(location[:-1])]
+    likely = known + ([] if sections else dotted_keys())
+    match = difflib.get_close_matches(last, [name.rpartition(".")[2] for name in likely], 1, 0.5)
+    found = [name for name in likely if name.rpartition(".")[2] in match]
+    return f" (did you mean {' or '.join(found)}?)" if found else f" (known: {', '.join(known)})"
 
 
 def known_keys(location: tuple) -> list[str]:

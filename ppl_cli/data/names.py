@@ -14,6 +14,12 @@ from ppl_cli.errors import UsageError
 from ppl_cli.text import counted
 
 DROPPINGS = ("__macosx", "@eadir", ".ipynb_checkpoints", ".thumbnails")  # folders of other programs, in small letters
+OWN = {  # what ppl draws -> the files beside it of which one tells so
+    **dict.fromkeys(("curves.png", "samples", "try"), ("training.pt", "model.safetensors")),
+    **dict.fromkeys(("overlay", "strips", "gifs"), ("skipped.csv", ".unfinished")),
+    **dict.fromkeys(("distribution.png", "cases.png", "occlusion.png"), ("eval.json",)),
+    **dict.fromkeys(("skeleton.png", "links.png", "prototypes.png", "banks.png", "evolution.gif"), ("prior.npz",)),
+}
 LABELLED = "_labeled"  # ends the name of DeepLabCut's copy of a folder
 
 END = "\0\0"  # no file name holds it
@@ -38,6 +44,7 @@ class Others:
 
     types: Counter[str] = field(default_factory=Counter)  # files, by their suffix without the dot
     copies: Counter[str] = field(default_factory=Counter)  # images that other programs left there, by their folder
+    own: Counter[str] = field(default_factory=Counter)  # images that ppl wrote, by the folder of its results
     lost: int = 0  # links that lead nowhere
 
 
@@ -47,8 +54,8 @@ def image_names(
     """Images below `folder`: their names relative to it, with "/" between, recursive, in natural order.
 
     A file of several pages is that many images, and so is a video, unless `videos` are left out: then none is opened.
-    Linked folders are followed, and each folder counts once. Hidden files, what other programs leave behind, and the
-    folders `without` are skipped. `others` counts what else there is.
+    Linked folders are followed, and each folder counts once. Hidden files, what other programs leave behind, what ppl draws
+    beside its results, and the folders `without` are skipped. `others` counts what else there is.
     """
     others = Others() if others is None else others
     reached = {identity for place in without if (identity := identify_folder(place))}
@@ -99,7 +106,9 @@ def sorted_entries(folder: str, others: Others) -> list[str]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 name = entry.name
-                if is_folder(entry):
+                if name in OWN and is_own(entry):
+                    others.own[os.path.basename(os.path.abspath(folder))] += count_images(entry.path)
+                elif is_folder(entry):
                     if is_dropping(entry):
                         others.copies[name] += count_images(entry.path)
                     elif not name.startswith("."):
@@ -124,6 +133,11 @@ def is_dropping(folder: os.DirEntry) -> bool:
     return copied or folder.name.lower() in DROPPINGS
 
 
+def is_own(entry: os.DirEntry) -> bool:
+    """Whether ppl drew it, of a name in `OWN`: a name alone may be that of anybody's data."""
+    return any(os.path.exists(os.path.join(os.path.dirname(entry.path), sign)) for sign in OWN[entry.name])
+
+
 def is_folder(entry: os.DirEntry) -> bool:
     """Also through a link. One that leads nowhere or in a circle is no folder, and `decode` will say so."""
     try:
@@ -132,8 +146,9 @@ def is_folder(entry: os.DirEntry) -> bool:
         return False
 
 
-def count_images(folder: str) -> int:
-    return sum(name.lower().endswith(READ) for _, _, names in os.walk(folder) for name in names)
+def count_images(place: str) -> int:
+    """In a folder; a file is one."""
+    return sum(name.lower().endswith(READ) for _, _, names in os.walk(place) for name in names) + os.path.isfile(place)
 
 
 def note_others(others: Others) -> list[str]:
@@ -145,11 +160,14 @@ def note_others(others: Others) -> list[str]:
 
 
 def note_copies(others: Others) -> list[str]:
-    if copies := +others.copies:
-        found = ", ".join(f"{n} in {name}" for name, n in copies.most_common(5))
-        more = f", {copies.total() - sum(n for _, n in copies.most_common(5))} elsewhere" if len(copies) > 5 else ""
-        return [f"images that other programs made (labels drawn in, copies, thumbnails) are left out: {found}{more}"]
-    return []
+    makers = {"other programs made (labels drawn in, copies, thumbnails)": +others.copies, "ppl wrote": +others.own}
+    return [f"images that {maker} are left out: {describe_places(places)}" for maker, places in makers.items() if places]
+
+
+def describe_places(images: Counter[str]) -> str:
+    most = images.most_common(5)
+    rest = images.total() - sum(n for _, n in most)
+    return ", ".join([f"{n} in {name}" for name, n in most] + [f"{rest} elsewhere"] * (rest > 0))
 
 
 def describe_types(others: Others) -> str:
@@ -175,7 +193,7 @@ def list_names(folder: Path, others: Others | None = None, videos: bool = True) 
     others = Others() if others is None else others
     names = list(image_names(folder, others=others, videos=videos))
     if not names:
-        copies = (f"{counted(n, 'image')} in {name}" for name, n in others.copies.items() if n)
+        copies = (f"{counted(n, 'image')} in {name}" for name, n in (others.copies + others.own).items())
         held = ", ".join(filter(None, [describe_types(others), *copies]))
         there = f"it holds {held}" if held else "it is empty"
         raise UsageError(f"no images in {folder}: {there}; ppl reads {KINDS}, also in sub-folders{how_to_read(others)}")

@@ -117,6 +117,27 @@ def test_a_report_that_fails_costs_the_training_nothing(tiny_yaml, tmp_path, mon
     assert not (tmp_path / "run/report.json").exists()
 
 
+def test_an_interrupted_report_says_that_the_training_is_saved_and_is_made_later(tiny_yaml, tmp_path, monkeypatch, capsys):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    out, device = tmp_path / "run", ("--device", "cpu")
+    words = ("train", tiny_yaml, "--set", "train.steps=1", *device)
+    with monkeypatch.context() as patch:
+        patch.setattr("ppl_cli.api.unlabelled.sample_images", interrupt)
+        assert ppl(*words, "--out", out) == 130
+        saved = "the training is finished and saved, its report is not written; go on with: ppl train --out"
+        assert f"ppl: {saved} {out} --resume" in capsys.readouterr().err
+        assert ppl(*words, "--out", tmp_path / "tries", "--seeds", "2") == 130
+        assert f"seed-0 was stopped, everything is saved; go on with: ppl train --out {tmp_path / 'tries'} --resume" in (
+            capsys.readouterr().err
+        )
+    for folder, report in ((out, out), (tmp_path / "tries", tmp_path / "tries/seed-0")):
+        assert not (report / "report.json").exists()
+        assert ppl("train", "--out", folder, "--resume", *device) == 0
+        assert (report / "report.json").is_file()
+
+
 def test_the_table_is_printed_and_a_new_run_removes_the_old_report(tiny_yaml, trained_run, tmp_path, capsys, monkeypatch):
     run = shutil.copytree(trained_run, tmp_path / "run")
     monkeypatch.setattr("ppl_cli.api.train.report_training", lambda run, listing, say: run)

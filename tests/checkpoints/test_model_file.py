@@ -5,7 +5,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from ppl_cli.checkpoints.model_file import load_model, read_file, save_finder, save_model, save_names, write_file
+from ppl_cli.checkpoints.model_file import load_model, prepare_names, read_file, save_finder, save_model, write_file
 from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.errors import UsageError
 from ppl_cli.model.finder import OcclusionFinder
@@ -30,7 +30,7 @@ def test_what_is_known_is_kept_exactly(tiny, tmp_path):
     model, file = lively_model(tiny), tmp_path / "model.safetensors"
     known = measured(model, tiny)
     save_model(file, model, tiny, 3, known)
-    save_names(file, list("abcde"))
+    prepare_names(file, list("abcde"))()
     loaded = load_model(file).known
     assert torch.equal(loaded.tokens, known.tokens.to(torch.int16))
     assert all(torch.equal(a, b) for a, b in zip(loaded.calibration, known.calibration, strict=True))
@@ -80,7 +80,7 @@ def test_what_finds_occlusions_is_refused_where_it_does_not_fit(model_file, chan
 
 def test_what_finds_occlusions_stays_with_other_names_and_can_be_removed(model_file):
     save_finder(model_file, OcclusionFinder())
-    save_names(model_file, [f"part {number}" for number in range(load_model(model_file).config.model.keypoints)])
+    prepare_names(model_file, [f"part {number}" for number in range(load_model(model_file).config.model.keypoints)])()
     assert load_model(model_file).occlusions is not None
     save_finder(model_file, None)
     assert load_model(model_file).occlusions is None

@@ -31,6 +31,10 @@ def test_sizes_of_the_method():
     assert not load_config("cub").train.flip
 
 
+def test_a_setting_may_be_short():
+    assert load_config("folder", parse_settings([" keypoints=5"])).model.keypoints == 5
+
+
 def test_settings_are_values_of_yaml_or_of_python():
     config = load_config(
         "folder", parse_settings(["train.steps=5", "train.flip=false", "name=mine"]) | {"data.path": Path("x")}
@@ -43,6 +47,9 @@ def test_settings_are_values_of_yaml_or_of_python():
     [
         ("train.stepz=5", "settings: unknown key train.stepz (did you mean train.steps?)"),
         ("trian.steps=5", "settings: unknown key trian (did you mean train?)"),
+        ("step=5", "settings: unknown key step (did you mean train.steps?)"),
+        ("keypoint=5", "settings: unknown key keypoint (did you mean model.keypoints or prior.keypoints?)"),
+        ("nothing_like_it=5", "settings: unknown key nothing_like_it (known: "),
         ("train.steps=0", "train.steps: "),
         ("train.steps=many", "train.steps: "),
         ("train.learning_rate=.nan", "train.learning_rate"),

@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import shutil
 import subprocess
 import tracemalloc
 
@@ -11,6 +12,7 @@ import pytest
 from ppl_cli.data.names import Others, image_names, list_names, natural_order, note_others
 from ppl_cli.errors import UsageError
 from ppl_cli.inference.inputs import gather_inputs
+from tests.conftest import ppl
 
 
 def by_definition(name: str) -> tuple:
@@ -125,6 +127,30 @@ def test_what_other_programs_left_is_counted_and_left_out(tmp_path):
     for found in ("2 in walk1_labeled", "1 in .ipynb_checkpoints", "1 in .thumbnails", "1 in __MACOSX", "1 elsewhere"):
         assert found in copies
     assert list_names(tmp_path / "walk1_labeled") == ["1.png", "2.png"]  # who asks for it gets it
+
+
+def test_what_ppl_drew_among_the_images_is_left_out(trained_run, pictures, tmp_path, capsys):
+    images, run = list_names(pictures), shutil.copytree(trained_run, pictures / "runs/mine")
+    assert ppl("eval", run, "--device", "cpu") == 0
+    assert ppl("export-prior", run, "--out", pictures / "prior", "--device", "cpu") == 0
+    for command, out, *drawn in (("infer", "poses", "--overlay"), ("refine", "repaired", "--overlay", "--gif")):
+        assert ppl(command, run, pictures, "--out", pictures / out, *drawn, "--device", "cpu") == 0
+    drawn = {file for file in pictures.rglob("*") if file.suffix in (".png", ".gif", ".jpg")} - {pictures / i for i in images}
+    assert {file.parent.name for file in drawn} > {"mine", "try", "samples", "eval-1", "prior", "overlay", "strips", "gifs"}
+    others = Others()
+    assert list_names(pictures, others) == images
+    assert others.own.total() == len(drawn) + 1  # the video in try/
+    counts = "24 in repaired, 8 in poses, 6 in mine, 5 in prior, 2 in eval-1"
+    assert note_others(others)[-1] == f"images that ppl wrote are left out: {counts}"
+    assert len(list_names(run / "try")) == 4  # who asks for it gets it
+    with pytest.raises(UsageError, match=r"no images in .*poses: it holds .*, 8 images in poses; ppl reads"):
+        list_names(pictures / "poses")
+
+
+def test_names_alone_say_nothing_of_who_drew(tmp_path):
+    images = ["a/overlay/1.png", "a/samples/1.png", "b/curves.png", "b/links.png"]
+    touch(tmp_path, *images, "a/poses.csv", "b/skipped.csv", "b/prior.json")
+    assert list_names(tmp_path) == images
 
 
 def test_a_folder_without_images_says_what_it_holds(tmp_path, monkeypatch):

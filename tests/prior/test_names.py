@@ -151,3 +151,17 @@ def test_a_model_in_training_is_left_alone(run, names, tmp_path, capsys):
         assert ppl("export-prior", run, "--out", tmp_path / "out", "--names", names) == 1
     assert "another ppl is writing" in capsys.readouterr().err
     assert load_prior(run / "prior.json").names != NAMES
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [("--format", "xml"), ("--data", "nowhere"), ("--out", "."), ("--prototypes", "9", "--data", "unreadable")],
+)
+def test_a_refused_command_stores_no_names(run, names, tmp_path, monkeypatch, wrong):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prior.json").touch()
+    (tmp_path / "unreadable").mkdir()
+    (tmp_path / "unreadable" / "x.png").touch()
+    before = {file: file.read_bytes() for file in run.iterdir() if file.is_file()}
+    assert ppl("export-prior", run, "--names", names, "--out", "out", *wrong) in (1, 2)
+    assert {file: file.read_bytes() for file in run.iterdir() if file.is_file()} == before
