@@ -28,9 +28,11 @@ from ppl_cli.files import find_earlier, make_folder, next_free_folder, replace_t
 from ppl_cli.inference.estimate import CANNOT_FIND
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.runtime import Output, Runtime
+from ppl_cli.text import on_screen
 
 T = TypeVar("T")
 CASES = 3  # images in each row of cases.png
+CASE_NAME = 22  # characters that fit above one
 
 
 def evaluate(
@@ -196,15 +198,16 @@ def write_report(report: Report, listing: Listing, sample: Sample) -> None:
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
     replace_text(folder / "eval.json", json.dumps(report.to_dict(), indent=1))
-    errors = [model.results[0].score.errors for model in report.models]
+    protocol, baseline = first.shown.protocol, first.shown.baseline
+    errors = [model.shown.score.errors for model in report.models]
     distributions = dict(zip(report.labels(), errors, strict=True))
-    save_distribution(folder / "distribution.png", distributions, first.results[0].baseline.errors)
-    save_cases(folder / "cases.png", pick_cases(first.results[0], listing, sample))
+    save_distribution(folder / "distribution.png", distributions, baseline.errors, protocol.name)
+    save_cases(folder / "cases.png", pick_cases(first.shown, listing, sample), protocol.name)
     if first.sweep:
         levels = [occlusion.label for occlusion in first.sweep.occlusions]
         mean = np.mean([model.sweep.values for model in report.models], 0)
         whole = float(np.mean([model.sweep.whole for model in report.models]))
-        save_sweep(folder / "occlusion.png", levels, mean, whole, first.results[0].protocol.unit)
+        save_sweep(folder / "occlusion.png", levels, mean, whole, f"{protocol.name}, {protocol.unit}")
 
 
 def pick_cases(result: Result, listing: Listing, sample: Sample) -> list:
@@ -218,6 +221,8 @@ def pick_cases(result: Result, listing: Listing, sample: Sample) -> list:
 
     def show_case(i: int):
         pixels = [points[i] * sample.sides[i] - 0.5 for points in (sample.truth, mapped)]
-        return listing.open_image(number[sample.names[i]]), *pixels, f"{errors[i]:.1f} %"
+        name = on_screen(sample.names[i])
+        name = name if len(name) <= CASE_NAME else f"...{name[-CASE_NAME:]}"
+        return listing.open_image(number[sample.names[i]]), *pixels, f"{errors[i]:.1f} %, {name}"
 
     return [(title, [show_case(i) for i in images]) for title, images in rows.items()]

@@ -32,7 +32,7 @@ from ppl_cli.inference.refiner import Refiner
 from ppl_cli.prior.links import find_useful
 from ppl_cli.prior.prior import Prior
 from ppl_cli.prior.prototypes import Recalled, build_prior, decode_tokens, learned_prior
-from ppl_cli.results.deeplabcut import can_write_h5
+from ppl_cli.results.deeplabcut import can_write_h5, name_scorer
 from ppl_cli.results.files import Results
 from ppl_cli.results.pose import Pose
 from ppl_cli.results.resuming import identify
@@ -290,7 +290,7 @@ class Predictor:
     ) -> Results:
         if "dlc" in output.formats and not can_write_h5():
             self.runtime.say('note: dlc has tables in .csv only; pip install "ppl-cli[formats]" adds those in .h5')
-        scorer = f"PPL_{self.config.name}_{self.checkpoint.step}"
+        scorer = name_scorer(self.checkpoint.run or self.config.name, self.checkpoint.step)
         known = {"paths": images.paths, "scorer": scorer, "videos": images.hold_videos}
         return Results(output.folder, output.formats, prior, iterations, every, **known)
 

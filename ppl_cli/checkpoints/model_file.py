@@ -51,6 +51,12 @@ class Checkpoint:
     known: Known | None = None  # None in files of other programs
     occlusions: OcclusionFinder | None = None  # finds what hides the object, where the model has learned that
 
+    @property
+    def run(self) -> str | None:
+        """The name of the run folder that it lies in; None of a file elsewhere."""
+        folder = self.path.resolve().parent
+        return folder.name if self.path.name == "model.safetensors" and (folder / "config.yaml").is_file() else None
+
 
 def save_model(
     path: Path,

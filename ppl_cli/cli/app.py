@@ -34,7 +34,7 @@ First steps:
 
   ppl infer runs/mine PHOTOS --out poses --overlay     find their poses
 
-The first takes minutes on a laptop and downloads nothing, the third about an hour; with a GPU train folder instead.
+The first takes minutes on a laptop and downloads nothing, the third a quarter of an hour; with a GPU train folder instead.
 """
 
 OCCLUSIONS = ("random", "center", "centre")  # what may follow --occlusion

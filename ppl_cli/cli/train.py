@@ -38,7 +38,7 @@ def train(
             autocompletion=complete_config,
         ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the images.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the images, or a video.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/NAME-1, the next free number.")] = None,
     set_: Annotated[
         list[str] | None,

@@ -14,7 +14,7 @@ TRUTH, MAPPED = (60, 220, 90), (255, 60, 170)
 COLOURS = ("#2a6f97", "#c1121f", "#588157", "#e09f3e", "#6a4c93", "#0096c7", "#9c6644", "#111111", "#f28482")
 
 
-def save_distribution(path: Path, errors: dict[str, np.ndarray], baseline: np.ndarray) -> None:
+def save_distribution(path: Path, errors: dict[str, np.ndarray], baseline: np.ndarray, protocol: str) -> None:
     """Share of keypoints whose error stays below a distance; `errors` (M, K) in % of the image side, by model."""
     from matplotlib.figure import Figure
 
@@ -24,7 +24,8 @@ def save_distribution(path: Path, errors: dict[str, np.ndarray], baseline: np.nd
     for (name, values), colour in zip(errors.items(), COLOURS * len(errors), strict=False):
         axis.plot(*cumulative(values), label=name.replace("$", r"\$"), color=colour, linewidth=1.8)
     axis.plot(*cumulative(baseline), label="mean pose", color="#888888", linestyle="--", linewidth=1.5)
-    axis.set(xlabel="error in % of the image side", ylabel="% of keypoints", xlim=(0, max(reach, 1e-6)), ylim=(0, 100))
+    axis.set(xlabel=f"error of {protocol} in % of the image side", ylabel="% of keypoints")
+    axis.set(xlim=(0, max(reach, 1e-6)), ylim=(0, 100))
     axis.grid(alpha=0.3)
     axis.legend(loc="lower right", fontsize=9)
     save_png(path, figure)
@@ -57,8 +58,12 @@ def save_sweep(path: Path, labels: list[str], values: np.ndarray, whole: float, 
     save_png(path, figure)
 
 
-def save_cases(path: Path, rows: list[tuple[str, list[tuple[Image.Image, np.ndarray, np.ndarray, str]]]]) -> None:
-    """Rows (title, images) of one length; each image with its truth and mapped prediction (K, 2) in pixels, and a caption."""
+def save_cases(
+    path: Path, rows: list[tuple[str, list[tuple[Image.Image, np.ndarray, np.ndarray, str]]]], protocol: str
+) -> None:
+    """Rows (title, images) of one length; each image with its truth and prediction (K, 2), as the protocol of that name maps
+    it, in pixels, and a caption.
+    """
     tiles = [
         captioned(case(image, truth, mapped), f"{title}: {caption}", CAPTION, (0, 0), LETTERS)
         for title, images in rows
@@ -69,7 +74,7 @@ def save_cases(path: Path, rows: list[tuple[str, list[tuple[Image.Image, np.ndar
     sheet.paste(cases, (GAP, 34))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=LETTERS)
     draw.text((GAP, 7), "truth: ring", fill=(30, 140, 60), font=font)
-    draw.text((GAP + 110, 7), "mapped prediction: dot", fill=(200, 30, 130), font=font)
+    draw.text((GAP + 110, 7), f"prediction, mapped by {protocol}: dot", fill=(200, 30, 130), font=font)
     save_png(path, sheet)
 
 

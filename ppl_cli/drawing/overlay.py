@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch.nn.functional import interpolate
 
 from ppl_cli.data.frame import Frame
-from ppl_cli.drawing.shapes import paint
+from ppl_cli.drawing.shapes import find_discs, paint
 from ppl_cli.prior.links import find_skeleton
 
 SMALLEST, LARGEST = 320, 1024  # pixels of the longer side of an overlay picture
@@ -61,11 +61,15 @@ def draw_over(
     the keypoints were before, (N, 2) each, the oldest first.
     """
     unit = max(1.0, max(picture.shape) / 100)  # of line widths and radii
+    hollow = np.zeros(len(points), bool) if hollow is None else hollow
+    pixels, holes = picture.reshape(-1, 3), find_discs(picture, points[hollow], 0.75 * unit)
+    below = pixels[holes]
     draw_trail(picture, [*trail, points], unit)
     draw_links(picture, points, links, unit)
     if labels:
         draw_numbers(picture, points, unit)
-    draw_dots(picture, points, unit, np.zeros(len(points), bool) if hollow is None else hollow)
+    pixels[holes] = below  # rings show the image, not what leads to them
+    draw_dots(picture, points, unit, hollow)
 
 
 def draw_pose(
@@ -114,11 +118,21 @@ def draw_dots(picture: np.ndarray, points: np.ndarray, unit: float, hollow: np.n
 
 
 def draw_numbers(picture: np.ndarray, points: np.ndarray, unit: float) -> None:
-    """White with a dark edge, readable on anything; a number never hides a dot, since dots are drawn after it."""
+    """White with a dark edge, readable on anything; a number never hides a dot, since dots are drawn after it.
+
+    It stands to the right of the keypoint and above, or where the picture ends there, to the left or below.
+    """
+    width = picture.shape[1]
     for number, (x, y) in enumerate(points):
         if np.isfinite((x, y)).all():
             left, top, stamp = draw_number(number, max(10, unit * 3.2))
-            put(picture, stamp, round(x + unit * 1.6) + left, round(y - unit * 1.2) + top)
+            right, bottom = left + stamp.shape[1], top + stamp.shape[0]
+            beside, above = round(x + unit * 1.6) + left, round(y - unit * 1.2) + top
+            if x < width <= beside + stamp.shape[1]:
+                beside = round(x - unit * 1.6) - right
+            if above < 0 <= y:
+                above = round(y + unit * 1.2) - bottom
+            put(picture, stamp, beside, above)
 
 
 @lru_cache(maxsize=256)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from ppl_cli.drawing.overlay import keypoint_colours
 from ppl_cli.files import replace_text
+from ppl_cli.prior.links import find_skeleton
 from ppl_cli.prior.prior import Prior
 
 TEMPLATE = Path(__file__).with_name("prior_page.html")
@@ -18,6 +19,7 @@ THUMBNAIL = 128  # pixels
 def save_page(path: Path, prior: Prior, images: list[Image.Image | None]) -> None:
     """`images`: for each prototype the square of the image nearest to it, or None."""
     content = prior.model_dump(include={"keypoints", "links", "prototypes"})
+    content["skeleton"] = find_skeleton(prior.weights).tolist()
     content["colours"] = [f"rgb{colour}" for colour in keypoint_colours(len(prior.names))]
     for prototype, image in zip(content["prototypes"], images, strict=True):
         prototype.pop("tokens")

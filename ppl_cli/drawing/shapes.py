@@ -51,6 +51,14 @@ def paint_together(picture: np.ndarray, capsules: Sequence[Capsule]) -> None:
         pixels[its] = (pixels.take(its, 0) * below[first:last] + above[first:last]).astype(np.uint8)
 
 
+def find_discs(picture: np.ndarray, centres: np.ndarray, radius: float) -> np.ndarray:
+    """Which pixels of a picture (H, W, 3), numbered row by row, lie less than `radius` from one of these (L, 2)."""
+    known = centres[(np.abs(centres) < FAR).all(1)]
+    if not len(known):
+        return np.zeros(0, int)
+    return reach(picture.shape, np.stack((known, known), 1), np.full(len(known), radius))[0]
+
+
 def reach(shape: tuple[int, ...], ends: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which pixels of a picture (H, W, ...) lie less than `radius` (L,) from segments, whose `ends` (L, 2, 2) are (x, y).
 

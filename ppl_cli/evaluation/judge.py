@@ -82,7 +82,7 @@ class Judge:
         self.notes += [note for result in results for note in result.notes]
         model = ModelReport(name, self.checkpoint.step, fit.found.shape[1], results, len(fit), len(test), test.names)
         if hidden.occlusions:
-            model.sweep = self.sweep(results[0], hidden)
+            model.sweep = self.sweep(model.shown, hidden)
         return model, test
 
     def sweep(self, result: Result, hidden: HiddenPatches) -> Sweep:

@@ -21,7 +21,7 @@ def show_report(report: Report | UnlabelledReport, console: Console) -> None:
 
 def print_tables(report: Report, console: Console) -> None:
     console.print(protocol_table(report))
-    console.print(keypoint_table(report, report.models[0].results[0]))
+    console.print(keypoint_table(report, report.models[0].shown))
     for label, model in zip(report.labels(), report.models, strict=True):
         if model.sweep:
             console.print(sweep_table(model, label if len(report.models) > 1 else "", report.data["refinement"]["method"]))
@@ -90,14 +90,14 @@ def keypoint_table(report: Report, result: Result) -> Table:
         table.add_column("error" if len(report.models) == 1 else shown_name(label), justify="right")
     table.add_column("mean pose", justify="right")
     for k, name in enumerate(report.keypoint_names):
-        values = [shown(model.results[0].score.per_keypoint[k]) for model in report.models]
+        values = [shown(model.shown.score.per_keypoint[k]) for model in report.models]
         table.add_row(shown_name(name), *values, shown(result.baseline.per_keypoint[k]))
     return table
 
 
 def sweep_table(model: ModelReport, label: str, method: str) -> Table:
     sweep = model.sweep
-    protocol = model.results[0].protocol
+    protocol = model.shown.protocol
     title = f"occluded images, {protocol.name} ({protocol.unit}), method {method}; whole images {shown(sweep.whole)}"
     table = Table(title=f"{shown_name(label)}: {title}" if label else title, title_justify="left")
     table.add_column("hidden")

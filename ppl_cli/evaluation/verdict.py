@@ -30,19 +30,18 @@ def find_trouble(link: float, on: str | None, shift: float, beyond: float) -> st
 
 def give_verdict(report: "UnlabelledReport") -> str:
     total, useful = len(report.keypoints), len(report.useful)
-    said = [f"all {total} keypoints useful" if useful == total else f"{useful} of {total} keypoints useful"]
-    said += name_keypoints(report, useful=False)
+    useless = name_keypoints(report, useful=False)
     if report.familiar is not None and report.familiar < FOREIGN:  # then the numbers are those of strangers
-        return "; ".join([f"only {100 * report.familiar:.0f} % of the images are like those it was trained on", *said])
+        return "; ".join([f"only {100 * report.familiar:.0f} % of the images are like those it was trained on", *useless])
     learned = not report.gain < IGNORED
+    count = f"all {total} keypoints useful" if useful == total else f"{useful} of {total} keypoints useful"
+    said = [count if learned else "poses were not learned, an image is drawn as well with that of another", *useless]
     if useful < total and learned:
         said[-1] += f": try model.keypoints={max(useful, 2)}"
     said += name_keypoints(report, useful=True)
     if report.bank_use < DEAD <= report.vectors / 2:
         said.append(f"the memory uses {report.bank_use:.1f} of {report.vectors} vectors a bank")
-    if not learned:
-        return "; ".join(["poses were not learned, an image is drawn as well with that of another", *said])
-    return "; ".join(said) if len(said) > 1 else f"{said[0]}, nothing looks wrong"
+    return "; ".join(said) if len(said) > 1 or not learned else f"{count}, nothing looks wrong"
 
 
 def name_keypoints(report: "UnlabelledReport", useful: bool) -> list[str]:

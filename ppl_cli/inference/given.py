@@ -55,8 +55,12 @@ def open_image(image: ImageLike, value_range: Range | None = None, fit: Fit | No
         path = Path(image).expanduser()
         pages = page_names(path.parent, path.name) if path.is_file() else [path.name]
         if len(pages) > 1:
-            noun = "frames" if is_video(path) else "pages"
-            raise UnreadableImageError(f"it has {len(pages)} {noun}: give them one by one, {pages[0]}, {pages[1]} and so on")
+            noun, whole = "pages", ""
+            if is_video(path):
+                noun, whole = "frames", "take model.stream or model.video for all of them, or "
+            raise UnreadableImageError(
+                f"it has {len(pages)} {noun}: {whole}give them one by one, {pages[0]}, {pages[1]} and so on"
+            )
         return Opened(*decode_to_fit(path, value_range, fit))
     if 0 in image.size:
         raise UnreadableImageError("it has no pixels")

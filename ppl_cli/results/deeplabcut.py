@@ -5,6 +5,7 @@ where the frame could not be read. With PyTables also as .h5, whose rows have th
 """
 
 import csv
+import re
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +20,7 @@ FOLDER = "dlc"
 KEY = "df_with_missing"  # DeepLabCut's name for the table in an .h5 file
 LEVELS, COORDS = ("scorer", "bodyparts", "coords"), ("x", "y", "likelihood")
 BLOCK = 2_000  # rows held at a time
-LONGEST = 150  # bytes of a stem; a file system takes 255 with the scorer
+LONGEST, LONGEST_NAME = 150, 50  # bytes of a stem, and of the model's name in a scorer; a file system takes 255 in all
 
 
 class DeepLabCut:
@@ -97,6 +98,14 @@ class Table:
                 if self.images is not None:
                     block.index = pd.Index(self.images[start * BLOCK : (start + 1) * BLOCK], dtype=object)
                 store.append(KEY, block, format="table", min_itemsize={"index": longest} if self.images else None)
+
+
+def name_scorer(model: str, step: int) -> str:
+    """PPL_NAME_STEP, fit for a file's name and a table's header: of the model's name, its end, with - for what is neither a
+    letter nor a digit, dot or underscore.
+    """
+    name = re.sub(r"[^\w.-]", "-", model).encode()[-LONGEST_NAME:].decode(errors="ignore")
+    return f"PPL_{name}_{step}"
 
 
 def can_write_h5() -> bool:

@@ -90,9 +90,11 @@ class Trial(NamedTuple):
         return self.completed < self.covered and self.whole <= AT_MOST
 
     def __str__(self) -> str:
-        lie = f"keypoints of covered training images lie {self.covered:.1f} % of the side off"
-        told = "" if self.helps else ": `ppl refine` will have to be told what is hidden"
-        return f"{lie}, {self.completed:.1f} % once covers are found; of whole ones {self.whole:.1f} %{told}"
+        told = "" if self.helps else ", which is no help: `ppl refine` will have to be told what is hidden"
+        return (
+            f"where something covers a training image, its keypoints move by {self.covered:.1f} % of the image side, and by "
+            f"{self.completed:.1f} % once the cover is found and filled in; where nothing does, by {self.whole:.1f} %{told}"
+        )
 
 
 def try_finder(

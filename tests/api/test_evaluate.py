@@ -139,7 +139,7 @@ def test_the_occlusion_sweep(model_file, data, tmp_path, capsys):
     assert run(model_file, "--data", data, "--out", out, *levels) == 0
     assert "random 0.4" in capsys.readouterr().out
     sweep = json.loads((out / "eval.json").read_text())["models"][0]
-    assert sweep["occlusion"]["whole"] == sweep["protocols"]["regression"]["value"]
+    assert sweep["occlusion"]["whole"] == sweep["protocols"][sweep["occlusion"]["protocol"]]["value"]
     rows = sweep["occlusion"]["iterations"]
     assert list(rows) == ["random 0.1", "random 0.4", "center 8"]
     assert all(len(values) == 3 and np.isfinite(values).all() for values in rows.values())
@@ -150,6 +150,30 @@ def test_the_occlusion_sweep(model_file, data, tmp_path, capsys):
     assert run(model_file, "--data", data, "--out", again, *levels, "--batch", "5") == 0
     repeated = json.loads((again / "eval.json").read_text())["models"][0]["occlusion"]["iterations"]
     assert all(np.allclose(rows[name], repeated[name], rtol=1e-4) for name in rows)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "shown"), [(None, "ridge"), ("regression", "regression"), ("matching,regression,ridge", "matching")]
+)
+def test_ridge_stands_in_for_regression_in_tables_and_pictures(
+    model_file, data, tmp_path, capsys, monkeypatch, protocol, shown
+):
+    drawn = []
+    for name in ("save_distribution", "save_cases"):
+        monkeypatch.setattr(f"ppl_cli.api.evaluate.{name}", lambda *arguments: drawn.append(arguments))
+    chosen = ("--protocol", protocol) if protocol else ()
+    assert run(model_file, "--data", data, "--out", tmp_path / "out", "--occlusion", "random=0.1", *chosen) == 0
+    tables, model = capsys.readouterr().out, json.loads((tmp_path / "out/eval.json").read_text())["models"][0]
+    assert f"{shown} per keypoint" in tables
+    assert f"occluded images, {shown} (" in " ".join(tables.split())
+    assert model["occlusion"]["protocol"] == shown
+    (_, errors, _, its_protocol), (_, rows, cases_protocol) = drawn
+    assert its_protocol == cases_protocol == shown
+    (errors,) = errors.values()
+    assert list(model["per_image"].values()) == pytest.approx(np.nanmean(errors, 1))
+    best = rows[0][1][0][-1]
+    name = best.split(", ")[1]
+    assert best == f"{model['per_image'][name]:.1f} %, {name}"
 
 
 def test_several_models_give_mean_and_standard_deviation(tmp_path, data, capsys):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppl_cli.drawing.overlay import draw_over, keypoint_colours, overlay, resize
+from ppl_cli.drawing.overlay import draw_numbers, draw_over, keypoint_colours, overlay, resize
 
 LINKS = np.array([[0, 1.0, 0.05], [1, 0, 0], [0.05, 0, 0]])
 
@@ -49,10 +49,31 @@ def test_colours_differ():
 
 def test_a_hollow_keypoint_shows_what_is_below_it():
     picture, points = np.full((300, 400, 3), 90, np.uint8), np.array([[50.0, 100], [300, 250], [320, 60]])
-    draw_over(picture, points, 0 * LINKS, labels=False, hollow=np.array([True, False, False]))
+    draw_over(picture, points, LINKS, labels=False, hollow=np.array([True, False, False]), trail=[points - [10, 0]])
     assert (picture[100, 50] == 90).all()
     assert np.abs(picture[100, 54].astype(int) - keypoint_colours(3)[0]).max() < 3
     assert (picture[250, 300] == keypoint_colours(3)[1]).all()
+
+
+def test_a_ring_shows_nothing_of_what_leads_to_it_and_may_be_missing():
+    rings, points = np.ones(3, bool), np.array([[50.0, 100], [300, 250], [np.nan, 60]])
+    linked, alone = np.full((2, 300, 400, 3), 90, np.uint8)
+    draw_over(linked, points, LINKS, labels=False, hollow=rings)
+    draw_over(alone, points, 0 * LINKS, labels=False, hollow=rings)
+    assert (linked != alone).any()
+    assert np.array_equal(linked[98:103, 48:53], alone[98:103, 48:53])
+
+
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (399, 0), (399, 299), (0, 299), (399, 150), (200, 3), (385, 12)])
+def test_the_number_of_a_keypoint_inside_is_whole(x, y):
+    def count(*point: float) -> int:
+        picture = np.full((300, 400, 3), 90, np.uint8)
+        draw_numbers(picture, np.array([[np.nan] * 2] * 10 + [point]), 4)
+        assert (picture[max(0, round(point[1]) - 3) : round(point[1]) + 4, max(0, round(point[0]) - 3) :, :][:, :7] == 90).all()
+        return (picture != 90).sum()
+
+    assert count(x, y) == count(200, 150)
+    assert count(410, y) == 0
 
 
 def test_a_trail_leads_to_the_keypoint_and_grows_thinner_backwards():

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from ppl_cli.drawing.page import save_page
+from ppl_cli.prior.links import find_skeleton
 from ppl_cli.prior.prior import Prior, Prototype
 from tests.drawing.conftest import assert_readable
 
@@ -13,6 +14,7 @@ def example(prototypes: int = 3) -> Prior:
     rng = np.random.default_rng(0)
     points = rng.uniform(-0.7, 0.7, (5, 2))
     links = np.triu(rng.random((5, 5)), 1)
+    links[:, 4] *= 0.4
     poses = [Prototype(frequency=1 / 3, keypoints=(points * (k + 1) / 4).tolist()) for k in range(prototypes)]
     return Prior.of(points, links + links.T, prototypes=poses)
 
@@ -52,6 +54,8 @@ def test_the_page_shows_the_prior_and_answers(open_page):
     page = open_page(prior, [Image.new("RGB", (40, 40), "red"), None, None])
     assert np.allclose(drawing(page), prior.points)
 
+    skeleton = find_skeleton(prior.weights)  # as in the pictures, where k4 has its own strongest link
+    assert shown_links(page) == np.triu(skeleton).sum() > (np.triu(prior.weights) >= 0.5 * prior.weights.max()).sum()
     slide(page, "threshold", 0)
     assert shown_links(page) == 10
     slide(page, "threshold", 70)
@@ -62,6 +66,7 @@ def test_the_page_shows_the_prior_and_answers(open_page):
 
     buttons = page.find_elements(By.CSS_SELECTOR, "#prototypes button")
     assert len(buttons) == 4
+    assert buttons[1].get_property("textContent") == "pose\u00a00: 33\u00a0%"
     assert len(page.find_elements(By.CSS_SELECTOR, "#prototypes img")) == 1
     buttons[2].click()
     assert np.allclose(drawing(page), prior.prototypes[1].keypoints)

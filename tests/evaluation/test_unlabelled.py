@@ -46,7 +46,8 @@ def test_a_keypoint_without_links_is_idle_and_nothing_is_lost_without_it():
     assert [keypoint.link for keypoint in report.keypoints] == pytest.approx([1, 1, 0.8, 0, 0.5], abs=1e-4)
     losses = [abs(keypoint.loss) for keypoint in report.keypoints]
     assert losses[3] < 1e-3 < min(losses[:2])
-    assert "4 of 5 keypoints useful; k3 idle" in report.verdict
+    assert len(report.useful) == 4
+    assert "k3 idle" in report.verdict
 
 
 def test_the_answer_is_always_the_same_whatever_the_batch():
@@ -153,13 +154,14 @@ def judged(*troubles: str | None, **numbers) -> str:
         (judged(None, None, bank_use=1.5), "all 2 keypoints useful; the memory uses 1.5 of 16 vectors a bank"),
         (
             judged("restless", "idle", gain=1.01),
-            "poses were not learned, an image is drawn as well with that of another; 1 of 2 keypoints useful; k1 idle; "
-            "k0 restless",
+            "poses were not learned, an image is drawn as well with that of another; k1 idle; k0 restless",
         ),
         (
-            judged(None, "restless", familiar=0.125, gain=1.0),
-            "only 12 % of the images are like those it was trained on; all 2 keypoints useful",
+            judged(None, None, gain=1.0),
+            "poses were not learned, an image is drawn as well with that of another",
         ),
+        (judged(None, "restless", familiar=0.125, gain=1.0), "only 12 % of the images are like those it was trained on"),
+        (judged(None, "idle", familiar=0.0), "only 0 % of the images are like those it was trained on; k1 idle"),
         (judged(None, None, gain=float("nan"), familiar=None), "all 2 keypoints useful, nothing looks wrong"),
     ],
 )

@@ -177,5 +177,7 @@ def test_what_is_no_video_is_refused_in_python(lively_file, tmp_path):
         model.video(write_text(tmp_path / "text.mp4"))
     with pytest.raises(UsageError, match=r"a name that ends in \.mp4, got"):
         model.video(clip, overlay=tmp_path / "drawn.avi")
-    with pytest.raises(PPLError, match=rf"it has {FRAMES} frames: give them one by one"):
+    with pytest.raises(
+        PPLError, match=rf"it has {FRAMES} frames: take model\.stream or model\.video for all of them, or give them one by one"
+    ):
         model(clip)

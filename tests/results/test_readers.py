@@ -1,6 +1,7 @@
 """What other programs read in our files, by their own readers: the same to 1e-3 pixels, and the images where they are."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,23 @@ def test_supervision(poses, ours, pictures):
     for _, image, boxes in read:
         assert image is not None
         assert len(boxes) == 1
+
+
+def test_tables_are_named_after_the_run_folder(lively_file, pictures, tmp_path):
+    def scorer(model, out: str) -> str:
+        assert ppl("infer", model, pictures / "sub", "--out", tmp_path / out, "--format", "dlc", "--device", "cpu") == 0
+        (table,) = (tmp_path / out / "dlc").glob("*.csv")
+        heading = table.read_text(encoding="utf-8").splitlines()[0].split(",")
+        assert set(heading[1:]) == {table.stem.removeprefix("sub")}
+        return heading[1]
+
+    run = tmp_path / f"{'long' * 30} a, b=ä"
+    run.mkdir()
+    model = Path(shutil.copy(lively_file, run / "model.safetensors"))
+    assert scorer(run, "bare") == "PPL_tiny_7"
+    (run / "config.yaml").write_text("name: tiny")
+    assert scorer(run, "run") == scorer(model, "file") == f"PPL_ng{'long' * 10}-a--b-ä_7"
+    assert scorer(shutil.copy(model, run / "best.safetensors"), "other") == "PPL_tiny_7"
 
 
 def test_folders_of_one_name_and_videos_of_one_stem_keep_their_tables(lively_file, pictures, tmp_path):

@@ -77,7 +77,8 @@ def test_it_helps_where_covered_images_gain_and_whole_ones_keep_their_poses():
     assert not uncover.Trial(2.0, 2.0, 0.1).helps
     assert not uncover.Trial(2.0, 1.0, 2 * uncover.AT_MOST).helps
     assert str(uncover.Trial(2.0, 1.0, 0.1)) == (
-        "keypoints of covered training images lie 2.0 % of the side off, 1.0 % once covers are found; of whole ones 0.1 %"
+        "where something covers a training image, its keypoints move by 2.0 % of the image side, and by 1.0 % once the cover "
+        "is found and filled in; where nothing does, by 0.1 %"
     )
 
 
@@ -94,7 +95,7 @@ def test_a_run_keeps_it_where_it_helps(tiny, tmp_path, no_pictures, monkeypatch,
     said = []
     run = api.train(tmp_path / "tiny.yaml", out=tmp_path / "run", device=Runtime("cpu", say=said.append))
     assert (load_model(run.model).occlusions is not None) == helps
-    assert any("once covers are found" in line for line in said)
+    assert any("once the cover is found" in line for line in said)
 
 
 def test_a_finished_run_can_learn_it_later(tiny, tmp_path, no_pictures, monkeypatch):
