@@ -15,8 +15,9 @@ STILL = 0.25
 def moves(images: ImageSet) -> bool:
     """Whether in most videos hardly a part of the picture stands still."""
     _, starts, counts = images.videos
-    chosen = np.linspace(0, len(starts) - 1, min(len(starts), VIDEOS)).astype(int)
-    changes = [measure_change(images, starts[video], counts[video]) for video in chosen if counts[video] > 1]
+    videos = np.flatnonzero(counts > 1)  # the others are single images
+    chosen = videos[np.linspace(0, len(videos) - 1, min(len(videos), VIDEOS)).astype(int)]
+    changes = [measure_change(images, starts[video], counts[video]) for video in chosen]
     return float(np.median(changes)) > STILL
 
 
