@@ -26,6 +26,8 @@ def measure_change(images: ImageSet, first: int, count: int) -> float:
     frames = torch.linspace(first, first + count - 1, min(count, FRAMES)).round().long()
     grey = images.fetch(frames).cpu().float().mean(1)  # (F, S, S)
     picture = (grey != PADDING[0]).any(0)
+    if not picture.any():
+        return 0.0
     over_time = grey.std(0, correction=0)[picture]
-    spread = grey[:, picture].std(1).mean()
-    return float(over_time.quantile(0.25) / spread.clamp_min(1)) if picture.any() else 0.0
+    spread = grey[:, picture].std(1, correction=0).mean()
+    return float(over_time.quantile(0.25) / spread.clamp_min(1))

@@ -38,7 +38,7 @@ def test_a_still_picture_does_not_move(tmp_path):
 
 
 def test_single_images_beside_a_video_do_not_count(tmp_path):
-    film(tmp_path / "film", 40, 6, 0)
+    film(tmp_path / "a09, a film among them", 40, 6, 0)
     for number in range(30):
         film(tmp_path / f"a{number:02}", 1, 0, number)
     assert moves(open_dataset(DataConfig(kind="video_frames", path=str(tmp_path)), 32, 0))
