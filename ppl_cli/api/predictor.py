@@ -194,41 +194,44 @@ class Predictor:
 
     def infer_files(self, inputs: list[Path], output: Output, details: Details = Details()) -> Summary:
         """Poses of files and folders, as files in `output.folder`: what `ppl infer` does, which says what is written."""
-        images, prior = gather_inputs(inputs, output.folder, excerpt=details.excerpt), self.bare_prior
-        kept = find_useful(prior.weights).nonzero()[0].tolist() if details.useful else list(range(len(self.names)))
-        finder = replace(self.finder, names=[self.names[i] for i in kept], kept=kept)
-        results = self._results(output, images, prior.select(kept))
-        pictures = Pictures(output.folder, prior.weights, details.overlay, details.trail, kept)
-        task = Task(images, Occluder(), finder, pictures, results, details.batch, details.strict, self.config.data.range)
-        identity = self._identify("infer", task, overlay=details.overlay, trail=details.trail, useful=details.useful)
-        notes = [self.estimator.compute.reason, *self._notes()]
-        if details.useful:
-            idle = [name for i, name in enumerate(self.names) if i not in kept]
-            notes.append(f"idle keypoints, left out: {', '.join(idle)}" if idle else "no keypoint is idle")
-        return run(task, output, identity, self.runtime, notes)
+        images = gather_inputs(inputs, output.folder, excerpt=details.excerpt)
+        return self._run(images, Occluder(), self.finder, output, details)
 
     def refine_files(
-        self,
-        inputs: list[Path],
-        output: Output,
-        occluder: Occluder,
-        options: Options,
-        details: Details = Details(),
+        self, inputs: list[Path], output: Output, occluder: Occluder, options: Options, details: Details = Details()
     ) -> Summary:
         """Refined poses of files and folders, as files in `output.folder`: what `ppl refine` does."""
         images = gather_inputs(inputs, output.folder, occluder.masks, details.excerpt)
-        results = self._results(output, images, self.bare_prior, options.iterations, details.all_iterations)
-        pictures = Pictures(output.folder, self.bare_prior.weights, details.overlay, details.trail)
-        refiner = self.refiner(options, details.gif)
-        task = Task(images, occluder, refiner, pictures, results, details.batch, details.strict, self.config.data.range)
-        drawn = {"overlay": details.overlay, "trail": details.trail, "gif": details.gif}
-        written = drawn | {"all iterations": details.all_iterations}
-        identity = self._identify("refine", task, **written, **asdict(options), **occluder.identity())
-        notes = [f"{self.estimator.compute.reason}; method {options.method}", *self._notes()]
-        if not occluder.known:
-            said = NOTHING_SAID[options.method]
-            notes.append(f"note: nothing says what is hidden: {said}. --masks or --occluder-color say it for sure")
-        return run(task, output, identity, self.runtime, notes)
+        return self._run(images, occluder, self.refiner(options, details.gif), output, details, options)
+
+    def _run(
+        self,
+        images: Inputs,
+        occluder: Occluder,
+        finder: Finder,
+        output: Output,
+        details: Details,
+        refinement: Options | None = None,
+    ) -> Summary:
+        prior, notes = self.bare_prior, self._notes()
+        kept = find_useful(prior.weights).nonzero()[0].tolist() if details.useful else finder.kept
+        if details.useful:
+            idle = [name for i, name in enumerate(self.names) if i not in kept]
+            notes.append(f"idle keypoints, left out: {', '.join(idle)}" if idle else "no keypoint is idle")
+        finder = replace(finder, names=[self.names[i] for i in kept], kept=kept)
+        results = self._results(output, images, prior.select(kept), refinement and refinement.iterations, details)
+        pictures = Pictures(output.folder, prior.weights, details.overlay, details.trail, kept)
+        task = Task(images, occluder, finder, pictures, results, details.batch, details.strict, self.config.data.range)
+        compute, command, reason = self.estimator.compute, "infer", self.estimator.compute.reason
+        how: dict[str, object] = {"overlay": details.overlay, "trail": details.trail, "useful": details.useful}
+        if refinement is not None:
+            command, reason = "refine", f"{reason}; method {refinement.method}"
+            how |= {"gif": details.gif, "all iterations": details.all_iterations, **asdict(refinement), **occluder.identity()}
+            if not occluder.known:
+                said = NOTHING_SAID[refinement.method]
+                notes.append(f"note: nothing says what is hidden: {said}. --masks or --occluder-color say it for sure")
+        identity = identify(command, self.checkpoint.path, images.fingerprint(), compute, formats=results.formats, **how)
+        return run(task, output, identity, self.runtime, [reason, *notes])
 
     def choose_method(self, known: bool) -> Method:
         """Of refinement; `known`: whether it is said what is hidden."""
@@ -285,16 +288,9 @@ class Predictor:
         again = ": `ppl train --out RUN --resume` measures it" if self.checkpoint.known else ""
         return [f"note: this model file does not say what is usual of its keypoints, so confidence is left empty{again}"]
 
-    def _results(
-        self, output: Output, images: Inputs, prior: Prior, iterations: int | None = None, every: bool = False
-    ) -> Results:
+    def _results(self, output: Output, images: Inputs, prior: Prior, iterations: int | None, details: Details) -> Results:
         if "dlc" in output.formats and not can_write_h5():
             self.runtime.say('note: dlc has tables in .csv only; pip install "ppl-cli[formats]" adds those in .h5')
         scorer = name_scorer(self.checkpoint.run or self.config.name, self.checkpoint.step)
         known = {"paths": images.paths, "scorer": scorer, "videos": images.hold_videos}
-        return Results(output.folder, output.formats, prior, iterations, every, **known)
-
-    def _identify(self, command: str, task: Task, **options: object) -> dict[str, object]:
-        """What must be the same for a run to go on."""
-        images, formats = task.inputs.fingerprint(), task.results.formats
-        return identify(command, self.checkpoint.path, images, self.estimator.compute, formats=formats, **options)
+        return Results(output.folder, output.formats, prior, iterations, details.all_iterations, **known)

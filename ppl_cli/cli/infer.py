@@ -1,9 +1,5 @@
 """`ppl infer`: poses of images, videos and folders, as files."""
 
-from typing import Annotated
-
-import typer
-
 from ppl_cli.cli import options
 from ppl_cli.errors import UsageError
 from ppl_cli.runtime import Output, Runtime
@@ -15,7 +11,7 @@ def infer(
     out: options.Results,
     format_: options.Formats = "csv,coco,npz",
     overlay: options.Overlay = False,
-    useful: Annotated[bool, typer.Option("--useful", help="Leave out idle keypoints, which no strong link holds.")] = False,
+    useful: options.Useful = False,
     trail: options.Trail = 0,
     start: options.Start = None,
     stop: options.Stop = None,

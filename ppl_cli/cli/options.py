@@ -18,6 +18,7 @@ Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, 
 Results = Annotated[Path, typer.Option(help="Folder for the results.")]
 Formats = Annotated[str, typer.Option("--format", help="Any of csv,coco,npz,dlc,slp, with commas between.")]
 Overlay = Annotated[bool, typer.Option("--overlay", help="Also draw every pose over its image; of a video, a video.")]
+Useful = Annotated[bool, typer.Option("--useful", help="Leave out idle keypoints, which no strong link holds.")]
 Trail = Annotated[
     int,
     typer.Option(min=0, max=1000, metavar="N", help="With --overlay: also the last N positions.", rich_help_panel=VIDEOS),

@@ -44,6 +44,7 @@ def refine(
         bool, typer.Option("--all-iterations", help="Rows of every iteration in keypoints.csv, numbered.")
     ] = False,
     overlay: options.Overlay = False,
+    useful: options.Useful = False,
     trail: options.Trail = 0,
     start: options.Start = None,
     stop: options.Stop = None,
@@ -85,5 +86,5 @@ def refine(
     occluder = Occluder(masks, None if occluder_color is None else parse_colour(occluder_color))
     predictor = load(model, Runtime(device, precision, options.say))
     how = Options(iterations, method or predictor.choose_method(occluder.known), until_converged)
-    details = Details(batch, strict, overlay, trail, gif, all_iterations, Excerpt(start, stop, every))
+    details = Details(batch, strict, overlay, trail, gif, all_iterations, Excerpt(start, stop, every), useful)
     print(predictor.refine_files(inputs, Output(out, formats, overwrite, resume), occluder, how, details))

@@ -11,7 +11,7 @@ import typer
 from ppl_cli.cli.options import Device, Precision, say, split_commas
 from ppl_cli.config.shipped import shipped_configs
 from ppl_cli.distributed import launched
-from ppl_cli.errors import UsageError
+from ppl_cli.errors import InterruptedRunError, UsageError
 from ppl_cli.runtime import Runtime
 from ppl_cli.text import counted
 
@@ -153,7 +153,12 @@ def train(
     if run.config.data.kind == "figures" and launched()[0] == 0:
         from ppl_cli.api.evaluate import held_out
 
-        score = held_out(run.learner, run.config, run.compute)
+        try:
+            score = held_out(run.learner, run.config, run.compute)
+        except KeyboardInterrupt:
+            measure = shlex.join(["ppl", "eval", str(run.folder)])
+            left = "the training is finished and saved, its error is not measured"
+            raise InterruptedRunError(f"{left}; to measure it: {measure}") from None
         error, baseline = score.score.value, score.baseline.value
         print(
             f"held-out figures: error {error:.2f} % of the image side, mean pose {baseline:.2f}, ratio {error / baseline:.2f}"

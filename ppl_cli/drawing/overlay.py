@@ -25,16 +25,21 @@ def keypoint_colours(count: int) -> list[tuple[int, int, int]]:
 
 
 def overlay(
-    image: Image.Image, keypoints_px: np.ndarray, links: np.ndarray, labels: bool = True, hollow: np.ndarray | None = None
+    image: Image.Image,
+    keypoints_px: np.ndarray,
+    links: np.ndarray,
+    labels: bool = True,
+    hollow: np.ndarray | None = None,
+    inferred: np.ndarray | None = None,
 ) -> Image.Image:
-    """image RGB; keypoints_px (N, 2) in its pixels, NaN where missing; links (N, N) weights; `hollow` as in `draw_over`.
+    """image RGB; keypoints_px (N, 2) in its pixels, NaN where missing; links (N, N) weights; the others as in `draw_over`.
 
     Returns an RGB image whose longer side lies between 320 and 1024 pixels.
     """
     longest = max(image.size)
     zoom = min(max(1.0, SMALLEST / longest), LARGEST / longest)
     picture = resize(np.array(image), [max(1, round(side * zoom)) for side in image.size])
-    draw_over(picture, (np.asarray(keypoints_px) + 0.5) * zoom - 0.5, links, labels, hollow)
+    draw_over(picture, (np.asarray(keypoints_px) + 0.5) * zoom - 0.5, links, labels, hollow, inferred)
     return Image.fromarray(picture)
 
 
@@ -53,15 +58,17 @@ def draw_over(
     links: np.ndarray,
     labels: bool = True,
     hollow: np.ndarray | None = None,
+    inferred: np.ndarray | None = None,
     trail: Sequence[np.ndarray] = (),
 ) -> None:
     """Draw a pose into `picture` (H, W, 3) uint8, contiguous, in place.
 
-    `points` (N, 2) in its pixels, NaN where missing; `hollow` (N,) bool: keypoints that are drawn as rings; `trail`: where
-    the keypoints were before, (N, 2) each, the oldest first.
+    `points` (N, 2) in its pixels, NaN where missing; `hollow` (N,) bool: keypoints that are drawn as rings; `inferred` (N,)
+    bool: those drawn as crosses; `trail`: where the keypoints were before, (N, 2) each, the oldest first.
     """
     unit = max(1.0, max(picture.shape) / 100)  # of line widths and radii
-    hollow = np.zeros(len(points), bool) if hollow is None else hollow
+    inferred = np.zeros(len(points), bool) if inferred is None else inferred
+    hollow = (np.zeros(len(points), bool) if hollow is None else hollow) & ~inferred
     pixels, holes = picture.reshape(-1, 3), find_discs(picture, points[hollow], 0.75 * unit)
     below = pixels[holes]
     draw_trail(picture, [*trail, points], unit)
@@ -69,7 +76,7 @@ def draw_over(
     if labels:
         draw_numbers(picture, points, unit)
     pixels[holes] = below  # rings show the image, not what leads to them
-    draw_dots(picture, points, unit, hollow)
+    draw_dots(picture, points, unit, hollow, inferred)
 
 
 def draw_pose(
@@ -107,9 +114,13 @@ def draw_links(picture: np.ndarray, points: np.ndarray, links: np.ndarray, unit:
     paint(picture, lines)
 
 
-def draw_dots(picture: np.ndarray, points: np.ndarray, unit: float, hollow: np.ndarray) -> None:
+def draw_dots(picture: np.ndarray, points: np.ndarray, unit: float, hollow: np.ndarray, inferred: np.ndarray) -> None:
     dots = []
-    for colour, point, ring in zip(keypoint_colours(len(points)), points, hollow, strict=True):
+    for colour, point, ring, cross in zip(keypoint_colours(len(points)), points, hollow, inferred, strict=True):
+        if cross:
+            arms = [(point - arm, point + arm) for arm in np.array([(1, 1), (1, -1)]) * 1.2 * unit]
+            dots += [(*arm, [(radius * unit, tint, 1)]) for radius, tint in ((0.8, DARK), (0.45, colour)) for arm in arms]
+            continue
         layers = [(1.4, DARK, 1), (1.05, colour, 1)]
         if ring:
             layers = [(1.5, DARK, 1), (1.25, colour, 1), (0.8, DARK, 1), (0.6, DARK, 0)]

@@ -19,7 +19,7 @@ from ppl_cli.drawing.overlay import SMALLEST, draw_over
 from ppl_cli.drawing.video import writing_video
 from ppl_cli.errors import UnreadableImageError
 from ppl_cli.files import folder_below
-from ppl_cli.inference.pictures import Pictures, is_doubtful
+from ppl_cli.inference.pictures import Pictures, is_doubtful, is_inferred
 from ppl_cli.results.pose import Pose
 
 
@@ -40,7 +40,7 @@ def drawing_video(place: Path, video: Video, links: np.ndarray, trail: int = 0) 
                 picture = np.array(to_pixels(reader.read(number)), order="C")
             except UnreadableImageError:
                 return
-            draw_over(picture, pose.keypoints, links, numbered, is_doubtful(pose), earlier)
+            draw_over(picture, pose.keypoints, links, numbered, is_doubtful(pose), is_inferred(pose), earlier)
             earlier.append(pose.keypoints)
             if picture.shape[1::-1] != size:  # the stream has changed its size
                 picture = np.array(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))

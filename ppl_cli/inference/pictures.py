@@ -50,9 +50,13 @@ class Pictures:
         if self.kept is None:
             return pose
         places = np.full((len(self.links), 2), np.nan)
-        sure = places[:, 0].copy()
+        sure, refined = places[:, 0].copy(), pose.refined
         places[self.kept], sure[self.kept] = pose.keypoints, pose.confidence
-        return replace(pose, keypoints=places, confidence=sure)
+        if refined is not None:
+            visible = np.ones((len(refined.visible), len(places)), bool)
+            visible[:, self.kept] = refined.visible
+            refined = replace(refined, visible=visible)
+        return replace(pose, keypoints=places, confidence=sure, refined=refined)
 
     def draw_one(self, name: str, draw: Callable[[Path], None]) -> None:
         with self.forgiving():
@@ -80,7 +84,7 @@ class Pictures:
             raise PPLError(f"{name} was {was} pixels, and has been changed to {now} since")
         pose = self.number(pose)
         keypoints = (pose.keypoints + 0.5) * image.width / pose.width - 0.5
-        drawn = overlay(image, keypoints, self.links, hollow=is_doubtful(pose))
+        drawn = overlay(image, keypoints, self.links, hollow=is_doubtful(pose), inferred=is_inferred(pose))
         if is_jpeg(place.name):
             save_jpeg(place, drawn)
         else:
@@ -105,3 +109,8 @@ def is_doubtful(pose: Pose) -> np.ndarray:
     """(N,) which keypoints are drawn hollow: those of little confidence, and those beyond the edge, where nothing is seen."""
     beyond = (pose.keypoints < -0.5) | (pose.keypoints > np.array([pose.width, pose.height]) - 0.5)
     return beyond.any(-1) | (pose.confidence < LEAST_SURE)
+
+
+def is_inferred(pose: Pose) -> np.ndarray | None:
+    """(N,) which keypoints are drawn as crosses: those of a refined pose that cannot be seen in the image."""
+    return None if pose.refined is None else ~pose.refined.visible[-1]

@@ -1,5 +1,6 @@
 """Poses of occluded images: what is hidden is brought to the network's square with the image, and poses are refined."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -43,7 +44,7 @@ class Refiner(Finder):
             if pose.refined is not None:
                 known = decoded.hidden is not None or self.options.method == "found"
                 pose.refined.whole = known and bool(refinement.visible[row].all())
-                pose.refined.columns = None if record is None else pick_columns(row, record)
+                pose.refined.columns = None if record is None else pick_columns(row, record, self.kept)
             poses.append(pose)
         return poses
 
@@ -52,22 +53,24 @@ class Refiner(Finder):
         failed, used = int(refinement.failed[row]), int(refinement.used[row])
         if failed == 0:
             return self.no_pose(index, NOT_FINITE)
-        points = frame.to_pixels(refinement.keypoints[:, row].numpy())
-        sure = refinement.confidence[:, row].numpy().astype(np.float64)
+        points = frame.to_pixels(refinement.keypoints[:, row, self.kept].numpy())
+        sure = refinement.confidence[:, row, self.kept].numpy().astype(np.float64)
         explained = is_explained(float(refinement.strangeness[row]))
         moved = np.linalg.norm(points[-1] - points[0], axis=-1)
-        refined = Refined(points, sure, used, visible & frame.inside(points), moved)
+        refined = Refined(points, sure, used, visible[:, self.kept] & frame.inside(points), moved)
         problem = f"not finite at iteration {failed}; the pose before it is kept" if failed > 0 else None
         return Pose(index, frame.width, frame.height, points[-1], sure[-1], problem, refined, explained, self.names)
 
 
-def pick_columns(row: int, record: list[Step]) -> list[Column]:
-    """What happened to one image of a batch."""
+def pick_columns(row: int, record: list[Step], kept: Sequence[int]) -> list[Column]:
+    """What happened to one image of a batch; keypoints that are not `kept` are NaN."""
     columns = []
     for step in record:
         at = (step.rows == row).nonzero()
         if len(at):
             k = int(at[0])
             drawn = (None, None) if step.skeleton is None else (step.skeleton[k], step.reconstruction[k])
-            columns.append(Column(step.image[k], step.keypoints[k], *drawn))
+            keypoints = torch.full_like(step.keypoints[k], torch.nan)
+            keypoints[kept] = step.keypoints[k][kept]
+            columns.append(Column(step.image[k], keypoints, *drawn))
     return columns

@@ -148,6 +148,17 @@ def test_train_then_infer(capsys, tmp_path, tiny_yaml, pictures):
     assert "--overwrite" in one_line(error)
 
 
+def test_ctrl_c_while_a_finished_training_is_measured_says_what_is_saved(capsys, tmp_path, tiny_yaml, no_pictures, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ppl_cli.api.evaluate.held_out", interrupt)
+    code, _, error = ppl(capsys, "train", tiny_yaml, "--out", tmp_path / "run", "--device", "cpu")
+    assert code == 130
+    saved = "the training is finished and saved, its error is not measured; to measure it: ppl eval"
+    assert error.splitlines()[-1] == f"ppl: {saved} {tmp_path / 'run'}"
+
+
 def test_a_bug_shows_its_traceback_only_with_debug(capsys, monkeypatch, tiny_yaml):
     import ppl_cli.api.train
 

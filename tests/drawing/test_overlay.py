@@ -55,6 +55,17 @@ def test_a_hollow_keypoint_shows_what_is_below_it():
     assert (picture[250, 300] == keypoint_colours(3)[1]).all()
 
 
+def test_an_inferred_keypoint_is_a_cross_also_where_it_is_doubtful():
+    picture, points = np.full((300, 400, 3), 90, np.uint8), np.array([[50.0, 100], [300, 250], [320, 60]])
+    first = np.array([True, False, False])
+    draw_over(picture, points, 0 * LINKS, labels=False, hollow=first, inferred=first)
+    colour = keypoint_colours(3)[0]
+    for x, y in ((50, 100), (53, 103), (47, 103), (53, 97)):
+        assert (picture[y, x] == colour).all()
+    assert (picture[[94, 106, 100, 100], [50, 50, 44, 56]] == 90).all()  # between its arms
+    assert (picture[250, 303] == keypoint_colours(3)[1]).all()
+
+
 def test_a_ring_shows_nothing_of_what_leads_to_it_and_may_be_missing():
     rings, points = np.ones(3, bool), np.array([[50.0, 100], [300, 250], [np.nan, 60]])
     linked, alone = np.full((2, 300, 400, 3), 90, np.uint8)

@@ -13,6 +13,7 @@ from ppl_cli.cli.app import main
 from ppl_cli.data.figures import figure
 from ppl_cli.data.frame import Frame
 from ppl_cli.device import choose_compute
+from ppl_cli.inference import pictures
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.inference.refine import Options, refine
 from ppl_cli.model.finder import OcclusionFinder
@@ -185,6 +186,31 @@ def test_gifs_strips_and_overlays(model_file, occluded, tmp_path):
     # Coloured keypoints survive the few colours of a GIF.
     frame = np.asarray(gif.convert("RGB")).astype(int)
     assert (frame.max(-1) - frame.min(-1) > 100).sum() > 20
+
+
+def test_useful_leaves_idle_keypoints_out_and_hidden_ones_are_crosses(model_file, occluded, tmp_path, tiny, monkeypatch):
+    model = lively_model(tiny)
+    links = torch.zeros(5, 5)
+    for i, j, weight in ((0, 2, 1.0), (2, 4, 0.8), (1, 2, 0.2)):
+        links[i, j] = links[j, i] = weight
+    model.start_from(None, links)
+    save_model(model_file, model, tiny, 7, measured(model, tiny, limit=100.0))
+    images, masks = occluded
+    drawn = []
+    monkeypatch.setattr(pictures, "overlay", lambda image, *rest, **marks: drawn.append((rest[0], marks["inferred"])) or image)
+    options = (model_file, images / "a.png", "--masks", masks, "--iterations", 2, "--overlay", "--gif")
+    for name, more in (("all", ()), ("few", ("--useful",))):
+        assert run(*options, *more, "--out", tmp_path / name) == 0
+    whole, few = (np.load(tmp_path / name / "keypoints_iterations.npz") for name in ("all", "few"))
+    for key in ("keypoints_px", "visible", "moved_px"):
+        assert np.array_equal(few[key], whole[key][..., [0, 2, 4], :] if key == "keypoints_px" else whole[key][..., [0, 2, 4]])
+    assert [row["keypoint"] for row in table(tmp_path / "few" / "keypoints.csv")] == ["k0", "k2", "k4"]
+    (points, crosses), (fewer, fewer_crosses) = drawn
+    assert np.array_equal(crosses, ~whole["visible"][0])
+    assert np.isnan(fewer[[1, 3]]).all()
+    assert np.array_equal(fewer[[0, 2, 4]], points[[0, 2, 4]])
+    assert np.array_equal(fewer_crosses, crosses & [True, False, True, False, True])
+    assert (tmp_path / "few" / "gifs" / "a.png.gif").read_bytes() != (tmp_path / "all" / "gifs" / "a.png.gif").read_bytes()
 
 
 def test_images_unlike_those_of_training_are_flagged(model_file, occluded, tmp_path, capsys, tiny):
