@@ -11,6 +11,7 @@ import torch
 
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.model.skeleton import kernel_problem
+from ppl_cli.text import counted
 
 # What is in the message of an error about memory: of PyTorch about a machine's own ("not enough memory: you tried to
 # allocate", "can't allocate memory: you tried ..."); of CUDA, Triton, MPS and NCCL; of cuBLAS and cuDNN 8; of cuDNN 9.
@@ -111,7 +112,7 @@ def batch_that_fits(batch: int) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         advice = f"try --batch {batch // 2}" if batch > 1 else "the model or an image is too large for this machine"
-        raise PPLError(f"out of memory with {batch} image{'s' * (batch > 1)} at once (--batch): {advice}") from error
+        raise PPLError(f"out of memory with {counted(batch, 'image')} at once (--batch): {advice}") from error
 
 
 def check_device(device: str) -> None:
@@ -123,7 +124,8 @@ def check_device(device: str) -> None:
         if not torch.cuda.is_available():
             raise UsageError(f"--device {device}: PyTorch sees no CUDA GPU on this machine; use --device cpu")
         if number and int(number) >= torch.cuda.device_count():
-            raise UsageError(f"--device {device}: this machine has {torch.cuda.device_count()} GPU(s), counted from 0")
+            gpus = counted(torch.cuda.device_count(), "GPU")
+            raise UsageError(f"--device {device}: this machine has {gpus}, numbered from 0")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: PyTorch sees no Apple GPU on this machine; use --device cpu")
 

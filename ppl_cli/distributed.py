@@ -136,7 +136,7 @@ def waits() -> Iterator[None]:
         if waited > JOINING.total_seconds():
             raise PPLError(f"waited {JOINING.seconds // 60} minutes for {others}: not all came. {hint}")
         if waited > QUIET[together] and not said:
-            # Not to sys.stderr: it is closed in all processes but the leader.
+            # Not to sys.stderr: it leads nowhere in all processes but the leader.
             print(
                 f"ppl: process {rank} waits for {others}, for at most {JOINING.seconds // 60} minutes (Ctrl-C ends it). {hint}",
                 file=sys.__stderr__,

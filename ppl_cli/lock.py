@@ -31,6 +31,9 @@ def locked(folder: Path) -> Iterator[None]:
         with suppress(OSError):
             path.unlink()  # before it is released, so that whoever waits for it cannot take a file that is about to go
         file.close()
+        if os.name == "nt":  # removes no open file
+            with suppress(OSError):
+                path.unlink()
 
 
 def open_locked(path: Path) -> IO[bytes]:

@@ -1,6 +1,7 @@
 """Names of anyone's files, made safe for what they are written into. Nothing here changes how a file is opened."""
 
 import re
+from collections.abc import Sequence
 
 # What a spreadsheet takes for the start of a formula, also in full width. A leading + or - is harmless where only
 # letters, digits and the like follow: -30.jpg is an angle more often than an attack.
@@ -10,6 +11,19 @@ FORMULA = re.compile(r"[=@\t\r\n\uff1d\uff0b\uff0d\uff20]|[+-](?![\w. /+-]*\Z)")
 def counted(number: int, noun: str) -> str:
     """`1 image`, `2 images`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def note_left_out(problems: Sequence[str], noun: str) -> str:
+    """`2 unreadable images are left out; the first: NAME: WHY`."""
+    left_out = "is left out" if len(problems) == 1 else "are left out; the first"
+    return f"{counted(len(problems), noun)} {left_out}: {problems[0]}"
+
+
+def none_readable(problems: Sequence[str], noun: str) -> str:
+    """`none of the 2 images can be read; the first: NAME: WHY`."""
+    if len(problems) == 1:
+        return f"the only {noun} cannot be read: {problems[0]}"
+    return f"none of the {counted(len(problems), noun)} can be read; the first: {problems[0]}"
 
 
 def in_utf8(name: str) -> str:

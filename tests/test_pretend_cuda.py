@@ -11,6 +11,7 @@ from ppl_cli.device import Compute
 from ppl_cli.distributed import ALONE
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.inference.refine import Options, refine
+from ppl_cli.model.skeleton import SkeletonMap
 from ppl_cli.training.averaging import Average
 from ppl_cli.training.batches import make_batch, split_batch
 from ppl_cli.training.prepare import make_optimiser, prepare_model, prepare_step
@@ -43,6 +44,8 @@ def train(config: Config, compute: Compute, steps: int, waits: list[str]):
     """As the loop does between logged steps. `waits` are those after the first step."""
     size = config.model.image_size
     images = open_listing(list_part(config.data, "train", config.seed, size), config.data, size)
+    if config.reference.kind == "video":
+        images.groups = np.arange(len(images)) // 3
     images.move_cache(compute.device)
     model = prepare_model(config, compute)
     optimiser, average = make_optimiser(model, config), Average(model, config.train.ema)
@@ -89,15 +92,25 @@ def test_waits_are_noticed(waits):
     ]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_training_step_mixes_no_devices(tiny, waits, precision):
-    config = everything(tiny)
+@pytest.mark.parametrize(("precision", "reference"), [("fp32", "mask"), ("bf16", "mask"), ("bf16", "video")])
+def test_a_training_step_mixes_no_devices(tiny, waits, precision, reference):
+    config = everything(tiny).with_fields("reference", kind=reference)
     model, outcome = train(config, Compute(CUDA, precision, ""), 2, waits)
     assert not waits
     # Where a first try of the kernels fails, links are drawn without them.
     assert min(kernels.draw_kernel.launches, kernels.pull_kernel.launches) >= 2 * config.train.accumulate
     assert all(loss.isfinite() for loss in outcome.losses.values())
     assert {parameter.device.type for parameter in model.parameters()} == {"cuda"}
+
+
+def test_links_drawn_without_triton_wait_for_nothing(waits):
+    keypoints = torch.rand(2, 3, 2).pin_memory().to("cuda", non_blocking=True).requires_grad_()
+    i, j = torch.triu_indices(3, 3, 1, device="cuda")
+    weights = torch.ones(3, device="cuda")
+    waits.clear()
+    SkeletonMap.apply(keypoints, weights, i, j, 8, 0.01).sum().backward()
+    assert not waits
+    assert keypoints.grad.isfinite().all()
 
 
 def test_learning_to_find_what_hides_and_finding_it_mix_no_devices(tiny, waits):

@@ -25,7 +25,7 @@ from ppl_cli.prior.prototypes import Recalled, build_prior, decode_tokens, vary_
 from ppl_cli.prior.skeletons import FILES as SKELETONS
 from ppl_cli.prior.skeletons import save_skeletons
 from ppl_cli.runtime import Runtime, silent
-from ppl_cli.text import counted, in_utf8
+from ppl_cli.text import counted, in_utf8, none_readable, note_left_out
 
 FILES = ("prior.json", "prior.npz", "prior.html", "skeleton.png", "skeleton.svg", "links.png", "prototypes.png", "banks.png")
 FILES += ("evolution.gif", *SKELETONS.values())
@@ -124,10 +124,9 @@ def recall_pictures(estimator: Estimator, pictures: Pictures, runtime: Runtime) 
     size = estimator.model.sizes.image_size
     recalled, problems = recall_images(estimator, lambda index: pictures.decode(index, size), pictures.names, BATCH)
     if not len(recalled.tokens):
-        raise PPLError(f"none of the {counted(len(pictures.names), 'image')} can be read; the first: {problems[0]}")
+        raise PPLError(none_readable(problems, "image"))
     if problems:
-        left_out = "is left out" if len(problems) == 1 else "are left out; the first"
-        runtime.say(f"note: {counted(len(problems), 'unreadable image')} {left_out}: {problems[0]}")
+        runtime.say(f"note: {note_left_out(problems, 'unreadable image')}")
     return recalled
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ppl_cli.checkpoints.model_file import Checkpoint, load_model, prepare_names
 from ppl_cli.lock import locked
-from ppl_cli.prior.names import read_names, with_names
+from ppl_cli.prior.names import read_names
 from ppl_cli.prior.prior import load_prior, save_prior
 
 
@@ -23,7 +23,7 @@ def naming_keypoints(model: str | Path, file: str | Path) -> Iterator[Checkpoint
     folder = checkpoint.path.parent
     with locked(folder):
         store = prepare_names(checkpoint.path, names)
-        yield replace(checkpoint, config=with_names(checkpoint.config, names))
+        yield replace(checkpoint, config=checkpoint.config.with_fields("prior", names=names))
         store()
         if (place := folder / "prior.json").is_file():
             prior = load_prior(place)

@@ -286,7 +286,7 @@ class Predictor:
         if self.estimator.calibration is not None:
             return []
         again = ": `ppl train --out RUN --resume` measures it" if self.checkpoint.known else ""
-        return [f"note: this model file does not say what is usual of its keypoints, so confidence is left empty{again}"]
+        return [f"note: this model file has no calibration, so confidence is left empty{again}"]
 
     def _results(self, output: Output, images: Inputs, prior: Prior, iterations: int | None, details: Details) -> Results:
         if "dlc" in output.formats and not can_write_h5():

@@ -16,7 +16,7 @@ from ppl_cli.data.pages import choose_noun
 from ppl_cli.data.variety import note_variety
 from ppl_cli.distributed import processes
 from ppl_cli.errors import InterruptedRunError, UsageError
-from ppl_cli.prior.names import with_names, with_names_of_run
+from ppl_cli.prior.names import with_names_of_run
 from ppl_cli.runtime import Runtime, as_runtime, silent
 from ppl_cli.text import counted, on_screen
 from ppl_cli.training import loop
@@ -76,7 +76,7 @@ def train(
             chosen = asked or run.config(settings)
             listing, start = training_images(chosen), read_start(chosen)
             if start.names:
-                chosen = with_names(chosen, start.names)
+                chosen = chosen.with_fields("prior", names=start.names)
             choose = RunFolder.replace if overwrite else RunFolder.create
             run = run or world.from_leader(choose(chosen.name, out) if world.leader else None)
         with run.writing() if world.leader else nullcontext():
@@ -115,11 +115,11 @@ def training_images(config: Config) -> Listing:
 
 def settle(config: Config, listing: Listing) -> Config:
     """With what the images decide."""
-    config = with_fields(config, "data", range=listing.range)
+    config = config.with_fields("data", range=listing.range)
     if config.reference.kind != "auto":
         return config
     pairs = listing.groups is not None and len(set(listing.groups)) < len(listing)
-    return with_fields(config, "reference", kind="video" if pairs else "mask")
+    return config.with_fields("reference", kind="video" if pairs else "mask")
 
 
 def open_images(listing: Listing, config: Config, strict: bool) -> ImageSet:
@@ -149,7 +149,7 @@ def choose_near(config: Config, images: ImageSet, machine: Machine) -> Config:
     near = NEAR if config.reference.kind == "video" and moves(images) else 0
     if near:
         machine.say(f"note: the camera moves: the decoder is shown frames at most {near} away (reference.near)")
-    return with_fields(config, "reference", near=near)
+    return config.with_fields("reference", near=near)
 
 
 def fit_batch(config: Config, loss: nn.Module, machine: Machine) -> Config:
@@ -159,9 +159,4 @@ def fit_batch(config: Config, loss: nn.Module, machine: Machine) -> Config:
     batch = min(machine.world.from_all(largest_batch(config, loss, machine.compute)))
     batch = max(batch, config.train.accumulate) // config.train.accumulate * config.train.accumulate
     machine.say(f"train.batch: {batch} (auto: what fits into the memory of {machine.compute.device}, at most 64)")
-    return with_fields(config, "train", batch=batch)
-
-
-def with_fields(config: Config, section: str, **fields: object) -> Config:
-    """A copy in which these fields of the section have other values."""
-    return config.model_copy(update={section: getattr(config, section).model_copy(update=fields)})
+    return config.with_fields("train", batch=batch)

@@ -15,6 +15,7 @@ from ppl_cli.data.listing import fingerprint_names
 from ppl_cli.device import Compute
 from ppl_cli.distributed import launched, processes
 from ppl_cli.errors import DiskFullError, InterruptedRunError, PPLError, UsageError
+from ppl_cli.lock import FILE as LOCK
 from ppl_cli.runtime import Runtime, as_runtime
 from ppl_cli.training.loop import advise_resuming
 from ppl_cli.training.reconstruction import reconstruction_loss
@@ -151,7 +152,7 @@ def move_kept(folder: Path) -> None:
     source = folder / name
     if (source / REPORT).is_file():
         rename_model(source, str(folder))
-    for file in [path for path in source.rglob("*") if path.is_file()]:
+    for file in [path for path in source.rglob("*") if path.is_file() and path.name != LOCK]:
         place = folder / file.relative_to(source)
         place.parent.mkdir(parents=True, exist_ok=True)
         os.replace(file, place)

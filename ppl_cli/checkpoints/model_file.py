@@ -100,13 +100,14 @@ def save_finder(path: Path, finder: OcclusionFinder | None) -> None:
 def read_finder_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Those of a model file, for `save_model` to write once more; none where there is no such file."""
     with suppress(OSError, SafetensorError), safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys() if name.startswith(FINDER)}  # noqa: SIM118
+        return {name: file.get_tensor(name).clone() for name in file.keys() if name.startswith(FINDER)}  # noqa: SIM118
     return {}
 
 
 def read_file(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+    """Tensors and header. Copies: what the file itself backs keeps Windows from replacing it."""
     with safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["ppl"])  # noqa: SIM118
+        return {name: file.get_tensor(name).clone() for name in file.keys()}, json.loads(file.metadata()["ppl"])  # noqa: SIM118
 
 
 def write_file(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, object]) -> None:
@@ -203,12 +204,12 @@ def read_known(
     shape, kind = shapes[KNOWN_TOKENS]
     if kind != torch.int16 or len(shape) != 2 or shape[1] != config.model.banks:
         raise ValueError(f"{KNOWN_TOKENS} does not fit the memory")
-    tokens = read(KNOWN_TOKENS)
+    tokens = read(KNOWN_TOKENS).clone()  # as in `read_file`
     if tokens.numel() and not 0 <= tokens.min() <= tokens.max() < config.model.vectors:
         raise ValueError(f"{KNOWN_TOKENS} does not fit the memory")
     if len(names) == 1:
         return Known(tokens)
-    calibration = Calibration(*(read(CALIBRATION + name) for name in Calibration._fields))
+    calibration = Calibration(*(read(CALIBRATION + name).clone() for name in Calibration._fields))
     if not all(part.isfinite().all() for part in calibration):
         raise ValueError("the calibration is not finite")
     return Known(tokens, calibration)

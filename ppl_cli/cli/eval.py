@@ -83,17 +83,17 @@ def evaluate(
         ),
     ] = None,
     iterations: Annotated[
-        int, typer.Option(min=0, max=100, help="Of refinement on occluded images.", rich_help_panel=HIDE)
+        int, typer.Option(min=0, max=100, help="Iterations of refinement on occluded images.", rich_help_panel=HIDE)
     ] = 4,
     method: Annotated[
         Literal["visible", "found", "paper"],
         typer.Option(
-            help="Of refinement. visible: it is known what is hidden, and only that is completed; found: the model finds what "
-            "is hidden; paper: the whole reconstruction is looked at.",
+            help="How occluded images are refined. visible: it is known what is hidden, and only that is completed; found: the "
+            "model finds what is hidden; paper: the whole reconstruction is looked at.",
             rich_help_panel=HIDE,
         ),
     ] = "visible",
-    seed: Annotated[int, typer.Option(min=0, help="Of the hidden patches.", rich_help_panel=HIDE)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the hidden patches.", rich_help_panel=HIDE)] = 0,
     json_: Annotated[bool, typer.Option("--json", help="Print eval.json (or report.json) instead of tables.")] = False,
     batch: Annotated[int, typer.Option(min=1, help="Images per pass of the network.")] = 32,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the report in --out.")] = False,

@@ -25,10 +25,17 @@ Trail = Annotated[
 ]
 Start = Annotated[
     str | None,
-    typer.Option(metavar="TIME", help="Of videos the first: 90, 0:01:30.5, or a frame 2700f.", rich_help_panel=VIDEOS),
+    typer.Option(
+        metavar="TIME",
+        help="Where to start in videos: seconds (90), h:mm:ss (0:01:30.5) or a frame (2700f).",
+        rich_help_panel=VIDEOS,
+    ),
 ]
-Stop = Annotated[str | None, typer.Option(metavar="TIME", help="Of videos the end, itself left out.", rich_help_panel=VIDEOS)]
-Every = Annotated[int, typer.Option(min=1, help="Of videos every Nth frame.", rich_help_panel=VIDEOS)]
+Stop = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Where to stop in videos; that frame is not taken.", rich_help_panel=VIDEOS),
+]
+Every = Annotated[int, typer.Option(min=1, help="Take every Nth frame of videos.", rich_help_panel=VIDEOS)]
 Batch = Annotated[int, typer.Option(min=1, help="Images per pass of the network.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove all earlier results in --out first.")]
 Resume = Annotated[
@@ -37,7 +44,8 @@ Resume = Annotated[
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=MACHINE)]
 Precision = Annotated[
-    Literal["auto", "fp32", "bf16"], typer.Option(help="Of the network; auto takes bf16 on a GPU.", rich_help_panel=MACHINE)
+    Literal["auto", "fp32", "bf16"],
+    typer.Option(help="Precision of the network; auto takes bf16 on a GPU.", rich_help_panel=MACHINE),
 ]
 
 

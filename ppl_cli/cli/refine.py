@@ -25,7 +25,7 @@ def refine(
     occluder_color: Annotated[
         str | None, typer.Option(help="Colour of what hides the object: #ff0000, red or 255,0,0.", rich_help_panel=WHERE)
     ] = None,
-    iterations: Annotated[int, typer.Option(min=0, max=100, help="How often.", rich_help_panel=HOW)] = 4,
+    iterations: Annotated[int, typer.Option(min=0, max=100, help="Number of iterations.", rich_help_panel=HOW)] = 4,
     method: Annotated[
         Literal["visible", "found", "paper"] | None,
         typer.Option(

@@ -129,12 +129,12 @@ def train(
 
         print(describe_fields(min(shutil.get_terminal_size().columns, 120)))
         return
+    settings |= {"data.path": str(data.expanduser().absolute())} if data else {}
     if show:
-        print_config(config, data, settings)
+        print_config(config, settings)
         return
     machine = Runtime(device, precision, say)
     how = {"resume": resume, "overwrite": overwrite, "strict": strict, "device": machine}
-    settings |= {"data.path": str(data.expanduser().absolute())} if data else {}
     from ppl_cli.api.train import train as learn
     from ppl_cli.api.trials import compare
     from ppl_cli.training.resumed_trials import find_trials
@@ -225,17 +225,18 @@ def describe_report(report: dict) -> list[str]:
     """Cells of a row, of the content of report.json."""
     useful = [keypoint for keypoint in report["keypoints"] if keypoint["useful"]]
     shift = sum(keypoint["shift_px"] for keypoint in useful) / max(len(useful), 1)
-    numbers = shift, report["bank_use"], report["score"] or 1  # None: of a single image
-    return [f"{len(useful)} of {len(report['keypoints'])}", *(f"{number:.2f}" for number in numbers)]
+    numbers = shift, report["bank_use"], report["score"]  # None: of a single image
+    shown = ("" if number is None else f"{number:.2f}" for number in numbers)
+    return [f"{len(useful)} of {len(report['keypoints'])}", *shown]
 
 
-def print_config(config: str | None, data: Path | None, settings: dict[str, object]) -> None:
+def print_config(config: str | None, settings: dict[str, object]) -> None:
     """What `config` comes to with these settings, ready to be saved and trained from."""
     from ppl_cli.config.loading import load_config, to_yaml
 
     if config is None:
         raise UsageError("--show: expected CONFIG, a YAML file or a shipped name such as quickstart")
-    print(to_yaml(load_config(config, settings | ({"data.path": data.absolute()} if data else {}))), end="")
+    print(to_yaml(load_config(config, settings)), end="")
 
 
 def parse_settings(texts: list[str]) -> dict[str, object]:

@@ -42,7 +42,8 @@ def ppl(values: Values) -> Values:
 
 
 def paper(values: Values) -> Values:
-    return FAITHFUL | {
+    """What differs from the defaults of sections.py, which are the paper's."""
+    return {
         "reference.kind": choose_reference(given(values, "data.kind")),
         "loss.network": "vgg19",
         "loss.links": 1.0,
@@ -56,26 +57,9 @@ def choose_reference(kind: object) -> str:
 
 
 def reference(values: Values) -> Values:
-    return FAITHFUL | {"reference.kind": "mask", "loss.network": "vgg16", "loss.links": 0.0, "train.learning_rate": 1e-4}
+    return {"reference.kind": "mask", "loss.network": "vgg16", "loss.links": 0.0, "train.learning_rate": 1e-4}
 
 
-FAITHFUL: Values = {
-    "loss.kind": "perceptual",
-    "model.encoder": "affine",
-    "model.links_start": -4.0,
-    "model.thickness": 5e-4,
-    "memory.revive": 0.0,
-    "reference.cells": 16,
-    "reference.missing": 0.8,
-    "loss.stages": 4,
-    "loss.equivariance": 0.0,
-    "loss.separation": 0.0,
-    "train.steps": 20_000,
-    "train.link_rate": 1.0,
-    "train.jitter": 0.0,
-    "train.warp": 0.0,
-    "train.ema": 0.0,
-}
 RECIPES = {"ppl": ppl, "paper": paper, "reference": reference}  # and none: runs from before there were recipes
 
 

@@ -198,6 +198,10 @@ class Config(Section):
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
 
+    def with_fields(self, section: str, **fields: object) -> "Config":
+        """A copy in which these fields of the section have other values, which are not checked."""
+        return self.model_copy(update={section: getattr(self, section).model_copy(update=fields)})
+
     @model_validator(mode="after")
     def parts_fit(self) -> "Config":
         if "given" in (self.prior.keypoints, self.prior.links) and self.prior.init is None:

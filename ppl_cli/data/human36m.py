@@ -22,6 +22,7 @@ from ppl_cli.data.names import image_names
 from ppl_cli.data.paths import swap_folder
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.files import read_limited, refusing
+from ppl_cli.text import counted
 
 SUBJECTS = {"train": (1, 5, 6, 7, 8, 9), "fit": (1, 5, 6, 7, 8, 9), "test": (11,)}
 ACTIONS = ("directions", "discussion", "greeting", "posing", "waiting", "walking")
@@ -40,7 +41,8 @@ def human36m(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
         if not annotated:
             raise UsageError(f"no annotations in {root}: expected {beside(paths[0], LANDMARKS, '.mat')} (and so on)")
         if len(annotated) < len(paths):
-            notes.append(f"{len(paths) - len(annotated)} frames have no {LANDMARKS}/ACTION/FRAME.mat and are left out")
+            lost = counted(len(paths) - len(annotated), "frame")
+            notes.append(f"left out: {lost} without {LANDMARKS}/ACTION/FRAME.mat")
         paths = annotated
         keypoints = np.stack([read_landmarks(beside(path, LANDMARKS, ".mat")) for path in paths])
     masked = config.kind == "h36m_wobg"

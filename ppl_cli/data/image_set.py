@@ -80,9 +80,9 @@ class ImageSet:
         While streaming, an unreadable image is replaced by the next one.
         """
         if self.cache is not None and self.cache.device.type != "cpu":
-            return self.cache[self._pin(indices).to(self.cache.device, non_blocking=True)]
+            return self.cache[self.pin(indices).to(self.cache.device, non_blocking=True)]
         if self.cache is not None:
-            return self._pin(self.cache[indices])
+            return self.pin(self.cache[indices])
         pictures = []
         for index, picture in zip(indices.tolist(), self.pool.map(self._try_load, indices.tolist()), strict=True):
             tries = 0
@@ -94,7 +94,7 @@ class ImageSet:
                 index = (index + 1) % len(self)
                 picture = self._try_load(index)
             pictures.append(torch.from_numpy(picture).permute(2, 0, 1))
-        return self._pin(torch.stack(pictures))
+        return self.pin(torch.stack(pictures))
 
     def other_frames(self, indices: torch.Tensor, generator: torch.Generator, near: int = 0) -> torch.Tensor:
         """(B,) -> (B,): for each image another random frame of its video (itself where the video has only one).
@@ -111,7 +111,8 @@ class ImageSet:
         jump = 1 + (torch.rand(len(indices), generator=generator) * (count - 1)).long()
         return first + (indices - first + jump) % count
 
-    def _pin(self, tensor: torch.Tensor) -> torch.Tensor:
+    def pin(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Ready to be copied to the device without waiting."""
         return tensor.pin_memory() if self.pins else tensor
 
     def _load_all(self) -> Iterator[np.ndarray | str]:

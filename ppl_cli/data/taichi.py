@@ -20,6 +20,7 @@ from ppl_cli.data.listing import Listing, Part, list_files
 from ppl_cli.data.names import list_names
 from ppl_cli.data.pickled_tables import read_table
 from ppl_cli.errors import UsageError
+from ppl_cli.text import counted
 
 MISSING = -1
 
@@ -49,7 +50,8 @@ def taichi_videos(config: DataConfig, part: Part, seed: int, size: int) -> Listi
     lost = [name for name, path in zip(names, paths, strict=True) if path is None]
     if len(lost) == len(names):
         raise UsageError(f"{file}: none of its images is there; expected {root / 'eval_images' / split / names[0]}")
-    notes = [f"{file}: {len(lost)} annotated frames have no image (the first: {lost[0]})"] if lost else []
+    left_out = counted(len(lost), "annotated frame")
+    notes = [f"{file}: left out: {left_out} without an image (the first: {lost[0]})"] if lost else []
     keypoints = np.stack([value for value, path in zip(values, paths, strict=True) if path])
     keypoints = np.where((keypoints == MISSING).any(-1, keepdims=True), np.nan, keypoints)
     images = [path.relative_to(root).as_posix() for path in paths if path]

@@ -19,5 +19,5 @@ def note_variety(images: ImageSet) -> list[str]:
         return [f"{what}: nothing can be learned from {'them' if len(images) > 1 else 'it'}; {WANTED}"]
     if len(images) < ENOUGH or different < ENOUGH // 2:
         sampled = f" among {ENOUGH} sampled" if len(images) > ENOUGH else ""
-        return [f"{different} different images{sampled} are too few for keypoints that hold on other images too; {WANTED}"]
+        return [f"{different} different images{sampled} are too few for keypoints to hold on other images; {WANTED}"]
     return []

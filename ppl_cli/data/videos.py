@@ -2,7 +2,7 @@
 
     video = open_video(path)              what its packets say: how many frames, and when each is shown
     with Reader(video) as reader:
-        image = to_image(reader.read(7))  any order is exact, going on is cheap
+        frame = reader.read(7)            any order is exact, going on is cheap
 
 Frames are found by their time stamps, which are read from the packets without decoding one. So numbers are exact with
 variable rates and reordered frames, and a damaged frame does not shift those behind it. Nothing else knows of containers.
@@ -10,7 +10,7 @@ variable rates and reordered frames, and a damaged frame does not shift those be
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from ppl_cli.data.video_images import find_size, to_image
+from ppl_cli.data.video_images import find_size
 from ppl_cli.errors import UnreadableImageError
 from ppl_cli.text import counted, in_one_line
 
@@ -61,12 +60,6 @@ class Video:
     def times(self) -> np.ndarray:
         """(F,) seconds of the stream's clock, which need not begin at 0."""
         return self.stamps * float(self.tick)
-
-    @property
-    def duration(self) -> float:
-        """Seconds from the first frame to the end of the last, which is shown as long as the average one."""
-        times = self.times
-        return float(times[-1] - times[0] + 1 / self.rate)
 
 
 def is_video(name: str | os.PathLike) -> bool:
@@ -273,13 +266,3 @@ class Reader:
             self.stamp = self.frame.pts
         else:
             self.stamp = max(0, self.since + 1)
-
-
-def read_frames(path: Path | str, numbers: Sequence[int]) -> Iterator[tuple[int, Image.Image | UnreadableImageError]]:
-    """(number, its image, or why there is none), in the order asked for; fast in rising order."""
-    with Reader(open_video(path)) as reader:
-        for number in numbers:
-            try:
-                yield number, to_image(reader.read(number))
-            except UnreadableImageError as error:
-                yield number, error

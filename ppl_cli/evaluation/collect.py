@@ -15,7 +15,7 @@ from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.evaluation.protocols import Sample
 from ppl_cli.inference.estimate import Decoded, Estimator, Opened, decode_ahead, decode_square, stack_squares
 from ppl_cli.inference.refine import Options, refine
-from ppl_cli.text import counted
+from ppl_cli.text import counted, none_readable, note_left_out
 
 
 @dataclass
@@ -56,8 +56,7 @@ class Reader:
             list(chain.from_iterable(self.world.from_all(lines))) for lines in (self.unreadable, self.outside)
         )
         if len(self.unreadable) == len(self.listing):
-            images = counted(len(self.listing), "annotated image")
-            raise PPLError(f"none of the {images} can be read; the first: {self.unreadable[0]}")
+            raise PPLError(none_readable(self.unreadable, "annotated image"))
 
     def decode_one(self, index: int) -> Decoded:
         return decode_square(lambda fit: Opened(self.listing.open_image(index)), self.size, self.resize)
@@ -90,9 +89,7 @@ class Reader:
     def notes(self) -> list[str]:
         lines = []
         if self.unreadable:
-            left_out = "is left out" if len(self.unreadable) == 1 else "are left out; the first"
-            images = counted(len(self.unreadable), "unreadable annotated image")
-            lines.append(f"{images} {left_out}: {self.unreadable[0]}")
+            lines.append(note_left_out(self.unreadable, "unreadable annotated image"))
         if self.outside:
             images = counted(len(self.outside), "image")
             lines.append(f"{images} with keypoints beyond the edge, used as they are; the first: {self.outside[0]}")

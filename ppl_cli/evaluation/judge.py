@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 
@@ -35,8 +34,7 @@ class HiddenPatches:
     seed: int = 0  # of the random patches
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise UsageError(f"--method {self.method}: expected {', '.join(get_args(Method)[:-1])} or paper")
+        Options(self.iterations, self.method)
         parse_occlusions(list(self.levels))
 
     @property

@@ -15,7 +15,7 @@ from ppl_cli.data.listing import Listing
 from ppl_cli.data.pages import FILM, split_frame
 from ppl_cli.errors import PPLError
 from ppl_cli.inference.estimate import DECODERS, Decoded, Opened, decode_square
-from ppl_cli.text import counted
+from ppl_cli.text import none_readable, note_left_out
 
 MOST = 128  # images: what is measured on them differs little from what all would say (docs/trust.md)
 LARGEST = 320  # pixels of the longer side of a picture to look at
@@ -56,8 +56,7 @@ def sample_images(listing: Listing, config: Config, most: int = MOST, strict: bo
     if problems and strict:
         raise PPLError(f"{problems[0]} (--strict stops at the first unreadable image)")
     if not rows:
-        raise PPLError(f"none of {counted(len(wanted), 'image')} can be read; the first: {problems[0]}")
-    left_out = "is left out" if len(problems) == 1 else "are left out; the first"
+        raise PPLError(none_readable(problems, "image"))
     return Sampled(
         [listing.names[wanted[row]] for row in rows],
         np.stack([held[row][0].pixels for row in rows]),
@@ -65,7 +64,7 @@ def sample_images(listing: Listing, config: Config, most: int = MOST, strict: bo
         [held[row][1] for row in rows],
         None if listing.groups is None else [listing.groups[wanted[row]] for row in rows],
         len(listing),
-        [f"{counted(len(problems), 'unreadable image')} {left_out}: {problems[0]}"] if problems else [],
+        [note_left_out(problems, "unreadable image")] if problems else [],
     )
 
 

@@ -63,7 +63,7 @@ class UnlabelledReport:
     together: list[tuple[str, str, float]]  # see find_duplicates
     bank_use: float  # vectors of a memory bank in use, mean over banks
     vectors: int  # that a bank has
-    gain: float  # reconstruction error with the pose of another image over that with the own; NaN for a single image
+    gain: float  # reconstruction error with the pose of another image over that with its own; NaN for a single image
     familiar: float | None  # share of images whose pose is like those of the training; None: the model file does not know
     poses: np.ndarray = field(repr=False)  # (M, N, 2), normalised
     data: dict[str, object] = field(default_factory=dict)

@@ -6,7 +6,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from ppl_cli.data.images import Sized, decode_to_fit, fetch, fetch_frame, find_r
 from ppl_cli.data.listing import fingerprint_names
 from ppl_cli.data.names import Others, image_names, list_names
 from ppl_cli.data.pages import Film, choose_noun, page_names, split_frame, split_page
+from ppl_cli.data.paths import real_folder
 from ppl_cli.data.videos import Video, is_video, open_video
 from ppl_cli.errors import UnreadableImageError, UsageError
 from ppl_cli.results.pose import Place
@@ -109,7 +109,8 @@ class Inputs:
         name, frame = split_frame(self.name(index)) or (self.name(index), None)
         if name not in self.videos:
             return Place(name, frame) if is_video(name) else Place()
-        return Place(name, frame, float(self.videos[name].times[frame]))
+        times = self.videos[name].times
+        return Place(name, frame, float(times[frame]) if frame < len(times) else None)  # clip.mp4#5000 may be asked for
 
     @property
     def hold_videos(self) -> bool:
@@ -185,11 +186,6 @@ def once(paths: Paths) -> Paths:
     return left
 
 
-@lru_cache(maxsize=64)
-def real_folder(place: str) -> str:
-    return os.path.realpath(place)
-
-
 def real(place: str, name: str) -> str:
     """Where the image lies, whichever links lead to its folder."""
     above, _, own = name.rpartition("/")
@@ -199,7 +195,10 @@ def real(place: str, name: str) -> str:
 def kept_apart(paths: Paths) -> Paths:
     if len(set(paths.names)) == len(paths):
         return paths
-    common = Path(os.path.commonpath(paths.roots))
+    try:
+        common = Path(os.path.commonpath(paths.roots))
+    except ValueError:
+        raise UsageError("inputs on different drives hold files of the same name: give them one at a time") from None
     longer = Paths()
     longer.add(common, [(paths.root(i).relative_to(common) / name).as_posix() for i, name in enumerate(paths.names)])
     return longer

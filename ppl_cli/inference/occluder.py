@@ -47,7 +47,7 @@ class Occluder:
         for name in page_names(self.root, self.masks.name) if single else image_names(self.root):
             self.files.setdefault(stem(name), []).append(self.root / name)
             video = split_frame(name)
-            row = "." if single else stem(video[0]) if video else str(Path(name).parent)
+            row = "." if single else stem(video[0]) if video else Path(name).parent.as_posix()
             self.rows.setdefault(row, []).append(self.root / name)
         if not self.files:
             raise UsageError(f"--masks {self.masks}: no images in this folder")
@@ -102,7 +102,11 @@ class Occluder:
                 f"expected a video or a folder {stem(video)} of {counted(count, 'mask')}, or {stem(video)}.png for all frames"
             )
             raise UnreadableImageError(f"{self.masks} has {counted(len(masks), 'mask')} for its video; {expected}")
-        return masks[number if len(masks) == count else 0]
+        if len(masks) == 1:
+            return masks[0]
+        if number >= count:
+            raise UnreadableImageError(f"no mask for it: its video has {counted(count, 'frame')}")
+        return masks[number]
 
     def hidden(self, image: Image.Image, open_mask: Callable[[], Image.Image] | None) -> np.ndarray | None:
         """UnreadableImageError if its mask is missing or does not fit."""
@@ -136,7 +140,7 @@ def check_some_visible(hidden: np.ndarray) -> np.ndarray:
 def stem(name: str) -> str:
     """Without the suffix; a video's frame keeps its number."""
     frame = split_frame(name)
-    return str(Path(name).with_suffix("")) if frame is None else f"{stem(frame[0])}#{frame[1]}"
+    return Path(name).with_suffix("").as_posix() if frame is None else f"{stem(frame[0])}#{frame[1]}"
 
 
 def parse_colour(text: str) -> tuple[int, int, int]:

@@ -70,7 +70,7 @@ class Pictures:
             yield
         except DiskFullError:
             raise
-        except (OSError, PPLError) as error:
+        except (OSError, PPLError, UnreadableImageError) as error:
             with self.counting:
                 self.undrawn, self.first_undrawn = self.undrawn + 1, self.first_undrawn or " ".join(str(error).split())
 

@@ -95,9 +95,9 @@ class PosePriorLearner(nn.Module):
             prior = self.given_keypoints if self.sizes.given_keypoints else self.distil_prior()
         return self.encoder(images, prior)
 
-    def draw(self, keypoints: torch.Tensor, size: int | None = None) -> torch.Tensor:
-        """keypoints (B, N, 2) -> skeleton map (B, 1, size, size); size defaults to the image size."""
-        return skeleton_map(keypoints, self.link_weights(), size or self.sizes.image_size, self.sizes.thickness)
+    def draw(self, keypoints: torch.Tensor) -> torch.Tensor:
+        """keypoints (B, N, 2) -> skeleton map (B, 1, S, S)."""
+        return skeleton_map(keypoints, self.link_weights(), self.sizes.image_size, self.sizes.thickness)
 
     def reconstruct(self, reference: torch.Tensor, skeleton: torch.Tensor) -> torch.Tensor:
         """reference image (B, 3, S, S) in [-1, 1] and skeleton map (B, 1, S, S) -> image (B, 3, S, S)."""

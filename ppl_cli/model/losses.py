@@ -11,6 +11,7 @@ from ppl_cli.model.encoder import Estimate, attended
 from ppl_cli.model.memory import Recall
 
 CONFIGURATION_WEIGHT = 100.0
+APART = 0.2  # normalised units; pairs of keypoints three times as far apart feel nothing
 
 # Convolutions before each pooling; the last ReLU of each of the first four stages is compared
 # (VGG16: relu1_2 2_2 3_3 4_3, VGG19: relu1_2 2_2 3_4 4_4).
@@ -112,14 +113,14 @@ def link_loss(keypoints: torch.Tensor, prior: torch.Tensor, weights: torch.Tenso
     return (weights[i, j] * ((prior[i] - prior[j]).norm(dim=-1) - lengths).abs()).sum(-1).mean()
 
 
-def separation_loss(keypoints: torch.Tensor, distance: float = 0.2) -> torch.Tensor:
-    """Keeps keypoints from falling onto each other: exp(-d^2 / (2 distance^2)) summed over pairs, per keypoint.
+def separation_loss(keypoints: torch.Tensor) -> torch.Tensor:
+    """Keeps keypoints from falling onto each other: exp(-d^2 / (2 APART^2)) summed over pairs, per keypoint.
 
-    Ours, off in the paper's recipes. `distance` is in normalised units; pairs three times as far apart feel nothing.
+    Ours, off in the paper's recipes.
     """
     i, j = torch.triu_indices(keypoints.shape[1], keypoints.shape[1], 1, device=keypoints.device)
     squared = (keypoints[:, i] - keypoints[:, j]).square().sum(-1)
-    return torch.exp(-squared / (2 * distance**2)).sum(-1).mean() / keypoints.shape[1]
+    return torch.exp(-squared / (2 * APART**2)).sum(-1).mean() / keypoints.shape[1]
 
 
 def anchor_loss(estimate: Estimate) -> torch.Tensor:

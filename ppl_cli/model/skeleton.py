@@ -71,7 +71,7 @@ class SkeletonMap(torch.autograd.Function):
         step = ends - starts
         length = step.norm(dim=-1)
         # Two keypoints in one place: any direction will do, and the segment has no length.
-        fallback = step.new_tensor([1.0, 0.0]).expand_as(step)
+        fallback = torch.arange(1, -1, -1, device=step.device, dtype=step.dtype).expand_as(step)
         direction = torch.where(length[..., None] > 0, step / length[..., None], fallback) / thickness**0.5
         half = length / 2 / thickness**0.5
         side = torch.linspace(-1, 1, size, device=keypoints.device, dtype=keypoints.dtype)

@@ -40,10 +40,6 @@ def read_names(file: Path, count: int) -> list[str]:
     return list(lines)
 
 
-def with_names(config: Config, names: list[str]) -> Config:
-    return config.model_copy(update={"prior": config.prior.model_copy(update={"names": names})})
-
-
 def with_names_of_run(config: Config, folder: Path) -> Config:
     """With the names of the run's `prior.json`, where there is one. UsageError if it is no prior of this model."""
     file = folder / "prior.json"
@@ -53,4 +49,4 @@ def with_names_of_run(config: Config, folder: Path) -> Config:
     if len(names) != config.model.keypoints:
         held, needed = counted(len(names), "keypoint"), config.model.keypoints
         raise UsageError(f"{file} has {held}, the model beside it {needed}: it belongs to another model, or was cut")
-    return config if names == (config.prior.names or number_names(len(names))) else with_names(config, names)
+    return config if names == (config.prior.names or number_names(len(names))) else config.with_fields("prior", names=names)

@@ -34,7 +34,6 @@ def largest_batch(config: Config, reconstruction_loss: nn.Module, compute: Compu
 
 def bytes_per_image(config: Config, reconstruction_loss: nn.Module, compute: Compute) -> float:
     """What a forward pass keeps for the backward pass: the difference of four images and two."""
-    config = config.model_copy(update={"train": config.train.model_copy(update={"batch": 4})})
     step = TrainingStep(prepare_model(config, compute), compute.place(reconstruction_loss), config, compute)
     kept = {count: kept_bytes(step, config, compute, count) for count in (2, 4)}
     return (kept[4] - kept[2]) / 2
@@ -58,6 +57,7 @@ def kept_bytes(step: TrainingStep, config: Config, compute: Compute, count: int)
 def free_memory(device: torch.device) -> int:
     """Bytes that can be had: of the GPU, or of the machine."""
     if device.type == "cuda":
+        torch.cuda.empty_cache()  # what was freed counts as taken while PyTorch keeps it
         return torch.cuda.mem_get_info(device)[0]
     here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # processes that share this machine
     return psutil.virtual_memory().available // here

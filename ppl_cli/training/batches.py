@@ -84,8 +84,8 @@ def make_batch(
     if hidden.kind == "video":
         others = images.other_frames(indices, generator("cpu", config.seed, "frames", step), hidden.near)[part.rows]
         frames = change(to_unit(images.fetch(others, strict).to(device, non_blocking=True)))
-        alone = (others == indices[part.rows])[:, None, None, None].to(device)  # an image among videos
-        references = torch.where(alone, references, frames)
+        alone = images.pin(others == indices[part.rows]).to(device, non_blocking=True)  # an image among videos
+        references = torch.where(alone[:, None, None, None], references, frames)
     return Batch(pixels, references)
 
 

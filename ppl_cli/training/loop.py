@@ -189,7 +189,7 @@ def add_finder(
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        machine.say("note: not learned, out of memory: `ppl refine` will have to be told what is hidden")
+        machine.say("note: memory ran out while learning this: `ppl refine` will have to be told what is hidden")
         return True
     machine.say(str(trial))
     save_finder(folder / "model.safetensors", finder if trial.helps else None)

@@ -12,6 +12,7 @@ from ppl_cli.api.trials import compare
 from ppl_cli.api.unlabelled import report_training
 from ppl_cli.checkpoints.model_file import load_model
 from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
+from ppl_cli.lock import locked
 from ppl_cli.runtime import Runtime
 from ppl_cli.training.trials import Trials, read_trials, unfinished
 from tests.api.test_train import ppl
@@ -71,6 +72,18 @@ def test_the_best_of_two_seeds_becomes_the_run_itself_and_the_other_stays(tiny_y
     assert ppl(capsys, *words)[0] == 2
     assert ppl(capsys, *words, "--overwrite")[0] == 0
     assert not {"trials.json", "seed-0", "seed-1", "seed-0.yaml"} & {path.name for path in out.iterdir()}
+
+
+def test_the_lock_that_a_killed_training_left_does_not_replace_ours(tmp_path):
+    (tmp_path / "seed-0").mkdir()
+    (tmp_path / "seed-0" / ".lock").write_text("1")
+    (tmp_path / "seed-0" / "metrics.csv").write_text("")
+    Trials("seed", (0, 1), kept="seed-0").write(tmp_path)
+    with locked(tmp_path):
+        ours = (tmp_path / ".lock").stat().st_ino
+        ppl_cli.api.trials.move_kept(tmp_path)
+        assert (tmp_path / ".lock").stat().st_ino == ours
+    assert {path.name for path in tmp_path.iterdir()} == {"trials.json", "metrics.csv"}
 
 
 def test_trials_that_were_stopped_go_on_where_they_were(tiny_yaml, tmp_path, stopping):

@@ -176,7 +176,7 @@ def test_linked_folders_are_followed(cases, tmp_path, name, count):
     ("name", "said"),
     [
         ("identical-images", "all 20 images are the same: nothing can be learned from them; 200 to 2,000"),
-        ("five-images", "5 different images are too few for keypoints that hold on other images too; 200 to 2,000"),
+        ("five-images", "5 different images are too few for keypoints to hold on other images; 200 to 2,000"),
     ],
 )
 @pytest.mark.usefixtures("no_pictures")

@@ -68,7 +68,7 @@ def test_human36m_incomplete(tmp_path):
     (tmp_path / "S11/Landmarks/Waiting-0/frame_2.mat").unlink()
     (test,) = parts("h36m", tmp_path, "test")
     assert len(test) == 4
-    assert any("2 frames have no Landmarks" in note for note in test.notes)
+    assert any("left out: 2 frames without Landmarks" in note for note in test.notes)
 
 
 def test_cub(tmp_path):
@@ -144,7 +144,7 @@ def test_taichi_wrong(tmp_path):
     (tmp_path / "eval_images/test/1.png").unlink()
     (test,) = parts("taichi", tmp_path, "test")
     assert len(test) == 2
-    assert any("1 annotated frames have no image (the first: 1.png)" in note for note in test.notes)
+    assert any("left out: 1 annotated frame without an image (the first: 1.png)" in note for note in test.notes)
     file = tmp_path / "landmark/taichi_test_gt.pkl"
     pd.DataFrame({"file_name": ["../../0.png"], "value": [np.zeros((6, 2))]}).to_pickle(file)
     with pytest.raises(UsageError, match="none of its images is there"):

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from contextlib import suppress
 from functools import partial
 
 import av
@@ -11,7 +12,7 @@ from PIL import Image
 
 from ppl_cli.data.frame import Frame
 from ppl_cli.data.video_images import to_image
-from ppl_cli.data.videos import Reader, open_video, read_frames
+from ppl_cli.data.videos import Reader, open_video
 from ppl_cli.errors import UnreadableImageError
 from tests.clips import BROKEN, FRAMES, GOOD, IN_PART, NOTHING, SIZE, read_number, write_clip, write_pictures, write_truncated
 from tests.conftest import ppl
@@ -19,9 +20,20 @@ from tests.conftest import ppl
 BACK_AND_FORTH = [23, 0, 12, 11, 13, 22, 9, 10, 1, 2, 20, 3]
 
 
+def read_frames(path, numbers) -> list[Image.Image | None]:
+    """None for a frame that cannot be decoded."""
+    images = []
+    with Reader(open_video(path)) as reader:
+        for number in numbers:
+            images.append(None)
+            with suppress(UnreadableImageError):
+                images[-1] = to_image(reader.read(number))
+    return images
+
+
 def read(path, numbers) -> list[int | None]:
-    """The number in each picture; None for a frame that cannot be decoded."""
-    return [None if isinstance(image, UnreadableImageError) else read_number(image) for _, image in read_frames(path, numbers)]
+    """The number in each picture."""
+    return [image and read_number(image) for image in read_frames(path, numbers)]
 
 
 def times_by_pyav(path) -> list[float]:
@@ -43,13 +55,12 @@ def test_times_are_those_of_the_stream(clips, name):
     video = open_video(clips / "good" / name)
     times = times_by_pyav(video.path)
     assert np.allclose(video.times, times, rtol=0, atol=1e-9)
-    assert times[0] < video.times[-1] < video.times[0] + video.duration
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_size_is_that_of_the_picture_as_displayed(clips, name):
     video = open_video(clips / "good" / name)
-    ((_, image),) = read_frames(video.path, [5])
+    (image,) = read_frames(video.path, [5])
     assert image.size == (video.width, video.height) == ((63, 47) if name.startswith("odd") else SIZE)
 
 
@@ -125,7 +136,7 @@ def test_frames_that_an_avi_lost_leave_one_numbering(clips):
 
 
 def test_frames_of_another_size_are_read_at_their_own(clips):
-    found = [image.size for _, image in read_frames(clips / "broken" / "growing.webm", range(FRAMES))]
+    found = [image.size for image in read_frames(clips / "broken" / "growing.webm", range(FRAMES))]
     assert found == [SIZE] * (FRAMES // 2) + [(2 * SIZE[0], 2 * SIZE[1])] * (FRAMES // 2)
 
 
@@ -145,7 +156,7 @@ def test_colours_are_those_that_another_decoder_finds(tmp_path):
     path = write_pictures(tmp_path / "a.avi", noise)
     with av.open(path) as file:
         jpegs = [bytes(packet) for packet in file.demux(video=0) if packet.size]
-    for (_, image), jpeg in zip(read_frames(path, range(3)), jpegs, strict=True):
+    for image, jpeg in zip(read_frames(path, range(3)), jpegs, strict=True):
         away = np.asarray(image).astype(int) - np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
         assert abs(away.mean()) < 0.25
 

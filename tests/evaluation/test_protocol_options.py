@@ -54,5 +54,7 @@ def test_hidden_patches_are_checked_when_they_are_named():
     assert [occlusion.label for occlusion in hidden.occlusions] == ["random 0.1", "random 0.2", "center 4"]
     with pytest.raises(UsageError, match="expected visible, found or paper"):
         HiddenPatches(method="visable")
+    with pytest.raises(UsageError, match="iterations: expected a whole number of 0 or more, got -1"):
+        HiddenPatches(["center=4"], iterations=-1)
     with pytest.raises(UsageError, match="shares between 0 and 1"):
         HiddenPatches(["random=4"])

@@ -130,7 +130,7 @@ def test_images_are_chosen_evenly_and_what_cannot_be_read_is_said():
     assert sampled.place(corners)[0] == pytest.approx(np.array([[-0.5, -0.5], [319.5, 106.2]]), abs=0.5)
     with pytest.raises(PPLError, match=r"40.png: it is broken \(--strict"):
         sample_images(listing, CONFIG, 5, strict=True)
-    with pytest.raises(PPLError, match=r"none of 1 image can be read; the first: 40.png"):
+    with pytest.raises(PPLError, match=r"the only image cannot be read: 40.png"):
         sample_images(listing.take([40]), CONFIG)
 
 

@@ -10,7 +10,7 @@ import ppl_cli
 from ppl_cli.data.figures import figure
 from ppl_cli.data.videos import open_video
 from ppl_cli.drawing.video import writing_video
-from ppl_cli.errors import UsageError
+from ppl_cli.errors import UnreadableImageError, UsageError
 from ppl_cli.inference import films
 from ppl_cli.inference.films import drawing_video
 from ppl_cli.results.pose import Pose
@@ -95,6 +95,15 @@ def test_a_video_that_cannot_be_written_costs_no_result(lively_file, clips, tmp_
     assert infer(lively_file, clips, tmp_path / "out") == 0
     assert "2 pictures could not be written; the first: this FFmpeg can write no video" in capsys.readouterr().err
     assert len((tmp_path / "out" / "keypoints.csv").read_text().splitlines()) == 1 + 5 * 2 * len(STAMPS)
+
+
+def test_a_video_that_cannot_be_opened_again_costs_no_result(lively_file, clips, tmp_path, monkeypatch, capsys):
+    def vanished(path):
+        raise UnreadableImageError("it is gone")
+
+    monkeypatch.setattr(films, "open_video", vanished)
+    assert infer(lively_file, clips / "a.mp4", tmp_path / "out") == 0
+    assert "1 picture could not be written; the first: it is gone" in capsys.readouterr().err
 
 
 def test_says_that_it_draws_in_mpeg4(lively_file, clips, tmp_path, monkeypatch, capsys):

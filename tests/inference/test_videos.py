@@ -159,6 +159,17 @@ def test_a_video_that_cannot_be_read_is_the_reason_also_of_an_empty_excerpt(live
     assert "the video could not be used (a.mp4: not a video)" in capsys.readouterr().err
 
 
+def test_a_frame_behind_the_end_is_a_row_without_a_pose(lively_file, tmp_path):
+    clip = write_clip(tmp_path / "a.mp4")
+    asked = [f"{clip}#{number}" for number in (3, 5000)]
+    assert infer(lively_file, *asked, "--out", tmp_path / "out") == 0
+    rows = read_rows(tmp_path / "out")
+    assert [(row["frame"], row["time"] == "", row["x"] == "") for row in rows[:: len(rows) // 2]] == [
+        ("3", False, False),
+        ("5000", True, True),
+    ]
+
+
 def test_a_video_that_changes_its_size_is_named(lively_file, clips, tmp_path, capsys):
     assert infer(lively_file, clips / "broken" / "growing.webm", "--out", tmp_path / "out") == 0
     assert f"growing.webm#{FRAMES // 2}: from here on the pictures of this video have another size" in capsys.readouterr().err
