@@ -14,7 +14,7 @@ from PIL import Image
 
 from ppl_cli.data.pages import split_frame, split_page
 from ppl_cli.data.video_images import to_pixels
-from ppl_cli.data.videos import Reader, Video, open_video
+from ppl_cli.data.videos import Reader, Video, is_video, open_video
 from ppl_cli.drawing.overlay import SMALLEST, draw_over
 from ppl_cli.drawing.video import writing_video
 from ppl_cli.errors import UnreadableImageError
@@ -49,6 +49,12 @@ def drawing_video(place: Path, video: Video, links: np.ndarray, trail: int = 0) 
         yield draw
 
 
+def name_drawn(name: str) -> str:
+    """a.mp4 keeps its name. a.avi becomes a.avi.mp4; were there a video of that name, it would become a.avi.mp4.mp4."""
+    stem, _, suffix = name.rpartition(".")
+    return name if suffix.lower() == "mp4" and not is_video(stem) else f"{name}.mp4"
+
+
 class Films:
     """overlay/NAME.mp4 for every video that poses were found in, where `pictures` are to have overlays.
 
@@ -80,7 +86,7 @@ class Films:
             self.attempt(self.draw, number, self.pictures.number(pose))
 
     def begin(self, name: str, path: Path) -> None:
-        place = self.pictures.folder / "overlay" / (name if name.lower().endswith(".mp4") else f"{name}.mp4")
+        place = self.pictures.folder / "overlay" / name_drawn(name)
         folder_below(self.pictures.folder, place)
         if not place.exists():  # else it is complete: the run went on
             drawing = drawing_video(place, open_video(path), self.pictures.links, self.pictures.trail)
