@@ -17,7 +17,7 @@ from ppl_cli.data.video_images import to_pixels
 from ppl_cli.data.videos import Reader, Video, is_video, open_video
 from ppl_cli.drawing.overlay import SMALLEST, draw_over
 from ppl_cli.drawing.video import writing_video
-from ppl_cli.errors import UnreadableImageError
+from ppl_cli.errors import UnreadableImageError, UsageError
 from ppl_cli.files import folder_below
 from ppl_cli.inference.pictures import Pictures, is_doubtful
 from ppl_cli.results.pose import Pose
@@ -31,6 +31,8 @@ def drawing_video(place: Path, video: Video, links: np.ndarray, trail: int = 0) 
     `links` (N, N) weights; `trail`: how many earlier positions of every keypoint are drawn too. A frame that cannot be decoded
     is left out, so the one before it stays. PPLError if the video cannot be written.
     """
+    if type(trail) is not int or trail < 0:
+        raise UsageError(f"trail: expected a whole number of 0 or more, got {trail!r}")
     size, earlier = (video.width, video.height), deque(maxlen=trail)
     numbered = max(size) >= SMALLEST  # in smaller ones numbers would hide each other and the animal
     with Reader(video) as reader, writing_video(place, size, video.tick, video.rate) as add:

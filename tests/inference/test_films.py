@@ -124,3 +124,5 @@ def test_in_python_too(lively_file, clips, tmp_path):
     assert look(tmp_path / "drawn.mp4")[0] == [0, 0.08, 0.24]
     with pytest.raises(UsageError, match="the video itself"):
         model.video(clips / "a.mp4", overlay=clips / "a.mp4")
+    with pytest.raises(UsageError, match="whole number of 0 or more, got -2"):
+        model.video(clips / "a.mp4", overlay=tmp_path / "drawn.mp4", trail=-2)
