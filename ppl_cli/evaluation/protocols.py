@@ -162,6 +162,7 @@ def singular_warnings(linear: LinearMap, fit: Sample, bias: bool) -> list[str]:
         fewest = int(np.isfinite(fit.truth[:, linear.singular]).all(-1).sum(0).min())
         lines.append(
             f"singular fit of keypoints {fit.listed(linear.singular)}: {unknowns} unknowns, "
-            f"{counted(fewest, 'fit image')} at the least (or found keypoints that move as one); of the maps that fit, the smallest is taken. Look at ridge instead"
+            f"{counted(fewest, 'fit image')} at the least (or found keypoints that move as one); of the maps that fit, the "
+            "smallest is taken. Look at ridge instead"
         )
     return lines
