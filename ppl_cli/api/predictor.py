@@ -122,10 +122,10 @@ class Predictor:
         those of `ppl infer`. Such poses have an `image`, and of a video `frame` and `time`. An image that cannot be read gives
         a pose with a `problem`, the reason, and NaN as keypoints. What is no image at all is a UsageError.
         """
-        if isinstance(images, str | Path) and (is_video(images) or Path(images).expanduser().is_dir()):
+        if isinstance(images, str | Path) and (is_video(images) or not Path(images).expanduser().is_file()):
             return self._stream_files(gather_inputs([Path(images)], None, excerpt=Excerpt(**excerpt)), batch)
         if excerpt or isinstance(images, str | Path | Image.Image):
-            raise UsageError(f"stream: expected a video, a folder or a list of images, got {images}")
+            raise UsageError(f"stream: expected a video, a folder or, without start, stop and every, images; got {images}")
         pairs = ((take(check_image(image, f"image {number}")), None) for number, image in enumerate(images))
         return self._stream(self.finder, pairs, batch, self._find_range(images))
 

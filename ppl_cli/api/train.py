@@ -15,14 +15,14 @@ from ppl_cli.data.listing import Listing
 from ppl_cli.data.pages import choose_noun
 from ppl_cli.data.variety import note_variety
 from ppl_cli.distributed import processes
-from ppl_cli.errors import InterruptedRunError, UsageError
+from ppl_cli.errors import UsageError
 from ppl_cli.prior.names import with_names_of_run
 from ppl_cli.runtime import Runtime, as_runtime, silent
 from ppl_cli.text import counted, on_screen
 from ppl_cli.training import loop
 from ppl_cli.training.batch_size import largest_batch
 from ppl_cli.training.examples import save_examples
-from ppl_cli.training.loop import Machine, Run, advise_resuming
+from ppl_cli.training.loop import Machine, Run, unreported
 from ppl_cli.training.metrics import check_tensorboard
 from ppl_cli.training.reconstruction import reconstruction_loss
 from ppl_cli.training.run_folder import RunFolder
@@ -105,8 +105,7 @@ def train(
                     save_examples(run.path, chosen.seed)
                 return report_training(done, listing, machine.say)
             except KeyboardInterrupt:
-                left = "the training is finished and saved, its report is not written"
-                raise InterruptedRunError(f"{left}; {advise_resuming(run.path, world.size)}") from None
+                raise unreported(run.path, world.size) from None
 
 
 def training_images(config: Config) -> Listing:

@@ -30,7 +30,7 @@ def infer(
 
     Images that cannot be read are listed in skipped.csv with the reason, and the rest goes on. The same command with
     --resume goes on with a run that was stopped or killed. Another --batch will do; with the same one the files are the same
-    byte for byte.
+    byte for byte, but for the dates within .h5 tables.
 
     Examples:
 

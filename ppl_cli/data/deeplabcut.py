@@ -111,6 +111,11 @@ def halve_videos(frames: list[Annotation], part: Part) -> list[Annotation]:
         video = list(video)
         middle = (len(video) + 1) // 2
         halves += video[:middle] if part == "fit" else video[middle:]
+    if not halves:
+        raise UsageError(
+            "no video has two annotated frames, to fit on one and measure on the other: name whole videos with --fit and "
+            "--test, or annotate more"
+        )
     return halves
 
 

@@ -4,11 +4,13 @@ One rule for a whole set, found over a sample of it and kept with the model: wer
 one recording could not be compared, and one hot pixel would change a picture.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image
 
+DEEP = re.compile(r"\.(tiff?|a?png)(#\d+)?$", re.IGNORECASE)
 SAMPLE = 64  # images looked at
 BITS = (8, 10, 12, 14, 16)
 HOT = 1e-4  # share of an image's pixels that may lie beyond either end
@@ -53,6 +55,12 @@ def choose_range(samples: Iterable[np.ndarray]) -> tuple[Range | None, list[str]
         f"read as black and {high:g} as white (data.range=[{low:g}, {high:g}]){differ if max(highs) > 3 * min(highs) else ''}"
     )
     return (float(low), float(high)), [note]
+
+
+def sample_deep(names: Sequence[str]) -> list[int]:
+    """Which of the images of these names to look at: some of those whose type can have more than 8 bits, else of all."""
+    able = [index for index, name in enumerate(names) if DEEP.search(name)]
+    return spread(able or range(len(names)))
 
 
 def spread(items: Sequence, most: int = SAMPLE) -> list:

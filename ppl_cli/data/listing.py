@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from ppl_cli.data.depth import Range, spread
+from ppl_cli.data.depth import Range, sample_deep
 from ppl_cli.data.images import decode, find_range
 
 Part = Literal["train", "fit", "test"]  # to learn from; annotated, to fit a linear map on; annotated, to measure on
@@ -69,7 +69,7 @@ class Listing:
         """`given`, or what is found over the images."""
         self.range = given
         if given is None and self.root is not None:
-            self.range, notes = find_range([self.root / name for name in spread(self.names)])
+            self.range, notes = find_range([self.root / self.names[index] for index in sample_deep(self.names)])
             self.notes += notes
 
     def keypoints_px(self, index: int, size: tuple[int, int]) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ppl_cli.data.listing import Listing
 from ppl_cli.evaluation.linear import LinearMap, Penalty, fit_linear
+from ppl_cli.text import counted
 
 PERCENT = "% of the image side"
 TAICHI_SIDE = 255.0  # pixels between the centres of the first and last pixel of the field's Taichi images
@@ -160,7 +161,8 @@ def singular_warnings(linear: LinearMap, fit: Sample, bias: bool) -> list[str]:
         unknowns = fit.found.shape[1] * 2 + bias
         fewest = int(np.isfinite(fit.truth[:, linear.singular]).all(-1).sum(0).min())
         lines.append(
-            f"singular fit of keypoints {fit.listed(linear.singular)}: {unknowns} unknowns, {fewest} fit images at the least "
-            "(or found keypoints that move as one); of the maps that fit, the smallest is taken. Look at ridge instead"
+            f"singular fit of keypoints {fit.listed(linear.singular)}: {unknowns} unknowns, "
+            f"{counted(fewest, 'fit image')} at the least (or found keypoints that move as one); of the maps that fit, the "
+            "smallest is taken. Look at ridge instead"
         )
     return lines

@@ -1,6 +1,7 @@
 """What an evaluation found, in Python and as one JSON document."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,13 +90,19 @@ class Report:
 
     @property
     def mean_pose(self) -> dict[str, float]:
-        """What each protocol gives for the mean annotated pose, answered everywhere: the baseline."""
-        return {result.protocol.name: result.baseline.value for result in self.models[0].results}
+        """What each protocol gives for the mean annotated pose, answered everywhere: the baseline.
+
+        The mean over several models, which `matching` may compare in different keypoints.
+        """
+        return {rows[0].protocol.name: float(np.mean([row.baseline.value for row in rows])) for rows in self.columns()}
 
     def by_protocol(self) -> dict[str, list[float]]:
         """The values of all models, for each protocol."""
-        columns = zip(*(model.results for model in self.models), strict=True)
-        return {column[0].protocol.name: [result.score.value for result in column] for column in columns}
+        return {rows[0].protocol.name: [row.score.value for row in rows] for rows in self.columns()}
+
+    def columns(self) -> Iterator[tuple[Result, ...]]:
+        """For each protocol the results of all models."""
+        return zip(*(model.results for model in self.models), strict=True)
 
     def to_dict(self) -> dict[str, object]:
         """The content of eval.json, which `ppl eval --json` prints. NaN becomes None."""
@@ -126,7 +133,7 @@ def describe_spread(report: Report) -> dict[str, object]:
             "std": spread,
             "models": len(report.models),
             "unit": result.protocol.unit,
-            "mean_pose": result.baseline.value,
+            "mean_pose": report.mean_pose[result.protocol.name],
         }
     if report.models[0].sweep:
         stacked = np.stack([model.sweep.values for model in report.models])

@@ -60,17 +60,18 @@ def protocol_table(report: Report) -> Table:
     for heading in ("protocol", "error", "mean pose", "unit", "on fit images"):
         table.add_column(heading, justify="left" if heading in ("protocol", "unit") else "right")
 
-    def add_row(model: str, protocol: str, error: str, result: Result, on_fit: str = "") -> None:
-        cells = [protocol, error, shown(result.baseline.value), result.protocol.unit, on_fit]
+    def add_row(model: str, *cells: str) -> None:
         table.add_row(*([model] if several else []), *cells)
 
     for label, model in zip(report.labels(), report.models, strict=True):
         for result in model.results:
-            add_row(shown_name(label), described(result), shown(result.score.value), result, shown(result.on_fit))
+            values = map(shown, (result.score.value, result.baseline.value))
+            add_row(shown_name(label), described(result), *values, result.protocol.unit, shown(result.on_fit))
         table.add_section()
     if several:
         for result, (middle, spread) in zip(report.models[0].results, over_models(report), strict=True):
-            add_row("mean ± std", result.protocol.name, f"{middle:.2f} ± {spread:.2f}", result)
+            name, unit = result.protocol.name, result.protocol.unit
+            add_row("mean ± std", name, f"{middle:.2f} ± {spread:.2f}", shown(report.mean_pose[name]), unit, "")
     return table
 
 

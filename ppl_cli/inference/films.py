@@ -14,10 +14,10 @@ from PIL import Image
 
 from ppl_cli.data.pages import split_frame, split_page
 from ppl_cli.data.video_images import to_pixels
-from ppl_cli.data.videos import Reader, Video, open_video
+from ppl_cli.data.videos import Reader, Video, is_video, open_video
 from ppl_cli.drawing.overlay import SMALLEST, draw_over
 from ppl_cli.drawing.video import writing_video
-from ppl_cli.errors import UnreadableImageError
+from ppl_cli.errors import UnreadableImageError, UsageError
 from ppl_cli.files import folder_below
 from ppl_cli.inference.pictures import Pictures, is_doubtful, is_inferred
 from ppl_cli.results.pose import Pose
@@ -31,6 +31,8 @@ def drawing_video(place: Path, video: Video, links: np.ndarray, trail: int = 0) 
     `links` (N, N) weights; `trail`: how many earlier positions of every keypoint are drawn too. A frame that cannot be decoded
     is left out, so the one before it stays. PPLError if the video cannot be written.
     """
+    if type(trail) is not int or trail < 0:
+        raise UsageError(f"trail: expected a whole number of 0 or more, got {trail!r}")
     size, earlier = (video.width, video.height), deque(maxlen=trail)
     numbered = max(size) >= SMALLEST  # in smaller ones numbers would hide each other and the animal
     with Reader(video) as reader, writing_video(place, size, video.tick, video.rate) as add:
@@ -47,6 +49,12 @@ def drawing_video(place: Path, video: Video, links: np.ndarray, trail: int = 0) 
             add(picture, int(video.stamps[number]))
 
         yield draw
+
+
+def name_drawn(name: str) -> str:
+    """a.mp4 keeps its name. a.avi becomes a.avi.mp4; were there a video of that name, it would become a.avi.mp4.mp4."""
+    stem, _, suffix = name.rpartition(".")
+    return name if suffix.lower() == "mp4" and not is_video(stem) else f"{name}.mp4"
 
 
 class Films:
@@ -80,7 +88,7 @@ class Films:
             self.attempt(self.draw, number, self.pictures.number(pose))
 
     def begin(self, name: str, path: Path) -> None:
-        place = self.pictures.folder / "overlay" / (name if name.lower().endswith(".mp4") else f"{name}.mp4")
+        place = self.pictures.folder / "overlay" / name_drawn(name)
         folder_below(self.pictures.folder, place)
         if not place.exists():  # else it is complete: the run went on
             drawing = drawing_video(place, open_video(path), self.pictures.links, self.pictures.trail)

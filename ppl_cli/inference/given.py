@@ -53,6 +53,8 @@ def open_image(image: ImageLike, value_range: Range | None = None, fit: Fit | No
         return Opened(Image.fromarray(image))
     if not isinstance(image, Image.Image):
         path = Path(image).expanduser()
+        if path.is_dir():
+            raise UnreadableImageError("a folder: model.stream takes all images in it")
         pages = page_names(path.parent, path.name) if path.is_file() else [path.name]
         if len(pages) > 1:
             noun, whole = "pages", ""
@@ -88,6 +90,14 @@ def open_given(given: tuple[ImageLike, HiddenLike | None], value_range: Range | 
     if hidden is None:
         return open_image(image, value_range, fit)
     image = open_image(image, value_range).image
-    values = hidden if isinstance(hidden, np.ndarray) else np.asarray(open_image(hidden).image.convert("L"))
+    values = hidden if isinstance(hidden, np.ndarray) else open_mask(hidden)
     values = values.astype(np.uint8) * 255 if values.dtype == np.bool_ else values
     return Opened(image, hidden=check_some_visible(take_mask(values, image)))
+
+
+def open_mask(mask: str | os.PathLike | Image.Image) -> np.ndarray:
+    """(H, W) uint8. UnreadableImageError names the mask, since the image is named as well."""
+    try:
+        return np.asarray(open_image(mask).image.convert("L"))
+    except UnreadableImageError as error:
+        raise UnreadableImageError(f"its mask{'' if isinstance(mask, Image.Image) else f' {mask}'}: {error}") from error

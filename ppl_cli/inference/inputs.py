@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ppl_cli.data.depth import Range
+from ppl_cli.data.depth import Range, sample_deep
 from ppl_cli.data.excerpt import WHOLE, Excerpt
 from ppl_cli.data.frame import Fit
 from ppl_cli.data.images import Sized, decode_to_fit, fetch, fetch_frame, find_range
@@ -84,7 +84,7 @@ class Inputs:
 
     def choose_range(self, given: Range | None, say: Callable[[str], None]) -> None:
         """What is black and white in images of more than 8 bits: as the model learned it, else found over them all."""
-        self.range, notes = (given, []) if given else find_range(self.paths)
+        self.range, notes = (given, []) if given else find_range([self.paths[index] for index in sample_deep(self.paths.names)])
         for note in notes:
             say(f"note: {note}")
 

@@ -94,10 +94,12 @@ class Summary:
     poses: int
     skipped: int  # images without a pose
     noun: str = "image"
+    lost: int = 0  # of these, whole videos
 
     def __str__(self) -> str:
-        left_out = f"; {counted(self.skipped, self.noun)} left out, see skipped.csv" if self.skipped else ""
-        return f"{counted(self.poses, 'pose')} in {self.folder}{left_out}"
+        kinds = {self.noun: self.skipped - self.lost, "video": self.lost}
+        left_out = " and ".join(counted(number, noun) for noun, number in kinds.items() if number)
+        return f"{counted(self.poses, 'pose')} in {self.folder}{f'; {left_out} left out, see skipped.csv' if left_out else ''}"
 
 
 def run(task: Task, output: Output, identity: dict[str, object], runtime: Runtime, notes: list[str]) -> Summary:
@@ -138,7 +140,7 @@ def run(task: Task, output: Output, identity: dict[str, object], runtime: Runtim
             else (f"none of the {tally.images} {tally.noun}s could", "first: ")
         )
         raise PPLError(f"{failed} be used ({first}{tally.first_skipped}); see {output.folder / SKIPPED_FILE}")
-    return Summary(output.folder, tally.images - tally.skipped, tally.skipped, tally.noun)
+    return Summary(output.folder, tally.images - tally.skipped, tally.skipped, tally.noun, tally.lost)
 
 
 def all_poses(task: Task, kept: Path, world: World) -> Iterator[list[Pose]]:

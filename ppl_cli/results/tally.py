@@ -18,6 +18,7 @@ class Tally:
     table: bool = True  # keypoints.csv is written
     images: int = 0
     skipped: int = 0  # of the images, those without a pose
+    lost: int = 0  # of these, videos that cannot be opened
     small: int = 0
     whole: int = 0
     refined: int = 0
@@ -33,6 +34,7 @@ class Tally:
         self.images += 1
         if pose.width is None:
             self.skipped += 1
+            self.lost += pose.place.video is not None and pose.place.frame is None
             self.first_skipped = self.first_skipped or f"{name}: {pose.problem}"
         self.asked += pose.explained is not None
         self.unexplained += pose.explained is False

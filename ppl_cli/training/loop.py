@@ -164,11 +164,14 @@ def train(
         if finished and config.train.uncover:
             # All wait for the leader, who would be missed where the next training begins.
             finished = world.from_leader(world.leader and add_finder(average.model, images, config, folder, machine, stopped))
-    if world.leader:
-        give_freed_memory_back()
-        save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
+        if world.leader:
+            give_freed_memory_back()
+            save_curves(folder / "curves.png", read_metrics(folder / "metrics.csv"))
+        late = world.any(stopped.is_set(), device)  # a signal came with the last step or after it
     if not finished:
         raise InterruptedRunError(f"stopped at step {step}, everything is saved; {advise_resuming(folder, world.size)}")
+    if late:
+        raise unreported(folder, world.size)
     return Run(folder, config, compute, average.model.eval(), step, progress.seconds, peak_memory_gib(device))
 
 
@@ -194,6 +197,12 @@ def add_finder(
     machine.say(str(trial))
     save_finder(folder / "model.safetensors", finder if trial.helps else None)
     return True
+
+
+def unreported(folder: Path, processes: int) -> InterruptedRunError:
+    """For who stops the run once its training is done."""
+    left = "the training is finished and saved, its report is not written"
+    return InterruptedRunError(f"{left}; {advise_resuming(folder, processes)}")
 
 
 def advise_resuming(folder: Path, processes: int) -> str:

@@ -1,5 +1,6 @@
 """What training writes into the run folder: checkpoints, the prior, pictures of what the model does, the configuration."""
 
+import math
 from pathlib import Path
 
 import torch
@@ -29,6 +30,7 @@ from ppl_cli.training.progress import LOWER_RATE, Progress
 from ppl_cli.training.run_folder import write_skipped
 
 KNOWN_IMAGES = 500  # of training, that say what is typical
+LOOKS = 100  # at images, at the least: of fewer, what few saw would be all that is usual, and they themselves seem strange
 
 
 def save(
@@ -66,9 +68,10 @@ def know(model: PosePriorLearner, images: ImageSet, config: Config) -> Known:
         for indices in chosen.split(32):
             squares = to_unit(images.fetch(indices).to(device))
             tokens.append(model.recall(model.estimate(squares).keypoints).indices.cpu())
-            estimate = model.estimate(warp_images(squares, random_affine(len(squares), random, config.train.warp)))
-            # Measured on the CPU: Apple's GPUs have no float64.
-            signs.append([sign.cpu() for sign in read_signs(estimate, model.recall(estimate.keypoints).keypoints)])
+            for _ in range(math.ceil(LOOKS / len(chosen))):
+                estimate = model.estimate(warp_images(squares, random_affine(len(squares), random, config.train.warp)))
+                # Measured on the CPU: Apple's GPUs have no float64.
+                signs.append([sign.cpu() for sign in read_signs(estimate, model.recall(estimate.keypoints).keypoints)])
         useful = torch.from_numpy(find_useful(model.link_weights().cpu().numpy()))
     found = Signs(*map(torch.cat, zip(*signs, strict=True)))
     if not all(sign.isfinite().all() for sign in found):

@@ -229,8 +229,6 @@ def test_lists_of_masks_fit_lists_of_images(model):
         model.refine([GOOD, GOOD], hidden=[None])
     with pytest.raises(ppl_cli.UsageError, match="until_px"):
         model.refine(GOOD, until_px=0)
-    with pytest.raises(ppl_cli.UsageError, match="expected a video, a folder or a list of images"):
-        model.stream("photos")
 
 
 def test_wrong_models_and_devices_are_usage_errors(tmp_path):
@@ -283,7 +281,12 @@ def test_streams_beside_each_other_give_all_cores_back(model, pictures):
         (lambda model: model.refine(Image.new("RGB", (9, 9)), iterations=-1), "whole number of 0 or more, got -1"),
         (lambda model: model.refine(Image.new("RGB", (9, 9)), iterations=2.5), "whole number of 0 or more, got 2.5"),
         (lambda model: list(model.stream([Image.new("RGB", (9, 9))], batch=0)), "expected 1 image or more, got 0"),
-        (lambda model: model.stream(Image.new("RGB", (9, 9))), "expected a video, a folder or a list of images"),
+        (lambda model: model.stream(Image.new("RGB", (9, 9))), "expected a video, a folder or, without"),
+        (lambda model: model.stream(__file__), "expected a video, a folder or, without"),
+        (lambda model: model.stream("photos"), "no such image, video or folder: photos"),
+        (lambda model: model.stream(["a.jpg"], start=2), "without start, stop and every, images"),
+        (lambda model: model.refine(Image.new("RGB", (9, 9)), hidden="m.png"), "the image: its mask m.png: no such file"),
+        (lambda model: model("tests"), "tests: a folder: model.stream takes all images in it"),
         (lambda model: model(Image.new("RGB", (0, 5))), "it has no pixels"),
         (lambda model: model("~/there is no such image.jpg"), "no such file"),
     ],

@@ -10,6 +10,7 @@ from ppl_cli.data.datasets import list_part
 from ppl_cli.data.depth import spread
 from ppl_cli.data.images import decode, find_range
 from ppl_cli.errors import UsageError
+from ppl_cli.inference.inputs import gather_inputs
 
 GREY = np.tile(np.linspace(0, 255, 128).round().astype(np.uint8), (96, 1))
 
@@ -77,6 +78,17 @@ def test_cameras_that_differ_are_named(tmp_path):
     _, (note,) = find_range([tmp_path / "0.tif", tmp_path / "1.tif"])
     assert "1020 to 65535" in note
     assert "folder of their own" in note
+
+
+def test_few_deep_images_among_many_others_are_looked_at(tmp_path):
+    for number in range(300):
+        Image.new("L", (4, 4), 100).save(tmp_path / f"{number:03d}.jpg")
+    write(tmp_path / "001b", GREY.astype(np.uint16) * 16)
+    listing = list_part(DataConfig(kind="folder", path=str(tmp_path)), "train", 0, 32)
+    inputs = gather_inputs([tmp_path], None)
+    inputs.choose_range(None, listing.notes.append)
+    assert listing.range == inputs.range == (0, 4095)
+    assert len(listing.notes) == 2
 
 
 def test_a_flat_or_empty_picture_gives_a_range(tmp_path):

@@ -190,6 +190,11 @@ def test_deeplabcut_wrong(tmp_path):
         parts("deeplabcut", tmp_path, "test", fit="mouse1", test="mouse1")
     table = tmp_path / "labeled-data/mouse1/CollectedData_me.csv"
     text = table.read_text()
+    for mouse in ("mouse1", "mouse2"):
+        other = tmp_path / f"labeled-data/{mouse}/CollectedData_me.csv"
+        other.write_text("".join(other.read_text().splitlines(keepends=True)[:4]))
+    with pytest.raises(UsageError, match="no video has two annotated frames"):
+        parts("deeplabcut", tmp_path, "test")
     for bad, said in (
         (text.replace("x,y", "x,z", 1), "must read x,y"),
         (text.replace("bodyparts", "parts"), "is not a DeepLabCut table"),

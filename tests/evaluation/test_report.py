@@ -25,9 +25,11 @@ def report(*values) -> Report:
 def test_values_are_means_over_models():
     both = report((4.0, 50.0), (6.0, 40.0))
     assert both.values == {"regression": 5.0, "pck": 45.0}
-    assert both.mean_pose == {"regression": 8.0, "pck": 30.0}
+    both.models[1].results[1].baseline.value = 20.0  # as `matching`, which compares other keypoints of each model
+    assert both.mean_pose == {"regression": 8.0, "pck": 25.0}
     content = json.loads(json.dumps(both.to_dict(), allow_nan=False))
     assert content["over_models"]["regression"]["std"] == pytest.approx(2**0.5)
+    assert content["over_models"]["pck"]["mean_pose"] == 25.0
     assert content["models"][0]["protocols"]["regression"]["per_keypoint"] == {"nose": 4.0, "tail": None}
     assert both.labels() == ["a", "b"]
 

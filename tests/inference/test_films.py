@@ -1,5 +1,6 @@
 """Drawn videos beside the tables, and what becomes of them when a run is stopped."""
 
+import shutil
 from fractions import Fraction
 
 import av
@@ -55,6 +56,14 @@ def test_each_video_gets_one_of_its_own_with_the_same_times_and_size(lively_file
     for shown, bare in zip(frames, plain, strict=True):
         changed = np.abs(shown - bare).max(-1) > 60
         assert 0.001 < changed.mean() < 0.6
+
+
+def test_videos_whose_names_differ_in_a_suffix_keep_a_drawing_each(lively_file, clips, tmp_path):
+    shutil.copy(clips / "a.mp4", clips / "sub" / "b.mov")
+    shutil.copy(clips / "a.mp4", clips / "sub" / "b.mov.mp4")
+    assert infer(lively_file, clips / "sub", tmp_path / "out") == 0
+    drawn = {path.name for path in (tmp_path / "out" / "overlay").iterdir()}
+    assert drawn == {"b.mp4", "b.mov.mp4", "b.mov.mp4.mp4"}
 
 
 def test_a_trail_shows_the_last_positions(clips, tmp_path):
@@ -124,3 +133,5 @@ def test_in_python_too(lively_file, clips, tmp_path):
     assert look(tmp_path / "drawn.mp4")[0] == [0, 0.08, 0.24]
     with pytest.raises(UsageError, match="the video itself"):
         model.video(clips / "a.mp4", overlay=clips / "a.mp4")
+    with pytest.raises(UsageError, match="whole number of 0 or more, got -2"):
+        model.video(clips / "a.mp4", overlay=tmp_path / "drawn.mp4", trail=-2)

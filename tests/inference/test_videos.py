@@ -175,6 +175,15 @@ def test_a_video_that_changes_its_size_is_named(lively_file, clips, tmp_path, ca
     assert f"growing.webm#{FRAMES // 2}: from here on the pictures of this video have another size" in capsys.readouterr().err
 
 
+def test_videos_that_cannot_be_opened_are_counted_as_videos(lively_file, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    write_clip(tmp_path / "in" / "a.mp4", numbers=range(2))
+    write_text(tmp_path / "in" / "b.mp4")
+    (tmp_path / "in" / "c.jpg").write_bytes(b"no image")
+    assert infer(lively_file, tmp_path / "in", "--out", tmp_path / "out") == 0
+    assert "; 1 image and 1 video left out, see skipped.csv" in capsys.readouterr().out
+
+
 def test_a_run_to_resume_is_described_by_the_number_of_its_frames(tmp_path):
     clip = write_clip(tmp_path / "a.mp4")
     assert gather_inputs([clip], None).fingerprint().startswith(f"{FRAMES} images, ")

@@ -322,6 +322,14 @@ def test_a_second_signal_does_not_stop_the_saving(tiny, tmp_path, monkeypatch):
     assert torch.load(tmp_path / "run" / "training.pt", weights_only=True)["step"] == 1
 
 
+def test_a_signal_after_the_last_step_is_heard(tiny, tmp_path, monkeypatch):
+    with monkeypatch.context() as stopping:
+        stopping.setattr(loop, "save_curves", lambda *arguments: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(InterruptedRunError, match="finished and saved, its report is not written; go on with: ppl train"):
+            run(tiny, tmp_path / "run")
+    assert run(tiny, tmp_path / "run", resume=True).step == tiny.train.steps
+
+
 def test_a_run_that_never_began_leaves_nothing(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "save", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
