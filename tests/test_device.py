@@ -29,7 +29,7 @@ def test_the_gpu_that_is_asked_for_becomes_the_current_one(gpus, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "0")
     choose_compute("cuda")
     assert gpus["current"] == ["cuda:1", "cuda:0"]
-    with pytest.raises(UsageError, match=r"this machine has 2 GPU\(s\)"):
+    with pytest.raises(UsageError, match=r"this machine has 2 GPUs, numbered from 0"):
         choose_compute("cuda:2")
 
 

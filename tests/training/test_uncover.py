@@ -169,7 +169,7 @@ def test_a_run_without_the_memory_for_it_is_complete_without(tiny, tmp_path, no_
     said = []
     run = api.train(tmp_path / "tiny.yaml", out=tmp_path / "run", device=Runtime("cpu", say=said.append))
     assert load_model(run.model).occlusions is None
-    assert any(line.startswith("note: not learned, out of memory") for line in said)
+    assert any(line.startswith("note: memory ran out while learning this") for line in said)
 
 
 def test_a_model_file_gives_back_what_finds(model_file):
