@@ -128,7 +128,8 @@ def test_a_step_is_that_of_the_cpu(compiled, precision, limits):
 def test_steps_neither_wait_for_the_device_nor_compile_again(replayed):
     """With `torch.cuda.set_sync_debug_mode("error")` every wait raises."""
     config = config_of(
-        model={"encoder": "fine"}, train={"compile": True, "ema": 0.9, "warp": 0.4, "jitter": 0.03, "light": True, "batch": 8}
+        model={"encoder": "fine"},
+        train={"compile": True, "ema": 0.9, "warp": 0.4, "jitter": 0.03, "light": True, "ghosts": 0.4, "batch": 8},
     )
     images, model, learn = training(config, GPU, "bf16")
     images.move_cache(GPU)
@@ -158,7 +159,8 @@ def test_steps_neither_wait_for_the_device_nor_compile_again(replayed):
 
 def test_a_replayed_step_is_the_step():
     config = config_of(
-        train={"compile": False, "warp": 0.4, "jitter": 0.03, "light": True, "batch": 8}, loss={"equivariance": 5.0}
+        train={"compile": False, "warp": 0.4, "jitter": 0.03, "light": True, "ghosts": 0.4, "batch": 8},
+        loss={"equivariance": 5.0},
     )
     images, model, learn = training(config, GPU)
     (part,) = split_batch(8, 1)

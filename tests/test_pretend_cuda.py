@@ -21,7 +21,7 @@ from ppl_cli.training.uncover import learn_to_uncover, try_finder
 from tests.conftest import lively_model
 from tests.pretend_cuda import CUDA, DeviceMixError, PretendedKernel, pretend_cuda
 
-EVERYTHING = {"ema": 0.9, "warp": 0.4, "jitter": 0.03, "light": True, "accumulate": 2}
+EVERYTHING = {"ema": 0.9, "warp": 0.4, "jitter": 0.03, "light": True, "ghosts": 0.4, "accumulate": 2}
 
 kernels = pytest.importorskip("ppl_cli.model.skeleton_triton")
 

@@ -173,6 +173,9 @@ class TrainConfig(Section):
         0.0, ge=0, le=1, description="random rotation, scale and shift; 1: up to 23 degrees, 20 %, 15 % of half a side"
     )
     light: bool = Field(False, description="the encoder sees images in random light: gamma, contrast and brightness differ")
+    ghosts: float = Field(
+        0.0, ge=0, le=1, description="the encoder sees another image shine through, at most so strongly [share of contrast]"
+    )
     uncover: int = Field(
         0, ge=0, description="at the end, a small network learns for so long to find what hides the object; 0: none [steps]"
     )

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ppl_cli.config.sections import Config
+from ppl_cli.data.ghosts import add_ghosts, random_ghosts
 from ppl_cli.data.light import change_light, random_light
 from ppl_cli.data.warp import random_affine, warp_images
 from ppl_cli.device import Compute
@@ -42,11 +43,18 @@ class Chance(NamedTuple):
     jitter: torch.Tensor | None  # (B, N, 2) what is added to the keypoints that are drawn; None without `train.jitter`
     affine: torch.Tensor | None  # (B, 2, 3) the warps of the equivariance loss; None without it
     light: torch.Tensor | None  # (B, 2, 3) in which the encoder sees an image, and its warp; None without `train.light`
+    ghosts: torch.Tensor | None  # (B, 2) how strongly others shine through both; None without `train.ghosts`
+
+    def disturb(self, images: torch.Tensor, look: int) -> torch.Tensor:
+        """images (B, 3, S, S) as the encoder sees them at look 0, or 1: that of the warped ones."""
+        if self.light is not None:
+            images = change_light(images, self.light[:, look])
+        return images if self.ghosts is None else add_ghosts(images, self.ghosts[:, look])
 
 
 def draw_chance(config: Config, step: int, part: Part, device: torch.device) -> Chance:
     """A function of (seed, step) alone, as the batch is."""
-    lead, jitter, affine, light = eased(config, step), None, None, None
+    lead, jitter, affine, light, ghosts = eased(config, step), None, None, None, None
     if config.train.jitter:
         random = generator(device, config.seed, "jitter", step)
         shape = (part.whole, config.model.keypoints, 2)
@@ -55,7 +63,10 @@ def draw_chance(config: Config, step: int, part: Part, device: torch.device) -> 
         affine = random_affine(part.whole, generator(device, config.seed, "warp", step))[part.rows]
     if config.train.light:
         light = random_light(2 * part.whole, generator(device, config.seed, "light", step)).unflatten(0, (-1, 2))[part.rows]
-    return Chance(torch.full((), lead, device=device), jitter, affine, light)
+    if config.train.ghosts:
+        random = generator(device, config.seed, "ghosts", step)
+        ghosts = random_ghosts(2 * part.whole, config.train.ghosts, random).unflatten(0, (-1, 2))[part.rows]
+    return Chance(torch.full((), lead, device=device), jitter, affine, light, ghosts)
 
 
 class Outcome(NamedTuple):
@@ -73,8 +84,7 @@ class TrainingStep(nn.Module):
 
     def forward(self, batch: Batch, chance: Chance) -> Outcome:
         with self.compute.autocast():
-            seen = batch.images if chance.light is None else change_light(batch.images, chance.light[:, 0])
-            output = self.model(seen, batch.references, chance.jitter)
+            output = self.model(chance.disturb(batch.images, 0), batch.references, chance.jitter)
             reconstruction = self.reconstruction_loss(output.reconstruction, batch.images)
         weights, keypoints = self.config.loss, output.estimate.keypoints
         losses = {
@@ -92,8 +102,7 @@ class TrainingStep(nn.Module):
             losses["anchor"] = (1 - chance.lead) * weights.anchor * anchor_loss(output.estimate)
         if chance.affine is not None:
             with self.compute.autocast():
-                again = batch.images if chance.light is None else change_light(batch.images, chance.light[:, 1])
-                moved = self.model.estimate(warp_images(again, chance.affine)).keypoints
+                moved = self.model.estimate(warp_images(chance.disturb(batch.images, 1), chance.affine)).keypoints
             losses["equivariance"] = chance.lead * weights.equivariance * equivariance_loss(keypoints, moved, chance.affine)
         return Outcome(losses, keypoints.detach(), output.recall.tokens.detach(), output.recall.indices)
 

@@ -1,5 +1,6 @@
 import torch
 
+from ppl_cli.data.ghosts import add_ghosts
 from ppl_cli.data.light import change_light
 from ppl_cli.data.warp import warp_images
 from ppl_cli.device import choose_compute
@@ -14,11 +15,11 @@ def test_leading_losses_fall_to_their_rest(tiny):
     assert eased(tiny, 10**6) == 1
 
 
-def test_the_encoder_alone_sees_other_light(tiny, monkeypatch):
-    """What is reconstructed keeps its light; the second look, at the warped image, has another one."""
+def test_the_encoder_alone_sees_other_light_and_ghosts(tiny, monkeypatch):
+    """What is reconstructed stays as it is; the second look, at the warped image, is disturbed in another way."""
     config = tiny.model_copy(
         update={
-            "train": tiny.train.model_copy(update={"light": True}),
+            "train": tiny.train.model_copy(update={"light": True, "ghosts": 0.4}),
             "loss": tiny.loss.model_copy(update={"equivariance": 1.0}),
         }
     )
@@ -37,7 +38,10 @@ def test_the_encoder_alone_sees_other_light(tiny, monkeypatch):
     chance = draw_chance(config, 5, Part(0, batch, batch), torch.device("cpu"))
     step(Batch(images, images), chance)
     assert torch.equal(compared[0], images)
-    assert torch.equal(seen[0], change_light(images, chance.light[:, 0]))
-    assert torch.equal(seen[1], warp_images(change_light(images, chance.light[:, 1]), chance.affine))
+    first, second = (add_ghosts(change_light(images, chance.light[:, look]), chance.ghosts[:, look]) for look in (0, 1))
+    assert torch.equal(seen[0], first)
+    assert torch.equal(seen[1], warp_images(second, chance.affine))
+    assert (chance.ghosts[:, 0] != chance.ghosts[:, 1]).all()
     again = draw_chance(config, 5, Part(1, batch - 1, batch), torch.device("cpu"))  # the same however a batch is cut
     assert torch.equal(again.light, chance.light[1:])
+    assert torch.equal(again.ghosts, chance.ghosts[1:])

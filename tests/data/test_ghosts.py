@@ -1,0 +1,19 @@
+import torch
+
+from ppl_cli.data.ghosts import add_ghosts, random_ghosts
+
+
+def test_ghosts_are_drawn_up_to_the_most_for_each_image():
+    strengths = random_ghosts(2000, 0.4, torch.Generator().manual_seed(3))
+    assert 0 <= strengths.min() < 0.01
+    assert 0.39 < strengths.max() <= 0.4
+
+
+def test_another_image_shines_through_upside_down_and_colours_stay():
+    images = torch.rand(4, 3, 8, 8) * 2 - 1
+    strengths = torch.tensor([0.0, 0.1, 0.2, 0.4])
+    seen = add_ghosts(images, strengths)
+    assert torch.equal(seen[0], images[0])
+    assert torch.allclose(seen.mean((2, 3)), images.mean((2, 3)), atol=1e-6)
+    ghost = (seen[3] - images[3]) / 0.4
+    assert torch.allclose(ghost, (images[2] - images[2].mean((1, 2), keepdim=True)).flip(-2), atol=1e-5)
