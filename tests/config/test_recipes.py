@@ -26,6 +26,8 @@ def test_ppl_leads_the_keypoints_at_first_and_draws_links_that_can_be_seen():
     assert config.memory.revive > 0
     assert config.model.links_start > -1
     assert config.train.ema > 0.99
+    assert config.train.ghosts > 0
+    assert load_config("quickstart").train.ghosts == 0  # each figure has a background of its own
 
 
 @pytest.mark.parametrize("name", ["quickstart", "folder", "folder_small"])
@@ -33,7 +35,7 @@ def test_ppl_leads_the_keypoints_at_first_and_draws_links_that_can_be_seen():
 def test_faithful_recipes_have_nothing_of_ours(name, recipe):
     config = load_config(name, {"recipe": recipe})
     off = [config.loss.equivariance, config.loss.separation, config.memory.revive, config.train.jitter, config.train.ema]
-    assert off == [0, 0, 0, 0, 0]
+    assert [*off, config.train.ghosts, config.loss.anchor] == [0] * 7
     assert (config.model.links_start, config.train.link_rate) == (-4, 1)
     assert (config.reference.cells, config.reference.missing) == (16, 0.8)
     assert config.model.thickness == 5e-4
