@@ -62,6 +62,7 @@ ROWS: dict[str, list[str]] = {
     "no_easing": ["loss.eased=1"],
     "no_revive": ["memory.revive=0"],
     "no_jitter": ["train.jitter=0"],
+    "no_ghosts": ["train.ghosts=0"],
     "no_warp": ["train.warp=0"],
     "faint_links": ["model.links_start=-4", "train.link_rate=1"],
     "small_cells": ["reference.cells=16", "reference.missing=0.8"],
