@@ -113,7 +113,10 @@ def collect_occluded(
             hidden = np.concatenate([occlusion.hidden(range(index, index + 1), seed) for index in batch.indices])
             visible = visible_pixels(hidden, reader.size).to(images.device)
             known = None if options.method == "found" else visible
-            found += list(refine(estimator, images * visible, known, options, frames=batch.frames).keypoints.cpu().numpy())
+            poses = refine(estimator, images * visible, known, options, frames=batch.frames).keypoints.cpu().numpy()
+            if known is None:  # its first look leaves out what it takes for hidden; what `ppl infer` finds is the measure
+                poses[0] = estimator.estimate(images * visible).keypoints.cpu().numpy()
+            found += list(poses)
         return found
 
     samples = gather(reader, find)

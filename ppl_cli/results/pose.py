@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class Refined:
-    """What refinement adds to a pose. T is the number of iterations; pose 0 is that of the image as it is."""
+    """What refinement adds to a pose. T is the number of iterations; pose 0 is that of the image, with grey where it is
+    hidden."""
 
     keypoints: np.ndarray  # (T + 1, N, 2) (x, y) in pixels of the image, as in `Pose`
     confidence: np.ndarray  # (T + 1, N)
