@@ -17,6 +17,7 @@ from ppl_cli.data.figures import figure
 from ppl_cli.device import Compute
 from ppl_cli.distributed import ALONE
 from ppl_cli.inference.estimate import Estimator
+from ppl_cli.model.blocks import conv3x3, convolve_doubled
 from ppl_cli.model.skeleton import SkeletonMap, link_index, skeleton_map
 from ppl_cli.training.averaging import Average
 from ppl_cli.training.batches import Batch, make_batch, split_batch
@@ -77,6 +78,25 @@ def test_kernels_draw_what_the_cpu_draws_in_float64_every_time(size, count, batc
     assert (first[0].cpu().double() - exact[0]).abs().max() < 2e-5
     # A pixel halfway between two links may be won by the other one in float32.
     assert all(distance(found, wanted) < 1e-2 or wanted.norm() < 1e-12 for found, wanted in zip(first, exact, strict=True))
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "height", "width"), [(256, 64, 64, 64), (64, 512, 4, 8), (3, 70, 5, 1)])
+def test_doubling_then_convolving_is_that_of_the_cpu_every_time(inputs, outputs, height, width):
+    generator = torch.Generator().manual_seed(inputs)
+    conv = conv3x3(inputs, outputs)
+    conv.bias.requires_grad_(False)
+    x = torch.randn(2, inputs, height, width, generator=generator)
+    pull = torch.randn(2, outputs, 2 * height, 2 * width, generator=generator)
+
+    def on(device: torch.device, kind: torch.dtype) -> list[torch.Tensor]:
+        ours, there = x.to(device, kind).requires_grad_(), conv.to(device, kind)
+        found = convolve_doubled(there, ours)
+        return [found.detach(), *torch.autograd.grad((found * pull.to(device, kind)).sum(), (ours, there.weight))]
+
+    first, second = on(GPU, torch.float32), on(GPU, torch.float32)
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True)), "differs from run to run"
+    expected = on(CPU, torch.float64)
+    assert max(distance(found, wanted) for found, wanted in zip(first, expected, strict=True)) < 1e-5
 
 
 @pytest.mark.parametrize(("precision", "tf32", "limit"), [("fp32", False, 2e-4), ("fp32", True, 5e-3), ("bf16", True, 3e-2)])

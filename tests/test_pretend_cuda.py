@@ -24,6 +24,7 @@ from tests.pretend_cuda import CUDA, DeviceMixError, PretendedKernel, pretend_cu
 EVERYTHING = {"ema": 0.9, "warp": 0.4, "jitter": 0.03, "light": True, "ghosts": 0.4, "accumulate": 2}
 
 kernels = pytest.importorskip("ppl_cli.model.skeleton_triton")
+doubling = pytest.importorskip("ppl_cli.model.doubling_triton")
 
 
 @pytest.fixture
@@ -31,6 +32,8 @@ def waits(monkeypatch):
     monkeypatch.setattr(kernels, "draw_kernel", PretendedKernel(kernels.draw_kernel, "values", "winners"))
     monkeypatch.setattr(kernels, "pull_kernel", PretendedKernel(kernels.pull_kernel, "pulls"))
     monkeypatch.setattr(kernels, "gather_kernel", PretendedKernel(kernels.gather_kernel, "to_keypoints", "to_weights"))
+    for name, out in (("spread_kernel", "out"), ("collect_kernel", "to_taps")):
+        monkeypatch.setattr(doubling, name, PretendedKernel(getattr(doubling, name), out, in_operator=True))
     with pretend_cuda() as waits:
         yield waits
 

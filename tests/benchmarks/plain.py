@@ -33,8 +33,8 @@ def plain_decode(decode_one, wanted: Iterable, batch: int, threads: int = 1) -> 
         yield [decode_one(one) for one in several]
 
 
-def plain_double(x: torch.Tensor) -> torch.Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+def plain_doubled(conv: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    return conv(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
 
 
 def plain_unit(pixels: torch.Tensor) -> torch.Tensor:
@@ -59,7 +59,7 @@ def plain_path() -> Iterator[None]:
     """Within it everything that ppl runs takes the plain path. Functions must be looked up in their modules, within it."""
     with (
         patch.object(core, "skeleton_map", plain_skeleton_map),
-        patch.object(blocks, "double", plain_double),
+        patch.object(blocks, "convolve_doubled", plain_doubled),
         patch.object(ResidualDown, "forward", plain_block),
         patch.object(Compute, "place", lambda self, module: module.to(self.device)),
         patch.object(batches, "to_unit", plain_unit),
