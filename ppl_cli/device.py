@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from ppl_cli.errors import PPLError, UsageError
-from ppl_cli.model.skeleton import kernel_problem
+from ppl_cli.model.kernels import kernel_problem
 from ppl_cli.text import counted
 
 # What is in the message of an error about memory: of PyTorch about a machine's own ("not enough memory: you tried to

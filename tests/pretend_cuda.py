@@ -181,13 +181,10 @@ def move(name: str, tensor: torch.Tensor, *args, **kwargs) -> torch.Tensor:
 
 
 class PretendedKernel:
-    """Instead of a Triton kernel: every tensor must lie on the GPU, one number after the other; all outputs are 0.
+    """Instead of a Triton kernel: every tensor must lie on the GPU, one number after the other; all outputs are 0."""
 
-    In an operator of our own, `in_operator`, tensors have been unpacked, as for PyTorch's own.
-    """
-
-    def __init__(self, kernel, *outputs: str, in_operator: bool = False):
-        self.outputs, self.in_operator = [kernel.arg_names.index(name) for name in outputs], in_operator
+    def __init__(self, kernel, *outputs: str):
+        self.outputs = [kernel.arg_names.index(name) for name in outputs]
         self.launches = 0
 
     def __getitem__(self, grid):
@@ -196,7 +193,7 @@ class PretendedKernel:
     def launch(self, *arguments, **constants) -> None:
         self.launches += 1
         for tensor in (argument for argument in arguments if isinstance(argument, torch.Tensor)):
-            if not (self.in_operator or (isinstance(tensor, Pretended) and tensor.is_contiguous())):
+            if not isinstance(tensor, Pretended) or not tensor.is_contiguous():
                 raise DeviceMixError(f"a kernel is given a tensor on {tensor.device} with strides {tensor.stride()}")
         for place in self.outputs:
             arguments[place].zero_()

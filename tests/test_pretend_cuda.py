@@ -19,6 +19,7 @@ from ppl_cli.training.reconstruction import reconstruction_loss
 from ppl_cli.training.step import draw_chance, take_step
 from ppl_cli.training.uncover import learn_to_uncover, try_finder
 from tests.conftest import lively_model
+from tests.model.test_doubling_triton import plain_spread
 from tests.pretend_cuda import CUDA, DeviceMixError, PretendedKernel, pretend_cuda
 
 EVERYTHING = {"ema": 0.9, "warp": 0.4, "jitter": 0.03, "light": True, "ghosts": 0.4, "accumulate": 2}
@@ -32,8 +33,7 @@ def waits(monkeypatch):
     monkeypatch.setattr(kernels, "draw_kernel", PretendedKernel(kernels.draw_kernel, "values", "winners"))
     monkeypatch.setattr(kernels, "pull_kernel", PretendedKernel(kernels.pull_kernel, "pulls"))
     monkeypatch.setattr(kernels, "gather_kernel", PretendedKernel(kernels.gather_kernel, "to_keypoints", "to_weights"))
-    for name, out in (("spread_kernel", "out"), ("collect_kernel", "to_taps")):
-        monkeypatch.setattr(doubling, name, PretendedKernel(getattr(doubling, name), out, in_operator=True))
+    monkeypatch.setattr(doubling, "spread", plain_spread)
     with pretend_cuda() as waits:
         yield waits
 

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 
-from ppl_cli.checkpoints.shapes import check_tensors, fill_model
+from ppl_cli.checkpoints.shapes import all_finite, check_tensors, fill_model
 from ppl_cli.config.loading import parse_config
 from ppl_cli.config.sections import Config
 from ppl_cli.errors import UsageError
@@ -210,7 +210,7 @@ def read_known(
     if len(names) == 1:
         return Known(tokens)
     calibration = Calibration(*(read(CALIBRATION + name).clone() for name in Calibration._fields))
-    if not all(part.isfinite().all() for part in calibration):
+    if not all(map(all_finite, calibration)):
         raise ValueError("the calibration is not finite")
     return Known(tokens, calibration)
 
@@ -224,7 +224,7 @@ def read_finder(
     if wanted != {name: shapes[name] for name in names}:
         raise ValueError("what finds occlusions does not fit")
     tensors = {name.removeprefix(FINDER): read(name) for name in names}
-    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+    if not all(map(all_finite, tensors.values())):
         raise ValueError("what finds occlusions is not finite")
     finder.load_state_dict(tensors)
     return finder.eval()

@@ -18,10 +18,11 @@ SMALLEST, LARGEST = 320, 1024  # pixels of the longer side of an overlay picture
 DARK, WHITE = (20, 20, 20), (255, 255, 255)
 
 
-def keypoint_colours(count: int) -> list[tuple[int, int, int]]:
+@lru_cache
+def keypoint_colours(count: int) -> tuple[tuple[int, int, int], ...]:
     """Colours of equal lightness around the circle; a keypoint has the same colour in every picture."""
     hues = (np.arange(count) * 0.618034) % 1  # golden ratio: neighbours in number differ most
-    return [tuple(round(255 * c) for c in colorsys.hls_to_rgb(hue, 0.55, 0.95)) for hue in hues]
+    return tuple(tuple(round(255 * c) for c in colorsys.hls_to_rgb(hue, 0.55, 0.95)) for hue in hues)
 
 
 def overlay(
@@ -49,7 +50,7 @@ def resize(pixels: np.ndarray, size: Sequence[int]) -> np.ndarray:
         return pixels
     channels = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     resized = interpolate(channels, tuple(size)[::-1], mode="bicubic", antialias=True)
-    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
+    return np.dstack(resized[0].numpy())  # faster than a copy of the permuted tensor
 
 
 def draw_over(

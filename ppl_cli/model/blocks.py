@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ppl_cli.model.skeleton import kernel_problem
+from ppl_cli.model.kernels import kernels_work
 
 NORMED = {"conv": "norm", "conv1": "norm1", "conv2": "norm2", "side": "side_norm"}  # convolutions and the norms behind them
 
@@ -49,11 +49,6 @@ def convolve_doubled(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
 
         return spread(F.conv2d(x, tap_kernels(conv.weight)), conv.bias)
     return conv(double(x))
-
-
-@torch.compiler.assume_constant_result
-def kernels_work() -> bool:
-    return kernel_problem() is None
 
 
 def tap_kernels(weight: torch.Tensor) -> torch.Tensor:

@@ -11,10 +11,10 @@ so the loop over links needs no exponential, and the backward pass recomputes on
 the same is done by Triton kernels (`skeleton_triton.py`), where Triton works.
 """
 
-from functools import cache
-
 import torch
 from torch.autograd.function import once_differentiable
+
+from ppl_cli.model.kernels import kernels_work
 
 
 def link_index(count: int, device: torch.device | None = None) -> torch.Tensor:
@@ -41,27 +41,12 @@ def skeleton_map(keypoints: torch.Tensor, weights: torch.Tensor, size: int, thic
     Only the upper triangle of `weights` is read. Needs memory for a few maps, whatever the number of links.
     """
     with torch.autocast(keypoints.device.type, enabled=False):
-        if keypoints.is_cuda and keypoints.dtype != torch.float64 and kernel_problem() is None:
+        if keypoints.is_cuda and keypoints.dtype != torch.float64 and kernels_work():
             from ppl_cli.model.skeleton_triton import FusedSkeletonMap
 
             return FusedSkeletonMap.apply(keypoints, weights, size, thickness)
         i, j = link_index(keypoints.shape[1], keypoints.device)
         return SkeletonMap.apply(keypoints, weights[i, j], i, j, size, thickness)
-
-
-@cache
-def kernel_problem(device: str = "cuda") -> str | None:
-    """Why the Triton kernels cannot be used (no Triton, no C compiler, ...), or None: both are tried once on a tiny map."""
-    try:
-        from ppl_cli.model.skeleton_triton import FusedSkeletonMap
-
-        with torch.inference_mode(False), torch.enable_grad():
-            keypoints = torch.zeros(1, 2, 2, device=device, requires_grad=True)
-            FusedSkeletonMap.apply(keypoints, keypoints.new_ones(2, 2), 4, 1.0).sum().backward()
-            keypoints.grad.sum().item()  # waits: a kernel that fails says so here
-    except Exception as error:  # compilers fail in many ways
-        return " ".join(str(error).split()) or type(error).__name__
-    return None
 
 
 class SkeletonMap(torch.autograd.Function):

@@ -60,6 +60,8 @@ measure step-eager 40 "{\"what\": \"step\", \"ours\": true, \"steps\": $steps, \
 measure step-plain 60 "{\"what\": \"step\", \"ours\": false, \"steps\": 4, $step}"
 measure skeleton-ours 30 '{"what": "skeleton", "ours": true, "batch": 64}'
 measure skeleton-plain 30 '{"what": "skeleton", "ours": false, "batch": 64}'
+measure doubling-ours 30 "{\"what\": \"doubling\", \"ours\": true, \"batch\": $batch}"
+measure doubling-plain 30 "{\"what\": \"doubling\", \"ours\": false, \"batch\": $batch}"
 infer="\"batch\": 32, \"formats\": [\"csv\"], \"model\": \"$work/files/model.safetensors\", $files"
 measure infer 60 "{\"what\": \"infer\", \"ours\": true, $infer}"
 profile="\"what\": \"profile\", \"ours\": true, \"steps\": 3, \"out\": \"$out/profile.txt\", \"more\": [\"train.compile=$compile\"]"

@@ -33,6 +33,7 @@ from ppl_cli.data.names import list_names
 from ppl_cli.device import Compute, choose_compute
 from ppl_cli.inference.estimate import Estimator, Opened, decode_ahead, decode_square, half_of_the_cores
 from ppl_cli.inference.refine import Options, refine
+from ppl_cli.model import blocks
 from ppl_cli.model.skeleton import plain_skeleton_map, skeleton_map
 from ppl_cli.runtime import Output, Runtime
 from ppl_cli.training.progress import peak_memory_gib
@@ -59,6 +60,23 @@ def measure_skeleton(ours: bool, compute: Compute, batch: int = 8, **_) -> dict[
     pixels = batch * SKELETON["size"] ** 2
     operations = pixels * (10 * count * (count - 1) // 2 + 40)
     return {"seconds": seconds, "items": batch, "floor": operations / peak_flops(compute), "gib": peak}
+
+
+def measure_doubling(ours: bool, compute: Compute, batch: int = 64, **_) -> dict[str, float]:
+    """The last block of the paper's decoder up to its first norm, forward and backward: doubled, then convolved."""
+    conv = compute.place(blocks.conv_to_norm(256, 64))
+    x = torch.randn(batch, 256, 64, 64, device=compute.device).to(memory_format=torch.channels_last).requires_grad_()
+
+    def both() -> None:
+        with compute.autocast():
+            blocks.convolve_doubled(conv, x).float().square().mean().backward()
+
+    before = peak_memory_gib(compute.device)
+    seconds = timed(both, compute, 7)
+    with FlopCounterMode(display=False) as counted:
+        both()
+    floor = counted.get_total_flops() / peak_flops(compute)
+    return {"seconds": seconds, "items": batch, "floor": floor, "gib": peak_memory_gib(compute.device) - before}
 
 
 def measure_infer(
@@ -116,6 +134,7 @@ def measure_refine(ours: bool, compute: Compute, model: Path, batch: int, **_) -
 
 MEASURES = {
     "skeleton": measure_skeleton,
+    "doubling": measure_doubling,
     "step": measure_step,
     "profile": profile_step,
     "infer": measure_infer,

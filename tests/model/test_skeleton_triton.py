@@ -12,14 +12,15 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ppl_cli.model.skeleton import kernel_problem, skeleton_map
+from ppl_cli.model.kernels import kernel_problem
+from ppl_cli.model.skeleton import skeleton_map
 
 pytest.importorskip("triton")
 HAS_GPU = torch.cuda.is_available()
 
 COMPARE = """
 import json, sys, torch
-from ppl_cli.model.skeleton import kernel_problem
+from ppl_cli.model.kernels import kernel_problem
 from ppl_cli.model.skeleton import plain_skeleton_map
 from ppl_cli.model.skeleton_triton import FusedSkeletonMap
 
@@ -145,19 +146,19 @@ def test_why_the_kernels_cannot_be_used_is_known_after_one_try(monkeypatch):
     kernel_problem.cache_clear()
 
 
-@pytest.mark.parametrize("problem", [None, "no C compiler"])
-def test_a_gpu_draws_with_the_kernels_where_they_work(monkeypatch, problem):
+@pytest.mark.parametrize("works", [True, False])
+def test_a_gpu_draws_with_the_kernels_where_they_work(monkeypatch, works):
     """On tensors that only say that they are on a GPU."""
     from ppl_cli.model import skeleton, skeleton_triton
 
     calls = []
-    monkeypatch.setattr(skeleton, "kernel_problem", lambda: problem)
+    monkeypatch.setattr(skeleton, "kernels_work", lambda: works)
     for module, name in ((skeleton, "SkeletonMap"), (skeleton_triton, "FusedSkeletonMap")):
         monkeypatch.setattr(getattr(module, name), "apply", lambda *arguments, name=name: calls.append(name))
     with FakeTensorMode():
         skeleton_map(torch.zeros(2, 4, 2, device="cuda"), torch.zeros(4, 4, device="cuda"), 16, 5e-4)
         skeleton_map(torch.zeros(2, 4, 2), torch.zeros(4, 4), 16, 5e-4)
-    assert calls == ["SkeletonMap" if problem else "FusedSkeletonMap", "SkeletonMap"]
+    assert calls == ["FusedSkeletonMap" if works else "SkeletonMap", "SkeletonMap"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Triton brings its assembler on Linux only")
