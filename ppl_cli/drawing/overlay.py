@@ -6,11 +6,10 @@ from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
-from torch.nn.functional import interpolate
 
 from ppl_cli.data.frame import Frame
+from ppl_cli.data.resampling import resample
 from ppl_cli.drawing.shapes import find_discs, paint
 from ppl_cli.prior.links import find_skeleton
 
@@ -39,18 +38,9 @@ def overlay(
     """
     longest = max(image.size)
     zoom = min(max(1.0, SMALLEST / longest), LARGEST / longest)
-    picture = resize(np.array(image), [max(1, round(side * zoom)) for side in image.size])
+    picture = resample(np.array(image), *(max(1, round(side * zoom)) for side in image.size), "bicubic")
     draw_over(picture, (np.asarray(keypoints_px) + 0.5) * zoom - 0.5, links, labels, hollow, inferred)
     return Image.fromarray(picture)
-
-
-def resize(pixels: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """(H, W, 3) uint8 -> (height, width, 3) of `size` (width, height). As Pillow's bicubic, in less than half of its time."""
-    if tuple(size) == pixels.shape[1::-1]:
-        return pixels
-    channels = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-    resized = interpolate(channels, tuple(size)[::-1], mode="bicubic", antialias=True)
-    return np.dstack(resized[0].numpy())  # faster than a copy of the permuted tensor
 
 
 def draw_over(

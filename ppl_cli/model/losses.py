@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ppl_cli.model.encoder import Estimate, attended
+from ppl_cli.model.frozen import FrozenConvReLU
 from ppl_cli.model.memory import Recall
 
 CONFIGURATION_WEIGHT = 100.0
@@ -35,12 +36,10 @@ class PerceptualLoss(nn.Module):
             index += bool(stage)
             for _ in range(VGG_STAGES[network][stage]):
                 weight, bias = weights[f"features.{index}.weight"], weights[f"features.{index}.bias"]
-                conv = nn.Conv2d(channels, len(weight), 3, padding=1)
-                conv.load_state_dict({"weight": weight.float(), "bias": bias.float()})
-                layers += [conv, nn.ReLU(inplace=True)]
+                layers.append(FrozenConvReLU(channels, len(weight)))
+                layers[-1].load_state_dict({"weight": weight.float(), "bias": bias.float()})
                 index, channels = index + 2, len(weight)
             self.stages.append(nn.Sequential(*layers))
-        self.requires_grad_(False)
         mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)

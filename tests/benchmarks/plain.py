@@ -17,6 +17,7 @@ from ppl_cli.device import Compute
 from ppl_cli.inference import estimate
 from ppl_cli.model import blocks, core
 from ppl_cli.model.blocks import ResidualDown, halve
+from ppl_cli.model.frozen import FrozenConvReLU
 from ppl_cli.model.skeleton import plain_skeleton_map
 from ppl_cli.training import batches, graph, prepare
 
@@ -31,6 +32,10 @@ def plain_decode(decode_one, wanted: Iterable, batch: int, threads: int = 1) -> 
     rest = iter(wanted)
     while several := list(islice(rest, batch)):
         yield [decode_one(one) for one in several]
+
+
+def plain_relu(self: FrozenConvReLU, x: torch.Tensor) -> torch.Tensor:
+    return F.relu(torch.nn.Conv2d.forward(self, x), inplace=True)
 
 
 def plain_doubled(conv: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
@@ -60,6 +65,7 @@ def plain_path() -> Iterator[None]:
     with (
         patch.object(core, "skeleton_map", plain_skeleton_map),
         patch.object(blocks, "convolve_doubled", plain_doubled),
+        patch.object(FrozenConvReLU, "forward", plain_relu),
         patch.object(ResidualDown, "forward", plain_block),
         patch.object(Compute, "place", lambda self, module: module.to(self.device)),
         patch.object(batches, "to_unit", plain_unit),

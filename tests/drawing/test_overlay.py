@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppl_cli.drawing.overlay import draw_numbers, draw_over, keypoint_colours, overlay, resize
+from ppl_cli.drawing.overlay import draw_numbers, draw_over, keypoint_colours, overlay
 
 LINKS = np.array([[0, 1.0, 0.05], [1, 0, 0], [0.05, 0, 0]])
 
@@ -32,13 +32,6 @@ def test_missing_keypoints_are_not_drawn():
 def test_pictures_are_neither_tiny_nor_huge(size, expected):
     drawn = overlay(Image.new("RGB", size), np.array([[0.0, 0], [1, 1], [2, 2]]), LINKS)
     assert max(drawn.size) == expected
-
-
-@pytest.mark.parametrize("size", [(90, 70), (400, 300), (20, 260), (1, 1)])
-def test_resizes_as_pillow_does(size):
-    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-    expected = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)).astype(int)
-    assert np.abs(resize(pixels, size) - expected).max() <= 2
 
 
 def test_colours_differ():
