@@ -155,6 +155,8 @@ def gather_inputs(given: list[Path], out: Path | None, masks: Path | None = None
             names = page_names(path.parent, path.name)
             inputs.paths.add(path.parent, inputs.choose_frames(path.parent, names, excerpt))
         elif split_page(path)[1] is not None and split_page(path)[0].exists():
+            if excerpt != WHOLE and is_video(split_page(path)[0]):
+                raise UsageError(f"{path} is one frame, of which --start, --stop and --every choose none: give the whole video")
             inputs.paths.add(path.parent, [path.name])
         else:
             raise UsageError(f"no such image, video or folder: {path}")

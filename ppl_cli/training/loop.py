@@ -116,7 +116,7 @@ def train(
     if world.leader:
         run.begin()  # not before all that can fail: it removes the run that is replaced
         write_config(folder / "config.yaml", config, compute)
-        metrics = MetricsFile(folder / "metrics.csv", step, config.train.log_every, config.train.tensorboard)
+        metrics = MetricsFile(folder / "metrics.csv", step, bool(progress.collected), config.train.tensorboard)
         draw_samples(folder, average.model, config, shown, step)
         # From now on there is something to resume; a resumed run may have been killed between the files of a save.
         save(folder, average, optimiser, config, images, step, progress)

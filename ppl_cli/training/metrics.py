@@ -14,10 +14,11 @@ COLUMNS = ("step", *LOSSES, "images_per_second", "peak_memory_gib", "bank_perple
 
 
 class MetricsFile:
-    def __init__(self, path: Path, from_step: int, every: int, tensorboard: bool = False):
+    def __init__(self, path: Path, from_step: int, pending: bool = False, tensorboard: bool = False):
         """Opens for appending after step `from_step`: rows that a resumed run will write again are dropped.
 
-        With `tensorboard`, rows also go to the folder tensorboard/ beside `path`.
+        `pending`: the steps before it are still to get their row; one that the end of a shorter run gave them is dropped,
+        too. With `tensorboard`, rows also go to the folder tensorboard/ beside `path`.
         """
         self.path = path
         self.board = None
@@ -25,9 +26,7 @@ class MetricsFile:
             from torch.utils.tensorboard import SummaryWriter
 
             self.board = SummaryWriter(str(path.parent / "tensorboard"), purge_step=from_step + 1)
-        # The last row of a finished run may lie between two multiples of `every`; a longer run has no such row.
-        last = from_step if from_step % every == 0 else from_step - 1
-        kept = [line for step, line in complete_lines(path) if step <= last]
+        kept = [line for step, line in complete_lines(path) if step <= from_step - pending]
         replace_text(path, "\n".join([",".join(COLUMNS), *kept, ""]))
 
     def append(self, row: dict[str, float]) -> None:

@@ -162,6 +162,16 @@ def test_rows_of_another_rhythm_stay(tiny_yaml, tmp_path):
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_a_row_stays_where_the_run_stopped_and_goes_on_in_another_rhythm(tiny_yaml, tmp_path):
+    out = tmp_path / "run"
+    train(tiny_yaml, out=out, device="cpu", **{"train.steps": 4})  # rows of steps 2 and 4
+    train(out=out, resume=True, device="cpu", **{"train.steps": 9, "train.log_every": 3})
+    train(out=out, resume=True, device="cpu", **{"train.steps": 11, "train.log_every": 5})
+    steps = [int(line.split(",")[0]) for line in (out / "metrics.csv").read_text().splitlines()[1:]]
+    assert steps == [2, 4, 6, 9, 10, 11]
+
+
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize(("pan", "near"), [(6, 15), (0, 0)])
 def test_where_the_camera_moves_references_are_near(tmp_path, tiny_yaml, pan, near):
     film(tmp_path / "frames" / "a", 20, pan, 0)
