@@ -39,7 +39,8 @@ class Compute:
 def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
     """`device`: auto, cpu, cuda, cuda:N, mps; `precision`: auto, fp32, bf16. UsageError if it is not there.
 
-    Of several processes on one machine (torchrun's LOCAL_RANK) each takes the GPU of its number.
+    Of several processes on one machine (torchrun's LOCAL_RANK) each takes the GPU of its number, in turns where there are
+    fewer.
     """
     if device == "auto":
         chosen = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -49,8 +50,7 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
         check_device(device)
     local = os.environ.get("LOCAL_RANK", "")
     if chosen == "cuda" and local.isdecimal():
-        chosen = f"cuda:{local}"
-        check_device(chosen)
+        chosen = f"cuda:{int(local) % torch.cuda.device_count()}"
     where = torch.device(chosen)
     if where.type == "cuda":
         prepare_cuda(where)

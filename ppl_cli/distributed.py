@@ -187,9 +187,25 @@ def listens(address: str, port: int) -> bool:
     return True
 
 
+def check_gpus() -> None:
+    """UsageError where this machine has fewer GPUs than processes."""
+    import torch
+
+    local, gpus = os.environ.get("LOCAL_WORLD_SIZE", ""), torch.cuda.device_count()
+    if local.isdecimal() and int(local) > gpus:
+        there = "GPUs" if gpus > 1 else "GPU"
+        raise UsageError(
+            f"{local} processes cannot train on {gpus} {there}: each needs one of its own (torchrun --nproc-per-node {gpus})"
+        )
+
+
 @contextmanager
-def processes(compute: "Compute") -> Iterator[World]:
-    """Joins the other processes of this command for as long as the block runs."""
+def processes(compute: "Compute", training: bool = False) -> Iterator[World]:
+    """Joins the other processes of this command for as long as the block runs.
+
+    Only in training do tensors on GPUs meet, each process with a GPU of its own. Else several may share one: with a lock for
+    each Python they read more images.
+    """
     rank, size = launched()
     if size == 1:
         yield ALONE
@@ -198,8 +214,11 @@ def processes(compute: "Compute") -> Iterator[World]:
 
     if compute.device.type not in ("cpu", "cuda"):
         raise UsageError(f"several processes work on CPUs and CUDA GPUs, not on {compute.device.type}: add --device cpu")
+    meeting_on_gpus = training and compute.device.type == "cuda"
+    if meeting_on_gpus:
+        check_gpus()
     try:
-        backend = "nccl" if compute.device.type == "cuda" else "gloo"
+        backend = "nccl" if meeting_on_gpus else "gloo"
         dist.init_process_group(backend, store=join_store(rank, size), rank=rank, world_size=size, timeout=PATIENCE)
         yield World(rank, size)
     except RuntimeError as error:

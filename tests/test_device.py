@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ppl_cli import device
+from ppl_cli import device, distributed
 from ppl_cli.device import Compute, batch_that_fits, choose_compute, give_freed_memory_back, is_out_of_memory, keep_freed_memory
 from ppl_cli.distributed import processes
 from ppl_cli.errors import PPLError, UsageError
@@ -31,6 +31,32 @@ def test_the_gpu_that_is_asked_for_becomes_the_current_one(gpus, monkeypatch):
     assert gpus["current"] == ["cuda:1", "cuda:0"]
     with pytest.raises(UsageError, match=r"this machine has 2 GPUs, numbered from 0"):
         choose_compute("cuda:2")
+
+
+@pytest.mark.usefixtures("gpus")
+def test_processes_share_gpus_but_in_training(monkeypatch):
+    found = []
+    for rank in range(3):
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        found.append(str(choose_compute("cuda").device))
+    assert found == ["cuda:0", "cuda:1", "cuda:0"]
+    for name, number in {"RANK": 0, "WORLD_SIZE": 3, "LOCAL_WORLD_SIZE": 3}.items():
+        monkeypatch.setenv(name, str(number))
+    compute = Compute(torch.device("cuda:0"), "bf16", "")
+    with pytest.raises(UsageError, match=r"3 processes cannot train on 2 GPUs.*--nproc-per-node 2"), processes(compute, True):
+        pass
+
+
+@pytest.mark.parametrize(("training", "backend"), [(True, "nccl"), (False, "gloo")])
+def test_only_in_training_do_tensors_on_gpus_meet(gpus, monkeypatch, training, backend):
+    seen = []
+    monkeypatch.setattr(distributed, "join_store", lambda rank, size: None)
+    monkeypatch.setattr("torch.distributed.init_process_group", lambda backend, **settings: seen.append(backend))
+    for name, number in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(number))
+    with processes(Compute(torch.device("cuda:1"), "bf16", ""), training) as world:
+        assert (world.rank, world.size) == (1, 2)
+    assert seen == [backend]
 
 
 @pytest.mark.parametrize(

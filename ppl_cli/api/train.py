@@ -67,7 +67,7 @@ def train(
         raise UsageError("expected CONFIG, a YAML file or a shipped name such as quickstart; --out RUN --resume needs none")
     asked = None if config is None else load_config(config, settings)
     compute = runtime.compute()
-    with processes(compute) as world:
+    with processes(compute, training=True) as world:
         machine = Machine(compute, world, runtime.say if world.leader else silent)
         run = world.from_leader(RunFolder.resume(asked and asked.name, out) if resume and world.leader else None)
         if run is None or not run.resuming:

@@ -41,7 +41,7 @@ NOT_FINITE = "the model finds no finite keypoints"
 CORES = os.cpu_count() or 1
 DECODERS = max(1, min(8, CORES - CORES // 2))  # beside a network that computes on the CPU
 SHARING, SHARED = Lock(), []  # the numbers of threads that streams have found, the first of them before any was halved
-MOST_DECODERS = 4  # beside one that computes elsewhere: with 16 of 16 cores they wait for each other (docs/gpu.md)
+MOST_DECODERS = 16  # beside one that computes elsewhere: large photographs keep them busy (docs/gpu.md)
 
 
 class Opened(NamedTuple):
