@@ -29,17 +29,17 @@ def convolve_relu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> 
     return torch.cudnn_convolution_relu(x, weight, bias, (1, 1), (1, 1), (1, 1), 1)
 
 
-def remember(ctx, inputs, output: torch.Tensor) -> None:
-    ctx.save_for_backward(*inputs[:2], output)
+def remember(ctx, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+    x, weight, _ = inputs
+    ctx.save_for_backward(x, weight, output)
 
 
 def go_back(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
     x, weight, output = ctx.saved_tensors
     gradient = torch.where(output > 0, gradient, 0)
-    sides, only_x = (1, 1), (True, False, False)
-    return torch.ops.aten.convolution_backward(
-        gradient, x, weight, None, sides, sides, sides, False, (0, 0), 1, only_x
-    )[0], None, None  # fmt: skip
+    one, only_x = (1, 1), (True, False, False)
+    to_x, _, _ = torch.ops.aten.convolution_backward(gradient, x, weight, None, one, one, one, False, (0, 0), 1, only_x)
+    return to_x, None, None
 
 
 convolve_relu.register_fake(lambda x, weight, bias: x.new_empty((len(x), *x.shape[2:], len(weight))).permute(0, 3, 1, 2))
