@@ -80,7 +80,7 @@ def choose_precision(device: torch.device, wish: str) -> tuple[str, str]:
     if modern and precision == "fp32":
         notes.append(" (convolutions in TF32)")
     if problem := kernel_problem():
-        notes.append(f", links drawn without Triton, slower ({problem})")
+        notes.append(f", links and doubling without Triton, slower ({problem})")
     return precision, "".join(notes)
 
 

@@ -188,14 +188,15 @@ def listens(address: str, port: int) -> bool:
 
 
 def check_gpus() -> None:
-    """UsageError where this machine has fewer GPUs than processes."""
+    """UsageError where this process's number says that there are more processes than GPUs."""
     import torch
 
-    local, gpus = os.environ.get("LOCAL_WORLD_SIZE", ""), torch.cuda.device_count()
-    if local.isdecimal() and int(local) > gpus:
-        there = "GPUs" if gpus > 1 else "GPU"
+    local, gpus = os.environ.get("LOCAL_RANK", ""), torch.cuda.device_count()
+    if local.isdecimal() and int(local) >= gpus:
+        seen = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
         raise UsageError(
-            f"{local} processes cannot train on {gpus} {there}: each needs one of its own (torchrun --nproc-per-node {gpus})"
+            f"LOCAL_RANK is {local}, and this process sees {seen}: in training each process needs a GPU of its own "
+            f"(torchrun --nproc-per-node {gpus})"
         )
 
 

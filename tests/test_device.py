@@ -40,10 +40,13 @@ def test_processes_share_gpus_but_in_training(monkeypatch):
         monkeypatch.setenv("LOCAL_RANK", str(rank))
         found.append(str(choose_compute("cuda").device))
     assert found == ["cuda:0", "cuda:1", "cuda:0"]
-    for name, number in {"RANK": 0, "WORLD_SIZE": 3, "LOCAL_WORLD_SIZE": 3}.items():
+    for name, number in {"RANK": 2, "WORLD_SIZE": 3}.items():
         monkeypatch.setenv(name, str(number))
     compute = Compute(torch.device("cuda:0"), "bf16", "")
-    with pytest.raises(UsageError, match=r"3 processes cannot train on 2 GPUs.*--nproc-per-node 2"), processes(compute, True):
+    with (
+        pytest.raises(UsageError, match=r"LOCAL_RANK is 2, and this process sees 2 GPUs.*--nproc-per-node 2"),
+        processes(compute, True),
+    ):
         pass
 
 
@@ -52,7 +55,7 @@ def test_only_in_training_do_tensors_on_gpus_meet(gpus, monkeypatch, training, b
     seen = []
     monkeypatch.setattr(distributed, "join_store", lambda rank, size: None)
     monkeypatch.setattr("torch.distributed.init_process_group", lambda backend, **settings: seen.append(backend))
-    for name, number in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}.items():
+    for name, number in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1}.items():
         monkeypatch.setenv(name, str(number))
     with processes(Compute(torch.device("cuda:1"), "bf16", ""), training) as world:
         assert (world.rank, world.size) == (1, 2)
@@ -79,7 +82,7 @@ def test_the_precision_of_a_gpu_is_said_with_its_reason(gpus, modern, wish, prec
 
 def test_that_triton_does_not_work_is_said(gpus):
     gpus["problem"] = "no C compiler"
-    assert choose_compute().reason.endswith("precision bf16, links drawn without Triton, slower (no C compiler)")
+    assert choose_compute().reason.endswith("precision bf16, links and doubling without Triton, slower (no C compiler)")
 
 
 def test_keeping_memory_is_harmless_everywhere():

@@ -68,7 +68,7 @@ def compare(
     if not resume and (config is None or trials is None):
         raise UsageError("expected CONFIG, a YAML file or a shipped name such as quickstart, and what to try")
     with ExitStack() as lock:
-        with processes(compute) as world:
+        with processes(compute, training=True) as world:  # refuses what training would refuse, before anything is removed
             folder, left = None, None
             if world.leader:  # it alone looks at files that it may move; the others hear what is left to do
                 if resume:

@@ -60,7 +60,7 @@ class Frame:
 
     def apply_image(self, image: Image.Image) -> np.ndarray:
         """RGB image of (width, height) -> (size, size, 3) uint8."""
-        resized = resample(np.array(image), *self.inner, "bilinear")
+        resized = resample(image, *self.inner, "bilinear")
         if self.inner == (self.size, self.size):
             return resized
         square = np.full((self.size, self.size, 3), PADDING, np.uint8)

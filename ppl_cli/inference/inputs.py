@@ -156,7 +156,10 @@ def gather_inputs(given: list[Path], out: Path | None, masks: Path | None = None
             inputs.paths.add(path.parent, inputs.choose_frames(path.parent, names, excerpt))
         elif split_page(path)[1] is not None and split_page(path)[0].exists():
             if excerpt != WHOLE and is_video(split_page(path)[0]):
-                raise UsageError(f"{path} is one frame, of which --start, --stop and --every choose none: give the whole video")
+                raise UsageError(
+                    f"{path} is a single frame; --start, --stop and --every choose among those of a whole video: give "
+                    f"{split_page(path)[0]}, or leave them out"
+                )
             inputs.paths.add(path.parent, [path.name])
         else:
             raise UsageError(f"no such image, video or folder: {path}")

@@ -1,12 +1,13 @@
 """Convolutions of a network that is not trained, each with its ReLU.
 
-On NVIDIA GPUs cuDNN does both in one pass: a ReLU of its own would read and write the whole result once more, which for VGG19
-takes 2.7 of the 47 ms of a training step (docs/gpu.md).
+On NVIDIA GPUs cuDNN does both in one pass: a ReLU of its own reads and writes the whole result once more (docs/gpu.md).
 """
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from ppl_cli.model.kernels import fuses_relu
 
 
 class FrozenConvReLU(nn.Conv2d):
@@ -17,7 +18,7 @@ class FrozenConvReLU(nn.Conv2d):
         self.requires_grad_(False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.is_cuda and torch.version.cuda and x.dtype != torch.float64:
+        if x.is_cuda and x.dtype != torch.float64 and fuses_relu():
             # Also an image of three channels: its layout decides that of the gradient, which would else be copied, 2.5 ms.
             return convolve_relu(x.contiguous(memory_format=torch.channels_last), self.weight, self.bias)
         return F.relu(super().forward(x), inplace=True)

@@ -1,4 +1,4 @@
-"""Whether the Triton kernels of this package (skeleton_triton.py, doubling_triton.py) work on this machine."""
+"""What works on this GPU: the Triton kernels of skeleton_triton.py and doubling_triton.py, and an operation of cuDNN."""
 
 from functools import cache
 
@@ -21,6 +21,24 @@ def kernel_problem(device: str = "cuda") -> str | None:
     except Exception as error:  # compilers fail in many ways
         return " ".join(str(error).split()) or type(error).__name__
     return None
+
+
+@cache
+def fuses_relu() -> bool:
+    """Whether cuDNN convolves, adds a bias and applies a ReLU in one operation: tried once."""
+    if not (torch.version.cuda and torch.backends.cudnn.is_available() and torch.backends.cudnn.enabled):
+        return False
+    try:
+        for kind in (torch.float32, torch.bfloat16):
+            x = torch.ones(1, 8, 4, 4, device="cuda", dtype=kind).contiguous(memory_format=torch.channels_last)
+            weight = x[..., :3, :3].expand(8, 8, 3, 3).contiguous(memory_format=torch.channels_last)
+            bias = x[0, :, 0, 0].clone()
+            torch.full_like(x, torch.nan)  # freed at once: what lies in the memory of the result must not matter
+            if not torch.cudnn_convolution_relu(x, weight, bias, (1, 1), (1, 1), (1, 1), 1).isfinite().all():
+                return False
+    except RuntimeError:
+        return False
+    return True
 
 
 def kernels_work() -> bool:

@@ -25,7 +25,7 @@ class MetricsFile:
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.board = SummaryWriter(str(path.parent / "tensorboard"), purge_step=from_step + 1)
+            self.board = SummaryWriter(str(path.parent / "tensorboard"), purge_step=from_step + 1 - pending)
         kept = [line for step, line in complete_lines(path) if step <= from_step - pending]
         replace_text(path, "\n".join([",".join(COLUMNS), *kept, ""]))
 

@@ -12,7 +12,7 @@ from ppl_cli.config.sections import Config
 from ppl_cli.device import Compute
 from ppl_cli.distributed import World
 from ppl_cli.model.core import PosePriorLearner
-from ppl_cli.model.kernels import kernels_work
+from ppl_cli.model.kernels import fuses_relu, kernels_work
 from ppl_cli.prior.prior import Prior
 from ppl_cli.training.lean import Adam
 from ppl_cli.training.step import TrainingStep
@@ -63,7 +63,8 @@ def prepare_step(
         torch._dynamo.config.suppress_errors = config.train.compile == "auto"
         # Where products of matrices stay in float32, it proposes TF32: positions need more (device.py).
         warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")
-        torch.compiler.assume_constant_result(kernels_work)  # asked once, and not compiled
+        for question in (kernels_work, fuses_relu):
+            torch.compiler.assume_constant_result(question)  # asked once, and not compiled
         for module in (model.encoder.blocks, model.decoder, step.reconstruction_loss):
             module.compile()
     if world.size == 1:

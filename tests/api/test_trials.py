@@ -5,12 +5,14 @@ import shutil
 import signal
 
 import pytest
+import torch
 
 import ppl_cli.api.train
 import ppl_cli.api.trials
 from ppl_cli.api.trials import compare
 from ppl_cli.api.unlabelled import report_training
 from ppl_cli.checkpoints.model_file import load_model
+from ppl_cli.device import Compute
 from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
 from ppl_cli.lock import locked
 from ppl_cli.runtime import Runtime
@@ -248,3 +250,15 @@ def test_going_on_names_a_seed_that_is_not_tried_and_images_that_are_not_there(t
     stopping("none", InterruptedRunError())
     compare(resume=True, out=out, device="cpu", **{"train.save_every": 7})  # what a run may change, trials may too
     assert all("save_every: 7" in (out / f"seed-{seed}.yaml").read_text() for seed in (0, 1))
+
+
+def test_too_few_gpus_are_said_before_earlier_trials_are_removed(tiny_yaml, tmp_path, monkeypatch):
+    compare(SEEDS, tiny_yaml, tmp_path / "out", **SHORT)
+    before = sorted(tmp_path.rglob("*"))
+    for name, number in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1}.items():
+        monkeypatch.setenv(name, str(number))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr(Runtime, "compute", lambda self: Compute(torch.device("cuda:0"), "bf16", ""))
+    with pytest.raises(UsageError, match="this process sees 1 GPU"):
+        compare(SEEDS, tiny_yaml, tmp_path / "out", overwrite=True, device="cuda")
+    assert sorted(tmp_path.rglob("*")) == before

@@ -37,7 +37,7 @@ from ppl_cli.model import blocks
 from ppl_cli.model.skeleton import plain_skeleton_map, skeleton_map
 from ppl_cli.runtime import Output, Runtime
 from ppl_cli.training.progress import peak_memory_gib
-from tests.benchmarks.plain import plain_path
+from tests.benchmarks.plain import as_written, plain_path
 from tests.benchmarks.step import WEIGHTS, measure_step, profile_step
 from tests.benchmarks.timing import peak_flops, timed
 
@@ -73,7 +73,7 @@ def measure_doubling(ours: bool, compute: Compute, batch: int = 64, **_) -> dict
 
     before = peak_memory_gib(compute.device)
     seconds = timed(both, compute, 7)
-    with FlopCounterMode(display=False) as counted:
+    with as_written(), FlopCounterMode(display=False) as counted:
         both()
     floor = counted.get_total_flops() / peak_flops(compute)
     return {"seconds": seconds, "items": batch, "floor": floor, "gib": peak_memory_gib(compute.device) - before}

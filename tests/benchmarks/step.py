@@ -22,6 +22,7 @@ from ppl_cli.training import batches, graph, prepare
 from ppl_cli.training.progress import peak_memory_gib
 from ppl_cli.training.reconstruction import reconstruction_loss
 from ppl_cli.training.step import draw_chance, take_step
+from tests.benchmarks.plain import as_written
 from tests.benchmarks.timing import peak_flops, timed
 
 WEIGHTS = "weights/vgg19_conv4_4_normed.safetensors"
@@ -77,7 +78,7 @@ def measure_step(
     step, trained, learn, config = make_step(ours, compute, batch=batch, **settings)
     seconds = timed(step, compute, steps, together=5 if compute.device.type == "cuda" else 1, first=graph.FIRST + 2)
     peak = peak_memory_gib(compute.device)
-    with FlopCounterMode(display=False) as counted:
+    with as_written(), FlopCounterMode(display=False) as counted:
         size, (part,) = config.model.image_size, batches.split_batch(batch, 1)
         images = torch.zeros(batch, 3, size, size, device=compute.device)
         take_step(learn, batches.Batch(images, images), draw_chance(config, 0, part, compute.device))
@@ -121,7 +122,7 @@ def parts_in_gflop(model, learn, config: Config, compute: Compute) -> dict[str, 
     }
     found = {}
     for name, part in parts.items():
-        with torch.no_grad(), FlopCounterMode(display=False) as counted:
+        with torch.no_grad(), as_written(), FlopCounterMode(display=False) as counted:
             part()
         found[name] = counted.get_total_flops() / 2 / 1e9
     return found | {"skeleton": size**2 * 10 * n * (n - 1) / 2 / 1e9}

@@ -2,27 +2,33 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppl_cli.data.resampling import resample
+from ppl_cli.data import resampling
+from ppl_cli.data.resampling import PILLOWS, resample
 
-KERNELS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
-
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("size", [(90, 70), (400, 300), (20, 260), (1, 1), (80, 60)])
+@pytest.mark.parametrize("kernel", PILLOWS)
+@pytest.mark.parametrize("size", [(90, 70), (400, 300), (20, 260), (1, 1), (1, 64), (64, 1), (80, 60)])
 def test_resamples_as_pillow_does(size, kernel):
-    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-    expected = np.asarray(Image.fromarray(pixels).resize(size, KERNELS[kernel])).astype(int)
-    found = resample(pixels, *size, kernel)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8))
+    found = resample(image, *size, kernel)
     assert found.dtype == np.uint8
     assert found.flags.c_contiguous
-    assert np.abs(found - expected).max() <= 2
+    assert np.abs(found - np.asarray(image.resize(size, PILLOWS[kernel])).astype(int)).max() <= 2
 
 
 def test_of_a_photograph_nearly_every_pixel_is_pillows():
     """A smooth one: of noise, sums of many pixels are rounded more often."""
     rows, columns = np.mgrid[:480, :640] / 640
     smooth = np.stack([127 + 127 * np.sin(9 * rows * k + 7 * columns) for k in range(3)], -1).astype(np.uint8)
-    expected = np.asarray(Image.fromarray(smooth).resize((64, 48), Image.Resampling.BILINEAR)).astype(int)
-    apart = np.abs(resample(smooth, 64, 48, "bilinear") - expected)
+    image = Image.fromarray(smooth)
+    apart = np.abs(resample(image, 64, 48, "bilinear") - np.asarray(image.resize((64, 48), PILLOWS["bilinear"])).astype(int))
     assert apart.max() <= 1
     assert apart.mean() < 0.01
+
+
+@pytest.mark.parametrize(("name", "value"), [("FAST", False), ("LARGE", 60 * 80 - 1)])
+def test_pillow_does_it_where_pytorch_is_slow_and_where_a_copy_would_be_large(monkeypatch, name, value):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8))
+    monkeypatch.setattr(resampling, name, value)
+    monkeypatch.setattr(resampling, "interpolate", None)
+    assert np.array_equal(resample(image, 20, 15, "bicubic"), np.asarray(image.resize((20, 15), PILLOWS["bicubic"])))

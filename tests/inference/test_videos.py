@@ -90,7 +90,11 @@ def test_an_excerpt_of_nothing(lively_file, tmp_path, capsys):
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
     for arguments, words in {
         ("a.mp4", "--start", "50"): "no frame lies between",
-        ("a.mp4#3", "--start", "0"): "a.mp4#3 is one frame, of which --start, --stop and --every choose none",
+        (
+            "a.mp4#3",
+            "--start",
+            "0",
+        ): "a.mp4#3 is a single frame; --start, --stop and --every choose among",
         ("a.png", "--every", "2"): "there is none",
         ("a.mp4", "--stop", "soon"): "--stop soon: write seconds",
         ("a.mp4", "--start", "1:99"): "--start 1:99: write seconds",

@@ -4,7 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from ppl_cli.model import frozen
 from ppl_cli.model.frozen import FrozenConvReLU, convolve_relu
+from ppl_cli.model.kernels import fuses_relu
 
 
 @pytest.fixture
@@ -34,11 +36,32 @@ def test_on_a_gpu_channels_lie_last_whatever_comes_in(as_cudnn_does, monkeypatch
     class OnGPU(torch.Tensor):
         is_cuda = property(lambda self: True)
 
-    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(frozen, "fuses_relu", lambda: True)
     conv = FrozenConvReLU(3, 5).to(memory_format=torch.channels_last)
     x = torch.randn(2, 3, 6, 7)
     found = conv(x.as_subclass(OnGPU))
     assert as_cudnn_does == [True]
-    monkeypatch.setattr(torch.version, "cuda", None)  # AMD's, which PyTorch calls cuda as well
+    monkeypatch.setattr(frozen, "fuses_relu", lambda: False)  # AMD's, which PyTorch calls cuda as well
     assert torch.equal(found, conv(x.as_subclass(OnGPU)))
     assert len(as_cudnn_does) == 1
+
+
+@pytest.mark.parametrize("result", [1.0, torch.nan, RuntimeError("no engine found")])
+def test_whether_cudnn_does_it_is_tried_once(monkeypatch, result):
+    """Some versions may read the memory that the result is about to take."""
+
+    def convolve(x, *arguments):
+        if isinstance(result, Exception):
+            raise result
+        return torch.full_like(x, result)
+
+    monkeypatch.setattr(torch, "cudnn_convolution_relu", convolve)
+    monkeypatch.setattr(torch, "ones", lambda *sides, device, dtype: torch.zeros(sides, dtype=dtype) + 1)
+    monkeypatch.setattr(torch.backends.cudnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    fuses_relu.cache_clear()
+    assert fuses_relu() == (result == 1.0)
+    fuses_relu.cache_clear()
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert not fuses_relu()
+    fuses_relu.cache_clear()
