@@ -7,14 +7,16 @@ import torch
 
 
 def random_ghosts(batch: int, most: float, generator: torch.Generator) -> torch.Tensor:
-    """(batch,): how strongly a ghost shines through each image, between 0 and `most` of its own contrast."""
-    return most * torch.rand(batch, generator=generator, device=generator.device)
+    """(batch,): how strongly a ghost shines through each image, up to `most` of its own contrast; below 0: it is mirrored."""
+    return most * (2 * torch.rand(batch, generator=generator, device=generator.device) - 1)
 
 
 def add_ghosts(images: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
-    """images (B, 3, S, S), strengths (B,) -> (B, 3, S, S): over each the next image of the batch, upside down.
+    """images (B, 3, S, S), strengths (B,) -> (B, 3, S, S): over each the next image of the batch, upside down, or left to right
+    where the strength is negative.
 
     The mean colour of an image stays as it is.
     """
-    others = images.roll(1, 0).flip(-2)
-    return images + strengths[:, None, None, None] * (others - others.mean((2, 3), keepdim=True))
+    strengths, others = strengths[:, None, None, None], images.roll(1, 0)
+    others = torch.where(strengths < 0, others.flip(-1), others.flip(-2))
+    return images + strengths.abs() * (others - others.mean((2, 3), keepdim=True))
