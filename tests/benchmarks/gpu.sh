@@ -4,8 +4,8 @@
 #   bash tests/benchmarks/gpu.sh SHARED OUT SECONDS
 #
 # SHARED holds data/tiger, data/mirror_mouse and weights/vgg19_conv4_4_normed.safetensors; at most 8 small files go to OUT. It
-# keeps to SECONDS (540 suit it), and a part that fails does not end the rest. PARTS="tests speed" leaves out the rest, and
-# SETS="tiger" learns only that. On a fresh machine without a network, with Python 3.12, torch, torchvision, triton, numpy,
+# keeps to SECONDS (540 suit it), and a part that fails does not end the rest. PARTS="tests speed" leaves out the rest,
+# SETS="tiger" learns only that, and LOSS=multiscale learns without VGG19's features (never tried on a GPU). On a fresh machine without a network, with Python 3.12, torch, torchvision, triton, numpy,
 # pillow, matplotlib, safetensors, typer, rich, tqdm, pyyaml, scipy and pytest: bring wheels (CPython 3.12, x86-64) of pydantic,
 # pydantic-core, annotated-types, typing-extensions, typing-inspection, filelock and psutil. Then, in the repository:
 #
@@ -24,6 +24,7 @@ mkdir -p "$out"
 exec > >(tee "$out/log.txt") 2>&1
 export PYTHONUNBUFFERED=1 TORCHINDUCTOR_CACHE_DIR=$work/inductor
 weights=$shared/weights/vgg19_conv4_4_normed.safetensors
+loss=(--perceptual-weights "$weights") && [ "${LOSS:-perceptual}" = perceptual ] || loss=(--set loss.kind="$LOSS")
 parts=${PARTS:-tests speed learn} sets=${SETS:-tiger mirror_mouse}
 left() { echo $((limit - SECONDS)); }
 part() { echo "=== $1 (at $SECONDS s)"; }
@@ -97,12 +98,12 @@ P
 learn() { # SET SECONDS: as many steps as fit, at the paper's size with 12 keypoints
   part "learn $1"
   local steps begun=$SECONDS
-  steps=$(python3 -c "print(max(int(max($2 - 25, 10) / ${STEP_SECONDS:-0.06} / 100) * 100, 100))")
+  steps=$(python3 -c "print(max(int(max($2 - 25, 10) / ${STEP_SECONDS:-0.05} / 100) * 100, 100))")
   steps=${FIXED_STEPS:-$steps}
   echo "$steps steps in $2 s"
   # SIGTERM ends a step, saves and stops, should it take longer.
   timeout -s TERM -k 30 "$2" python3 -m ppl_cli train folder --data "$shared/data/$1" --out "$work/$1" --device "$device" \
-    --perceptual-weights "$weights" --set model.keypoints=12 --set train.flip=false --set train.steps="$steps" \
+    "${loss[@]}" --set model.keypoints=12 --set train.flip=false --set train.steps="$steps" \
     --set train.compile="$compile" --set train.sample_every=$((steps / 4)) --set train.save_every=$((steps / 2)) \
     --set train.batch="$batch"
   echo "ended after $((SECONDS - begun)) s"
