@@ -11,8 +11,6 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from ppl_cli.data.resampling import resample
-
 Resize = Literal["letterbox", "squash"]
 PADDING = (128, 128, 128)  # neutral grey, what hidden cells of a reference image are filled with
 
@@ -60,12 +58,12 @@ class Frame:
 
     def apply_image(self, image: Image.Image) -> np.ndarray:
         """RGB image of (width, height) -> (size, size, 3) uint8."""
-        resized = resample(image, *self.inner, "bilinear")
+        resized = image.resize(self.inner, Image.Resampling.BILINEAR)
         if self.inner == (self.size, self.size):
-            return resized
-        square = np.full((self.size, self.size, 3), PADDING, np.uint8)
-        square[self.picture] = resized
-        return square
+            return np.asarray(resized)
+        square = Image.new("RGB", (self.size, self.size), PADDING)
+        square.paste(resized, self.corner)
+        return np.asarray(square)
 
     def apply_occluded(self, image: Image.Image, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """RGB image and what of it is hidden (height, width) bool -> (size, size, 3) uint8 and (size, size) bool.

@@ -124,7 +124,7 @@ class ImageSet:
     def _try_load(self, index: int) -> np.ndarray | str:
         try:
             image = self.open_image(index)
-            return Frame(*image.size, self.size, self.resize).apply_image(image)
+            return Frame(*image.size, self.size, self.resize).apply_image(image).copy()
         except UnreadableImageError as error:
             return str(error)
 

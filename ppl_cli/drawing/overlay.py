@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ppl_cli.data.frame import Frame
-from ppl_cli.data.resampling import resample
+from ppl_cli.drawing.resampling import resample
 from ppl_cli.drawing.shapes import find_discs, paint
 from ppl_cli.prior.links import find_skeleton
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppl_cli.data import resampling
-from ppl_cli.data.resampling import PILLOWS, resample
+from ppl_cli.drawing import resampling
+from ppl_cli.drawing.resampling import PILLOWS, resample
 
 
 @pytest.mark.parametrize("kernel", PILLOWS)
