@@ -38,7 +38,7 @@ def overlay(
     """
     longest = max(image.size)
     zoom = min(max(1.0, SMALLEST / longest), LARGEST / longest)
-    picture = resample(image, *(max(1, round(side * zoom)) for side in image.size), "bicubic")
+    picture = resample(image, *(max(1, round(side * zoom)) for side in image.size))
     draw_over(picture, (np.asarray(keypoints_px) + 0.5) * zoom - 0.5, links, labels, hollow, inferred)
     return Image.fromarray(picture)
 
