@@ -163,12 +163,12 @@ def judge_unlabelled(
     check_folder(output, UNLABELLED)
     checkpoint, compute, name = open_checkpoint(model), runtime.compute(), name_model(model)
     videos = ", each folder read as the frames of one video" if data.kind == "video_frames" else ""
-    runtime.say(f"{compute.reason}; images in {data.path}, without annotations{videos}")
+    runtime.say(f"{compute.reason}; images in {', '.join(data.places)}, without annotations{videos}")
     listing = list_images(data, checkpoint.config.seed)
     sampled = sample_images(listing, checkpoint.config, strict=wanted.strict)
     with batch_that_fits(wanted.batch):
         report = examine(checkpoint, sampled, compute, name, wanted.batch)
-    report.data |= {"kind": data.kind, "path": data.path}
+    report.data |= data.origin
     report.notes = [*listing.notes, *report.notes]
     for note in report.notes:
         runtime.say(f"note: {note}")

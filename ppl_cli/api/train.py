@@ -1,12 +1,13 @@
 """A whole training: configuration, run folder, loss, data, training. What can fail cheaply comes first."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 from torch import nn
 
 from ppl_cli.api.unlabelled import report_training
-from ppl_cli.config.loading import load_config
+from ppl_cli.config.loading import data_settings, load_config
 from ppl_cli.config.sections import Config
 from ppl_cli.data.camera import moves
 from ppl_cli.data.datasets import list_part, open_listing
@@ -33,7 +34,7 @@ NEAR = 15  # frames, where the camera moves
 
 def train(
     config: str | Path | None = None,
-    data: str | Path | None = None,
+    data: str | Path | Sequence[str | Path] = (),
     out: str | Path | None = None,
     *,
     resume: bool = False,
@@ -44,9 +45,9 @@ def train(
 ) -> Run:
     """Learn a pose prior from unlabelled images of one category, and write a run folder.
 
-    `config` is the name of a shipped configuration or a YAML file; `data` the folder of the images and videos, or a video;
-    `out` the run folder, by default the next free of runs/NAME-1, -2, ... `settings` override fields of the configuration by
-    their dotted names, as `**{"train.steps": 2000}`; `ppl train --fields` lists them.
+    `config` is the name of a shipped configuration or a YAML file; `data` the folder of the images and videos, or a video, or
+    a list of such; `out` the run folder, by default the next free of runs/NAME-1, -2, ... `settings` override fields of the
+    configuration by their dotted names, as `**{"train.steps": 2000}`; `ppl train --fields` lists them.
 
     With `resume` the run in `out` goes on with its own configuration as if it had never been stopped (`config` is then not
     needed); with `overwrite` it is replaced. `strict` stops at the first unreadable image instead of leaving it out. `device`
@@ -57,8 +58,7 @@ def train(
     data, InterruptedRunError after SIGINT or SIGTERM (everything is saved), else PPLError.
     """
     runtime, out = as_runtime(device), None if out is None else Path(out).expanduser()
-    if data is not None:
-        settings["data.path"] = str(Path(data).expanduser().absolute())
+    settings |= data_settings([data] if isinstance(data, str | Path) else data or [])
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other")
     if resume and settings.get("train.init"):

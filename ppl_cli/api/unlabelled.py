@@ -51,7 +51,7 @@ def report_training(run: Run, listing: Listing, say: Callable[[str], None]) -> R
             listing = list_images(run.config.data, run.config.seed)
         sampled = sample_images(listing, run.config)
         report = examine(checkpoint, sampled, run.compute, str(run.folder))
-        report.data |= {"kind": run.config.data.kind, "path": run.config.data.path}
+        report.data |= run.config.data.origin
         save_report(run.folder, report, sampled, checkpoint)
     except Exception as error:  # the training is complete, whatever it is
         say(f"note: no report without labels: {in_one_line(error)}")

@@ -53,9 +53,12 @@ class Checkpoint:
 
     @property
     def run(self) -> str | None:
-        """The name of the run folder that it lies in; None of a file elsewhere."""
+        """The name of the run folder that it lies in, of one of several trainings after theirs; None of a file elsewhere."""
         folder = self.path.resolve().parent
-        return folder.name if self.path.name == "model.safetensors" and (folder / "config.yaml").is_file() else None
+        if self.path.name != "model.safetensors" or not (folder / "config.yaml").is_file():
+            return None
+        one_of_several = folder.with_name(f"{folder.name}.yaml").is_file()  # seed-0.yaml beside seed-0
+        return f"{folder.parent.name}-{folder.name}" if one_of_several else folder.name
 
 
 def save_model(

@@ -98,18 +98,28 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def spread(arguments: list[str]) -> list[str]:
-    """`--occlusion A B` as `--occlusion A --occlusion B`, which is what typer can read."""
+    """`--occlusion A B` as `--occlusion A --occlusion B`, which is what typer can read; so `train --data *.mp4`, too."""
+    several = ("--occlusion", "--data") if arguments[:1] == ["train"] else ("--occlusion",)
     result: list[str] = []
     option, values = None, 0
     for word in arguments:
         if word.startswith("-"):
             name, equals, _ = word.partition("=")
-            option, values = (name if name == "--occlusion" else None), int(bool(equals))
-        elif option and word.partition("=")[0] in OCCLUSIONS:
+            option, values = (name if name in several else None), int(bool(equals))
+        elif option and may_follow(option, word):
             result += [option] if values else []
             values += 1
         result.append(word)
     return result
+
+
+def may_follow(option: str, word: str) -> bool:
+    if option == "--occlusion":
+        return word.partition("=")[0] in OCCLUSIONS
+    from ppl_cli.config.shipped import shipped_configs
+    from ppl_cli.data.videos import is_video
+
+    return is_video(word) or (os.path.isdir(word) and word not in shipped_configs())
 
 
 def report(error: BaseException) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ppl_cli.cli.options import Device, Precision, say
+from ppl_cli.cli.options import Device, Precision, only_one, say
 from ppl_cli.runtime import Output, Runtime
 
 HOW, HIDE = "Protocol", "Occlusion"
@@ -18,7 +18,7 @@ def evaluate(
         typer.Argument(metavar="MODEL...", help="Run folders of ppl train, files model.safetensors, or .pth of the original."),
     ],
     data: Annotated[
-        Path | None, typer.Option(help="Annotated data set, or images without annotations; by default those trained on.")
+        list[Path] | None, typer.Option(help="Annotated data set, or images without annotations; by default those trained on.")
     ] = None,
     kind: Annotated[
         str | None,
@@ -132,7 +132,7 @@ def evaluate(
 
     report = evaluate.evaluate(
         models,
-        AnnotatedData(data, kind, fit, test, category, images, batch, strict),
+        AnnotatedData(only_one(data), kind, fit, test, category, images, batch, strict),
         protocol=ProtocolOptions(protocol, bias, origin, penalty, threshold, swap_table),
         occlusion=HiddenPatches(occlusion or (), iterations, method, seed),
         output=Output(out, overwrite=overwrite),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ppl_cli.cli.options import Device, Model, say, split_commas
+from ppl_cli.cli.options import Device, Model, only_one, say, split_commas
 from ppl_cli.runtime import Runtime
 from ppl_cli.text import counted, on_screen
 
@@ -15,7 +15,7 @@ def export_prior(
     model: Model,
     out: Annotated[Path, typer.Option(help="Folder for the prior.")],
     data: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             help="Images or videos to count prototypes over and to show; by default the poses remembered from training."
         ),
@@ -50,7 +50,7 @@ def export_prior(
     formats, machine = split_commas(format_), Runtime(device, "fp32", say)
     with naming_keypoints(model, names) if names is not None else nullcontext(model) as named:
         done = export.export_prior(
-            named, out, data=data, prototypes=prototypes, formats=formats, overwrite=overwrite, device=machine
+            named, out, data=only_one(data), prototypes=prototypes, formats=formats, overwrite=overwrite, device=machine
         )
     if names is not None:
         say(f"{counted(len(done.prior.names), 'name')} stored in {model}")

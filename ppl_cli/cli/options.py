@@ -54,6 +54,13 @@ def split_commas(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
+def only_one(places: list[Path] | None) -> Path | None:
+    """Of --data, which ppl train takes several times."""
+    if places and len(places) > 1:
+        raise UsageError(f"--data {places[1]}: {places[0]} is given already; expected one folder")
+    return places[0] if places else None
+
+
 def parse_formats(text: str) -> tuple[str, ...]:
     formats = split_commas(text)
     if not formats or set(formats) - {"csv", "coco", "npz", "dlc", "slp"}:

@@ -38,7 +38,7 @@ def train(
             autocompletion=complete_config,
         ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the images, or a video.")] = None,
+    data: Annotated[list[Path] | None, typer.Option(help="Folder of the images, or a video; repeatable.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/NAME-1, the next free number.")] = None,
     set_: Annotated[
         list[str] | None,
@@ -129,7 +129,9 @@ def train(
 
         print(describe_fields(min(shutil.get_terminal_size().columns, 120)))
         return
-    settings |= {"data.path": str(data.expanduser().absolute())} if data else {}
+    from ppl_cli.config.loading import data_settings
+
+    settings |= data_settings(data or [])
     if show:
         print_config(config, settings)
         return
@@ -176,9 +178,9 @@ def train(
 
 def next_command(run: Path, data: "DataConfig") -> str:
     """It runs as it stands, where there are images as files: those drawn beside a run of figures, or what it learned from."""
-    images = run / "try" if data.kind == "figures" else "IMAGES" if data.kind == "h5" else data.path
+    images = [str(run / "try")] if data.kind == "figures" else ["IMAGES"] if data.kind == "h5" else data.places
     again = ["--overwrite"] if (run / "poses").exists() else []
-    return shlex.join(["ppl", "infer", str(run), str(images), "--out", str(run / "poses"), "--overlay", *again])
+    return shlex.join(["ppl", "infer", str(run), *images, "--out", str(run / "poses"), "--overlay", *again])
 
 
 def choose_trials(

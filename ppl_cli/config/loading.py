@@ -41,6 +41,12 @@ def load_config(source: str | Path, settings: Mapping[str, object] | None = None
     return parse_config(values, where, settings)
 
 
+def data_settings(places: Iterable[str | Path]) -> dict[str, object]:
+    """Folders and videos as settings of `DataConfig`, wherever the program runs next; none of none."""
+    found = [str(Path(place).expanduser().absolute()) for place in places]
+    return {"data.path": found[0], "data.also": found[1:]} if found else {}
+
+
 def read_yaml(source: str) -> tuple[str, dict]:
     """(a name for error messages, the mapping in the file)."""
     shipped = shipped_configs()

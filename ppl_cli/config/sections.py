@@ -25,6 +25,7 @@ class DataConfig(Section):
 
     kind: DataKind = Field("folder", description="how the data set is laid out; figures are drawn and need no files")
     path: str | None = Field(None, description="folder of the images and videos, or one video; --data sets it")
+    also: list[str] = Field([], description="folder, video_frames: more of them; --data, given again, sets it")
     annotations: str | None = Field(None, description="coco: JSON file, absolute or relative to path; none: train.json")
     fit: str | None = Field(
         None, description="eval: what the linear map is fitted on: a JSON file (coco) or videos (deeplabcut); --fit sets it"
@@ -50,6 +51,16 @@ class DataConfig(Section):
         2000, ge=0, description="of videos: how many to learn from, spread evenly over all of them; 0: none [frames]"
     )
     figures: int = Field(2000, gt=0, le=1_000_000, description="figures: how many different pictures to train on [images]")
+
+    @property
+    def places(self) -> list[str]:
+        """All folders and videos; none of drawn images."""
+        return [] if self.path is None else [self.path, *self.also]
+
+    @property
+    def origin(self) -> dict[str, object]:
+        """As reports say it."""
+        return {"kind": self.kind, "path": self.path} | ({"also": self.also} if self.also else {})
 
     @field_validator("range")
     @classmethod

@@ -35,6 +35,7 @@ LOADERS: dict[str, Callable[[DataConfig, Part, int, int], Listing]] = {
 }
 WITHOUT_FILES = ("figures",)
 IN_ONE_FILE = ("h5", "sleap")
+IN_FOLDERS = ("folder", "video_frames")  # any number of them
 
 
 def check_data(config: DataConfig) -> None:
@@ -43,14 +44,15 @@ def check_data(config: DataConfig) -> None:
         return
     if config.path is None:
         raise UsageError("which images? give --data FOLDER (or data.path in the configuration)")
-    path = Path(config.path)
-    if config.kind in IN_ONE_FILE and path.exists():
-        return
-    if config.kind in ("folder", "video_frames") and path.is_file() and is_video(path):
-        return
-    if not path.is_dir():
-        what = "is a file; a folder of images, or a video, is expected" if path.exists() else "no such folder or video"
-        raise UsageError(f"--data {path}: {what}")
+    if config.also and config.kind not in IN_FOLDERS:
+        raise UsageError(f"--data {config.also[0]}: data.kind {config.kind} is one folder, and {config.path} is given already")
+    for path in map(Path, config.places):
+        known = (config.kind in IN_ONE_FILE and path.exists()) or (
+            config.kind in IN_FOLDERS and is_video(path) and path.is_file()
+        )
+        if not known and not path.is_dir():
+            what = "is a file; a folder of images, or a video, is expected" if path.exists() else "no such folder or video"
+            raise UsageError(f"--data {path}: {what}")
 
 
 def list_part(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
@@ -58,7 +60,8 @@ def list_part(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
 
     UsageError if a file is missing or wrong; it says which, and where it was expected.
     """
-    config = config.model_copy(update={"path": config.path and os.path.expanduser(config.path)})
+    first, *more = map(os.path.expanduser, config.places or [""])
+    config = config.model_copy(update={"path": first or None, "also": more})
     check_data(config)
     listing = LOADERS[config.kind](config, part, seed, size)
     if not len(listing):

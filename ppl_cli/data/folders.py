@@ -23,20 +23,37 @@ def image_folder(config: DataConfig, part: Part, seed: int, size: int) -> Listin
             f"{config.path}: data.kind {config.kind} has no annotations to measure against; give COCO files with "
             "--fit FILE --test FILE, or another --kind"
         )
-    root, others = Path(config.path), Others()
-    if root.is_file():
-        root, names, split = root.parent, page_names(root.parent, root.name), "all"
-    else:
-        names, split = split_images(root, config.split, seed, others)
-    notes = []
-    if config.split == "auto" and split != "all":
-        notes.append(f"{root} holds several parts: training on {split}")
+    others, notes = Others(), []
+    found = [find_images(Path(place), config, seed, others, notes) for place in config.places]
+    root, names = found[0] if len(found) == 1 else merge(found)
     names, taken = choose_frames(root, names, config.frames)
     notes += [*taken, *note_others(others)]
     if config.kind == "video_frames":
         return list_videos(root, names, notes=notes)
     groups = number_groups([name_video(name) or name for name in names]) if taken else None  # an image stands alone
     return list_files(root, names, groups=groups, notes=notes)
+
+
+def find_images(place: Path, config: DataConfig, seed: int, others: Others, notes: list[str]) -> tuple[Path, list[str]]:
+    """A folder, and what is to be learned from of a folder or a video: names relative to it. `others`: as in `image_names`."""
+    if place.is_file():
+        return place.parent, page_names(place.parent, place.name)
+    names, split = split_images(place, config.split, seed, others)
+    if config.split == "auto" and split != "all":
+        notes.append(f"{place} holds several parts: training on {split}")
+    return place, names
+
+
+def merge(found: list[tuple[Path, list[str]]]) -> tuple[Path, list[str]]:
+    """Each image once, by its name in the folder that all lie in. UsageError if they lie on different drives."""
+    roots = [os.path.abspath(root) for root, _ in found]
+    try:
+        common = os.path.commonpath(roots)
+    except ValueError:
+        raise UsageError(f"--data: {roots[0]} and {roots[-1]} lie on different drives; put them into one folder") from None
+    above = [Path(root).relative_to(common) for root in roots]
+    names = [(start / name).as_posix() for start, (_, names) in zip(above, found, strict=True) for name in names]
+    return Path(common), list(dict.fromkeys(names))
 
 
 def list_videos(root: Path, names: list[str], **more) -> Listing:

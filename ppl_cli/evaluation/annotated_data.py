@@ -42,7 +42,7 @@ def choose_data(config: Config, wanted: AnnotatedData, labels: bool = False) -> 
             kind = own.kind
         elif path is None:
             raise UsageError("which images? give --data FOLDER")
-        elif own.kind not in (*UNANNOTATED, *WITHOUT_FILES) and not wanted.folder:
+        elif not wanted.folder and (own.also or own.kind not in (*UNANNOTATED, *WITHOUT_FILES)):
             kind = own.kind
         else:
             kind = detect_kind(Path(path), wanted.fit, wanted.test)
@@ -70,6 +70,7 @@ def choose_data(config: Config, wanted: AnnotatedData, labels: bool = False) -> 
     if kind == own.kind and not wanted.folder:
         changes = {name: value or getattr(own, name) for name, value in changes.items()}
     changes["annotations"] = own.annotations if kind == own.kind else None
+    changes["also"] = [] if wanted.folder else own.also
     if kind in UNANNOTATED and wanted.folder:
         changes["split"] = "all"  # what is given is what is meant
     return own.model_copy(update={"kind": kind, "path": path, **changes})

@@ -51,9 +51,10 @@ def repeat_settings(folder: Path, begun: Trials, config: str | Path | None, sett
     if (tried := settings.get(begun.key, begun.values[0])) not in begun.values:
         raise UsageError(f"--resume: {begun.key}={tried} is none of what is tried in {folder}; leave it out")
     moved = {key: others[key] for key in MOVABLE if key in others}
-    for key in {"data.path", "loss.weights"} & set(moved):
-        if not Path(str(moved[key])).exists():
-            raise UsageError(f"--resume: {moved[key]} is not there")
+    places = [moved[key] for key in ("data.path", "loss.weights") if key in moved]
+    for place in map(str, [*places, *moved.get("data.also", [])]):
+        if not Path(place).exists():
+            raise UsageError(f"--resume: {place} is not there")
     for name, value in begun.folders.items():
         file = folder / f"{name}.yaml"
         if not file.is_file():
@@ -80,6 +81,6 @@ def check_images(folder: Path, begun: Trials, moved: Settings) -> None:
     now = fingerprint_names(list_part(config.data, "train", config.seed, config.model.image_size).names)
     if now != begun.images:
         raise UsageError(
-            f"--resume: the images in {config.data.path} are not those that the trials in {folder} began with (they had "
-            f"{begun.images}, now {now})"
+            f"--resume: the images in {', '.join(config.data.places)} are not those that the trials in {folder} began with "
+            f"(they had {begun.images}, now {now})"
         )

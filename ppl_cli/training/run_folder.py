@@ -30,7 +30,8 @@ BEGINNING = {"config.yaml", "metrics.csv", "samples", "tensorboard"}  # what is 
 
 # What may differ when a run goes on; everything else would make it another run.
 FREE_TO_CHANGE = ("train.steps", "train.log_every", "train.save_every", "train.sample_every", "train.tensorboard")
-FREE_TO_CHANGE += ("data.path", "data.cache_gib", "loss.weights", "name", "train.compile", "train.accumulate", "train.uncover")
+FREE_TO_CHANGE += ("data.path", "data.also", "data.cache_gib", "loss.weights", "name")
+FREE_TO_CHANGE += ("train.compile", "train.accumulate", "train.uncover")
 SETTLED = (("train.batch", "auto"), ("reference.near", "auto"))  # a run has their numbers
 
 

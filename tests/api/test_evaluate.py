@@ -223,6 +223,17 @@ def test_options_that_take_several_words():
     assert spread(["--out", "a", "b"]) == ["--out", "a", "b"]
 
 
+def test_the_shell_may_list_what_to_learn_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("photos", "more", "quickstart"):
+        (tmp_path / folder).mkdir()
+    words = ["train", "folder_small", "--data", "a.mp4", "--data", "b.mov", "--data", "photos", "--out", "more"]
+    assert spread(["train", "folder_small", "--data", "a.mp4", "b.mov", "photos", "--out", "more"]) == words
+    assert spread(["train", "--data", "photos", "quickstart"]) == ["train", "--data", "photos", "quickstart"]
+    assert spread(["train", "--data", "photos", "mine.yaml"]) == ["train", "--data", "photos", "mine.yaml"]
+    assert spread(["eval", "--data", "photos", "more"]) == ["eval", "--data", "photos", "more"]
+
+
 @pytest.mark.parametrize(
     ("make", "kind", "protocol"),
     [

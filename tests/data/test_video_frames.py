@@ -1,5 +1,6 @@
 """Which frames of videos are learned from, read off the pictures themselves."""
 
+import json
 import os
 from dataclasses import replace
 from functools import partial
@@ -151,6 +152,39 @@ def test_a_video_is_video_frames_too_and_two_processes_share_it(forks, mixed, tm
     assert done.wait() == [0, 0], done.error
     assert "1 video, 60 frames, 60 taken" in done.error
     assert load_model(tmp_path / "run").step == 2
+
+
+def test_several_videos_and_folders_are_learned_from_as_one_set(mixed, tmp_path, tiny_yaml, no_pictures, capsys):
+    stills = tmp_path / "stills"
+    stills.mkdir()
+    (mixed / "photo-501.png").rename(stills / "photo-501.png")
+    config = DataConfig(path=str(mixed / "long.mp4"), also=[str(stills), str(mixed / "short.avi"), str(stills)], frames=15)
+    listing = list_part(config, "train", 0, 32)
+    images = open_listing(listing, config, 32)
+    assert numbers(images) == [*(100 + k for k in spread_out(60, 10)), 501, *range(5)]
+    assert listing.names[10:12] == ["stills/photo-501.png", "mixed/short.avi#0"]
+    assert images.groups.tolist() == [0] * 10 + [1] + [2] * 5
+
+    given = ["train", tiny_yaml, "--out", tmp_path / "run", "--device", "cpu", "--set", "data.kind=folder"]
+    given += ["--set", "train.steps=2"]
+    assert ppl(*given, "--data", mixed / "long.mp4", "--data", stills) == 0
+    said = capsys.readouterr()
+    assert "61 images, in memory" in said.err
+    assert said.out.splitlines()[-1].split()[3:5] == [str(mixed / "long.mp4"), str(stills)]  # what to go on with
+    assert ppl("eval", tmp_path / "run", "--out", tmp_path / "report", "--device", "cpu") == 0
+    report = json.loads((tmp_path / "report/report.json").read_text())
+    assert (report["images"], report["data"]["also"]) == (61, [str(stills)])
+    assert f"images in {mixed / 'long.mp4'}, {stills}, without annotations" in capsys.readouterr().err
+
+    moved = tmp_path / "moved"
+    stills.rename(moved)
+    assert ppl("train", "--resume", "--out", tmp_path / "run", "--device", "cpu", "--set", "train.steps=3") == 2
+    assert f"{stills}: no such folder or video" in capsys.readouterr().err
+    for command in (["eval", tmp_path / "run"], ["export-prior", tmp_path / "run", "--out", tmp_path / "prior"]):
+        assert ppl(*command, "--data", mixed, "--data", moved) == 2
+        assert f"--data {moved}: {mixed} is given already" in capsys.readouterr().err
+    assert ppl(*given, "--overwrite", "--set", "data.kind=coco", "--data", mixed, "--data", moved) == 2
+    assert "data.kind coco is one folder" in capsys.readouterr().err
 
 
 def test_a_video_alone_is_learned_from_and_a_broken_one_is_an_error(mixed, tmp_path, tiny_yaml, no_pictures, capsys):

@@ -133,6 +133,10 @@ def test_tables_are_named_after_the_run_folder(lively_file, pictures, tmp_path):
     (run / "config.yaml").write_text("name: tiny")
     assert scorer(run, "run") == scorer(model, "file") == f"PPL_ng{'long' * 10}-a--b-ä_7"
     assert scorer(shutil.copy(model, run / "best.safetensors"), "other") == "PPL_tiny_7"
+    several = tmp_path / "several"
+    several.mkdir()
+    (several / "seed-0.yaml").write_text("name: tiny")
+    assert scorer(run.rename(several / "seed-0"), "trial") == "PPL_several-seed-0_7"
 
 
 def test_folders_of_one_name_and_videos_of_one_stem_keep_their_tables(lively_file, pictures, tmp_path):
