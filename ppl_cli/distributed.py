@@ -51,7 +51,7 @@ class World:
         return self.from_all(value)[0]
 
     def any(self, flag: bool, device: "torch.device") -> bool:
-        """Whether the flag is up in one process at least; all must ask."""
+        """Whether the flag is up in one process at least; every process must ask."""
         if self.size == 1:
             return flag
         import torch

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ppl_cli import device, distributed
+from ppl_cli.cli.app import report
 from ppl_cli.device import Compute, batch_that_fits, choose_compute, give_freed_memory_back, is_out_of_memory, keep_freed_memory
 from ppl_cli.distributed import processes
 from ppl_cli.errors import PPLError, UsageError
@@ -121,9 +122,11 @@ def test_several_processes_need_a_device_that_can_talk(monkeypatch):
         RuntimeError("MPS backend out of memory (MPS allocated: 9.05 GB, other allocations: 1.2 GB, max allowed: 9.07 GB)."),
     ],
 )
-def test_errors_about_memory_become_advice(error):
+def test_errors_about_memory_become_advice(error, capsys):
     with pytest.raises(PPLError, match=r"out of memory with 8 images at once.*--batch 4"), batch_that_fits(8):
         raise error
+    assert report(error) == 1
+    assert capsys.readouterr().err.startswith("ppl: out of memory; use a smaller batch")
 
 
 @pytest.mark.parametrize(

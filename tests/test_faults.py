@@ -116,6 +116,7 @@ def test_a_full_disk_while_training(ppl, tiny, pictures, tmp_path, disk):
         code, line = ppl("train", config, "--out", run)
         assert code == 1
         assert line.startswith("ppl: cannot write ")
+        assert "No space left on device" in line
         assert any(str(run / name) in line for name in names), (line, sizes)
         began = (run / "training.pt").exists()
         assert began == (size > others + begun)

@@ -74,7 +74,8 @@ def evaluate(
         if len(models) > 1:
             raise UsageError(f"{chosen.path} has no annotations: a report without labels is one of a single model")
         with processes(compute) as world:
-            report = judge_unlabelled(models[0], chosen, wanted, output, runtime) if world.leader else None
+            judged = name_model(models[0]), checkpoints[0], compute
+            report = judge_unlabelled(*judged, chosen, wanted, output, runtime) if world.leader else None
             return world.from_leader(report)
     protocols = choose_protocols(chosen.kind, options)
     names = [name_model(model) for model in models]
@@ -111,10 +112,10 @@ def several(given: T | Sequence[T]) -> Sequence[T]:
 
 
 def name_model(model: Model) -> str:
-    """A path as it was given; of a Predictor that of its run folder or file."""
-    if not hasattr(model, "checkpoint"):
+    """A path as it was given; of what is loaded already that of its run folder or file."""
+    if isinstance(model, str | Path):
         return str(model)
-    path = model.checkpoint.path
+    path = open_checkpoint(model).path
     return str(path.parent if path.name == "model.safetensors" else path)
 
 
@@ -157,11 +158,16 @@ def differing_units(checkpoints: list[Checkpoint]) -> list[str]:
 
 
 def judge_unlabelled(
-    model: Model, data: DataConfig, wanted: AnnotatedData, output: Output | None, runtime: Runtime
+    name: str,
+    checkpoint: Checkpoint,
+    compute: Compute,
+    data: DataConfig,
+    wanted: AnnotatedData,
+    output: Output | None,
+    runtime: Runtime,
 ) -> UnlabelledReport:
     """What images without annotations say of a model, written where `output` says."""
     check_folder(output, UNLABELLED)
-    checkpoint, compute, name = open_checkpoint(model), runtime.compute(), name_model(model)
     videos = ", each folder read as the frames of one video" if data.kind == "video_frames" else ""
     runtime.say(f"{compute.reason}; images in {', '.join(data.places)}, without annotations{videos}")
     listing = list_images(data, checkpoint.config.seed)

@@ -125,7 +125,10 @@ class Predictor:
         if isinstance(images, str | Path) and (is_video(images) or not Path(images).expanduser().is_file()):
             return self._stream_files(gather_inputs([Path(images)], None, excerpt=Excerpt(**excerpt)), batch)
         if excerpt or isinstance(images, str | Path | Image.Image):
-            raise UsageError(f"stream: expected a video, a folder or, without start, stop and every, images; got {images}")
+            raise UsageError(
+                f"stream: expected a video, a folder, or images (without start, stop and every), got {images}; for a single "
+                "image call the model: model(path)"
+            )
         pairs = ((take(check_image(image, f"image {number}")), None) for number, image in enumerate(images))
         return self._stream(self.finder, pairs, batch, self._find_range(images))
 

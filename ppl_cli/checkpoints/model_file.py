@@ -164,10 +164,10 @@ def load_own(path: Path) -> Checkpoint:
             shapes = {name: (tuple(piece.get_shape()), TENSOR_TYPES.get(piece.get_dtype())) for name, piece in pieces.items()}
             extra = {name for name in shapes if name == KNOWN_TOKENS or name.startswith(CALIBRATION)}
             finds = {name for name in shapes if name.startswith(FINDER)}
-            check_tensors(path, config, {name: shape for name, shape in shapes.items() if name not in extra | finds})
+            model = check_tensors(path, config, {name: shape for name, shape in shapes.items() if name not in extra | finds})
             known = read_known(config, extra, shapes, file.get_tensor) if extra else None
             finder = read_finder(finds, shapes, file.get_tensor) if finds else None
-            model = fill_model(path, config, file.get_tensor)
+            fill_model(path, model, file.get_tensor)
     except (SafetensorError, OSError) as error:
         raise UsageError(f"{path} is not a readable safetensors file: {in_one_line(error)}") from error
     except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
@@ -179,8 +179,8 @@ def load_original(path: Path) -> Checkpoint:
     with TorchZip(path) as archive:
         original = OriginalCheckpoint(path, archive)
         shapes = {name: (view.shape, view.dtype) for name, view in original.tensors.items() if name != GRID}
-        check_tensors(path, original.config, shapes, original_name)
-        model = fill_model(path, original.config, original.read)
+        model = check_tensors(path, original.config, shapes, original_name)
+        fill_model(path, model, original.read)
     return Checkpoint(model, original.config, 0, path)
 
 

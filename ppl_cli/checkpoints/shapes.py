@@ -25,16 +25,17 @@ def check_tensors(
     config: Config,
     found: dict[str, tuple[tuple[int, ...], torch.dtype | None]],
     named: Callable[[str], str] = str,
-) -> None:
-    """The shapes and types in a file against those of the model that `config` describes, which takes no memory here.
+) -> PosePriorLearner:
+    """The shapes and types in a file against those of the model that `config` describes: that model, without memory yet.
 
     `named`: our name of a tensor -> the file's. UsageError names the first tensor that does not fit.
     """
     try:
         with torch.device("meta"), ShapesOnly():
-            wanted = {named(name): tensor for name, tensor in build_model(config).state_dict().items()}
+            model = build_model(config)
     except RuntimeError as error:  # more elements than can be counted
         raise UsageError(f"{path}: its tensors do not fit its own configuration, which asks for too large a model") from error
+    wanted = {named(name): tensor for name, tensor in model.state_dict().items()}
     for name, tensor in wanted.items():
         has, expected = described(*found[name]) if name in found else "missing", described(tensor.shape, tensor.dtype)
         if has != expected:
@@ -42,6 +43,7 @@ def check_tensors(
     for name in found:
         if name not in wanted:
             raise UsageError(f"{path}: its tensors do not fit its own configuration: {printable(name)} has no place in it")
+    return model
 
 
 def described(shape: Iterable[int], dtype: torch.dtype | None) -> str:
@@ -58,23 +60,19 @@ def all_finite(tensor: torch.Tensor) -> bool:
     return math.isfinite(lowest) and math.isfinite(highest)
 
 
-def fill_model(path: Path, config: Config, read: Callable[[str], torch.Tensor]) -> PosePriorLearner:
-    """`read` gives each tensor by its name."""
-    with ShapesOnly():
-        model = build_model(config)
-    tensors = {name: read(name) for name in model.state_dict()}
+def fill_model(path: Path, model: PosePriorLearner, read: Callable[[str], torch.Tensor]) -> None:
+    """One that `check_tensors` gave, in evaluation mode; `read` gives each tensor by its name."""
+    # Copies: what the file itself backs keeps Windows from replacing it.
+    tensors = {name: read(name).clone(memory_format=torch.contiguous_format) for name in model.state_dict()}
     for name, tensor in tensors.items():
         if not all_finite(tensor):
             raise UsageError(f"{path}: {name} holds numbers that are not finite; the file is damaged or its training failed")
-    model.load_state_dict(tensors)
-    return model.eval()
+    model.load_state_dict(tensors, assign=True)
+    model.eval()
 
 
 class ShapesOnly(TorchFunctionMode):
-    """Tensors are made and keep whatever values they have, for a file to replace: nobody draws random numbers for them.
-
-    On the meta device they have none; without this torch would import its compiler (seconds) to draw them there.
-    """
+    """Tensors on the meta device, which have no values: without this torch would import its compiler (seconds) to draw them."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}

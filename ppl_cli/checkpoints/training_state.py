@@ -11,7 +11,7 @@ import torch
 
 from ppl_cli.checkpoints.model_file import FORMAT_VERSION, check_version
 from ppl_cli.data.listing import fingerprint_names
-from ppl_cli.errors import PPLError, UsageError
+from ppl_cli.errors import UsageError
 from ppl_cli.files import replacing
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.processes import world_size
@@ -46,9 +46,12 @@ def save_training(
     }
     with replacing(path) as temporary:
         try:
-            torch.save(state, temporary)
-        except RuntimeError as error:  # torch's own writer reports a full disk this way
-            raise PPLError(f"cannot write {path}: {str(error).splitlines()[0]}; what was there before is intact") from error
+            with temporary.open("wb") as file:
+                torch.save(state, file)
+        except RuntimeError as error:  # torch's writer says less than the system, whose error it hides: a full disk, say
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def load_training(

@@ -122,6 +122,14 @@ def may_follow(option: str, word: str) -> bool:
     return is_video(word) or (os.path.isdir(word) and word not in shipped_configs())
 
 
+def is_memory(error: BaseException) -> bool:
+    if "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from ppl_cli.device import is_out_of_memory
+
+    return is_out_of_memory(error)
+
+
 def report(error: BaseException) -> int:
     """Print one line for the user; returns the exit code."""
     if isinstance(error, SystemExit):
@@ -137,7 +145,7 @@ def report(error: BaseException) -> int:
     elif isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains again when it exits
         return 1
-    elif type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError) or "you tried to allocate" in str(error):
+    elif is_memory(error):
         line, code = "out of memory; use a smaller batch (train: --set train.batch=..., else --batch ...)", 1
     elif isinstance(error, OSError) and error.filename:
         line, code = f"{error.filename}: {error.strerror}", 1

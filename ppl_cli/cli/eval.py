@@ -44,8 +44,8 @@ def evaluate(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="Any of regression,ridge,h36m,cub,taichi,pck,matching,mean_pose, with commas between; by default the one "
-            "that DATA is measured with in the field, else regression,ridge.",
+            help="Any of regression,ridge,h36m,cub,taichi,pck,matching,mean_pose, with commas between; by default the usual "
+            "one for DATA, else regression,ridge.",
             rich_help_panel=HOW,
         ),
     ] = None,

@@ -31,7 +31,7 @@ def export_prior(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the prior in --out.")] = False,
     device: Device = "auto",
 ) -> None:
-    """Hand over the learned prior: keypoints, links, typical poses, as files, pictures and a page.
+    """Export the learned prior: keypoints, links, typical poses, as files, pictures and a page.
 
     prior.json is for people and for ppl train --init-prior, prior.npz for programs. prior.html is a page to look at in a
     browser: the skeleton, its links, the typical poses and blends between them.

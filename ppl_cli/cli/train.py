@@ -62,7 +62,8 @@ def train(
         ),
     ] = None,
     freeze: Annotated[
-        str | None, typer.Option(help="With it: keypoints, links or keypoints,links stay as given.", rich_help_panel=PRIOR)
+        str | None,
+        typer.Option(help="With --init-prior: keypoints, links or keypoints,links stay as given.", rich_help_panel=PRIOR),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out, with its own configuration, as if never stopped.")
@@ -146,7 +147,7 @@ def train(
     begun = folder and unfinished(folder)
     if keep and folder and not (begun or seeds or try_):
         raise UsageError(f"--keep {keep}: {folder} is the best of its trainings already")
-    trials = choose_trials(seeds, try_, keep, settings, begun)
+    trials = choose_trials(seeds and count_seeds(seeds, config, settings, begun), try_, keep, begun)
     if trials or begun:
         print_comparison(compare(trials, config, out, **how, **settings))
         return
@@ -183,8 +184,17 @@ def next_command(run: Path, data: "DataConfig") -> str:
     return shlex.join(["ppl", "infer", str(run), *images, "--out", str(run / "poses"), "--overlay", *again])
 
 
+def count_seeds(number: int, config: str | None, settings: dict[str, object], begun: "Trials | None") -> tuple[int, ...]:
+    """So many, from that of the configuration on; those that have `begun` go on."""
+    from ppl_cli.config.loading import load_config
+
+    earlier = begun.values[0] if begun and begun.key == "seed" else 0
+    first = earlier if config is None else load_config(config, settings).seed
+    return tuple(range(first, first + number))
+
+
 def choose_trials(
-    seeds: int | None, tried: str | None, keep: str | None, settings: dict[str, object], begun: "Trials | None"
+    seeds: tuple[int, ...] | None, tried: str | None, keep: str | None, begun: "Trials | None"
 ) -> "Trials | None":
     """What to try, where it is said; `begun` are those that go on."""
     from ppl_cli.training.trials import Trials
@@ -196,10 +206,7 @@ def choose_trials(
     if keep and not (seeds or tried):
         raise UsageError(f"--keep {keep}: of which trainings? add --seeds 3, or --try KEY=A,B,...")
     if seeds:
-        first = settings.get("seed", 0)
-        if not isinstance(first, int):
-            raise UsageError(f"seed: expected a whole number, got {first!r}")
-        return Trials("seed", tuple(range(first, first + seeds)), bool(keep))
+        return Trials("seed", seeds, bool(keep))
     if not tried:
         return None
     key, _, values = tried.partition("=")

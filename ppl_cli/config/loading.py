@@ -1,6 +1,7 @@
 """Where configurations come from (YAML files, settings, the header of a model file) and where they go: config.yaml."""
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,10 +18,16 @@ from ppl_cli.files import read_limited
 from ppl_cli.text import in_one_line
 
 LARGEST_YAML = 256 << 10  # bytes
-WORDS = {  # pydantic's -> ours
+WORDS = {  # pydantic's, as regular expressions -> ours
     "Input should be greater": "expected a number greater",
     "Input should be less": "expected a number less",
     "Input should be": "expected",
+    "a valid dictionary or instance of .*": "a section of several fields",
+    "a valid boolean.*": "true or false",
+    "a valid string": "text",
+    "a valid list": "a list",
+    "a valid integer.*": "a whole number",
+    "a valid number.*": "a number",
 }
 
 
@@ -97,15 +104,34 @@ def parse_config(values: dict, where: str, asked: Iterable[str] = ()) -> Config:
     try:
         return Config.model_validate(drop_retired(values, source))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if part not in ("str", "float"))
+        first, *others = error.errors()
         if first["type"] == "extra_forbidden":
+            key = ".".join(map(str, first["loc"]))
             raise UsageError(f"{source(key)}: unknown key {key}{nearest_keys(first['loc'])}") from None
-        message = first["msg"].removeprefix("Value error, ")
-        for theirs, ours in WORDS.items():
-            message = message.replace(theirs, ours)
+        key = name_field(first["loc"])
+        said = [in_our_words(first), *(in_our_words(other) for other in others if name_field(other["loc"]) == key)]
+        message = " or ".join(dict.fromkeys([said[0], *(text.removeprefix("expected ") for text in said[1:])]))
         got = "" if isinstance(first["input"], dict | BaseModel) else f", got {short(first['input'])}"
         raise UsageError(f"{source(key)}: {key + ': ' if key else ''}{message}{got}") from None
+
+
+def name_field(location: tuple) -> str:
+    """The dotted key of a place in the configuration, without what pydantic calls the kinds of value that fit there."""
+    parts, fields = [], Config.model_fields
+    for part in location:
+        if isinstance(part, int):
+            parts.append(part)
+        elif part in fields:
+            parts.append(part)
+            fields = getattr(fields[part].annotation, "model_fields", {})
+    return ".".join(map(str, parts))
+
+
+def in_our_words(error: Mapping[str, object]) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    for theirs, ours in WORDS.items():
+        message = re.sub(theirs, ours, message)
+    return message
 
 
 def short(value: object) -> str:

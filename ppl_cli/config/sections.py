@@ -28,10 +28,12 @@ class DataConfig(Section):
     also: list[str] = Field([], description="folder, video_frames: more of them; --data, given again, sets it")
     annotations: str | None = Field(None, description="coco: JSON file, absolute or relative to path; none: train.json")
     fit: str | None = Field(
-        None, description="eval: what the linear map is fitted on: a JSON file (coco) or videos (deeplabcut); --fit sets it"
+        None,
+        description="eval: what the linear map is fitted on: a file (coco, sleap), videos (deeplabcut), a part (ultralytics); "
+        "--fit sets it",
     )
     test: str | None = Field(
-        None, description="eval: what to measure on: a JSON file, videos, or the number of the split (h5); --test sets it"
+        None, description="eval: what to measure on: the same, or the number of the split (h5); --test sets it"
     )
     category: str | None = Field(None, description="annotated category, where there are several; --category sets it")
     images: str | None = Field(

@@ -13,7 +13,7 @@ from ppl_cli.data.videos import is_video
 from ppl_cli.errors import UsageError
 from ppl_cli.text import counted
 
-DROPPINGS = ("__macosx", "@eadir", ".ipynb_checkpoints", ".thumbnails")  # folders of other programs, in small letters
+JUNK_FOLDERS = ("__macosx", "@eadir", ".ipynb_checkpoints", ".thumbnails")  # folders of other programs, in small letters
 OWN = {  # what ppl draws -> the files beside it of which one tells so
     **dict.fromkeys(("curves.png", "samples", "try"), ("training.pt", "model.safetensors")),
     **dict.fromkeys(("overlay", "strips", "gifs"), ("skipped.csv", ".unfinished")),
@@ -96,7 +96,7 @@ def is_met_anyway(target: str, root: str) -> bool:
     if os.path.join(root, "").startswith(os.path.join(target, "")):
         return True
     inner = os.path.relpath(target, root).split(os.sep) if target.startswith(os.path.join(root, "")) else [".."]
-    return not any(part.startswith(".") or part.lower() in DROPPINGS for part in inner)
+    return not any(part.startswith(".") or part.lower() in JUNK_FOLDERS for part in inner)
 
 
 def sorted_entries(folder: str, others: Others) -> list[str]:
@@ -109,7 +109,7 @@ def sorted_entries(folder: str, others: Others) -> list[str]:
                 if name in OWN and is_own(entry):
                     others.own[os.path.basename(os.path.abspath(folder))] += count_images(entry.path)
                 elif is_folder(entry):
-                    if is_dropping(entry):
+                    if is_junk(entry):
                         others.copies[name] += count_images(entry.path)
                     elif not name.startswith("."):
                         keys.append(natural_order(name) + "/")
@@ -127,10 +127,10 @@ def sorted_entries(folder: str, others: Others) -> list[str]:
     return keys
 
 
-def is_dropping(folder: os.DirEntry) -> bool:
+def is_junk(folder: os.DirEntry) -> bool:
     """Whether another program made this folder for itself, or drew labels into a copy of the folder beside it."""
     copied = folder.name.endswith(LABELLED) and os.path.isdir(folder.path.removesuffix(LABELLED))
-    return copied or folder.name.lower() in DROPPINGS
+    return copied or folder.name.lower() in JUNK_FOLDERS
 
 
 def is_own(entry: os.DirEntry) -> bool:

@@ -47,7 +47,8 @@ def visible_pixels(hidden: np.ndarray, size: int) -> torch.Tensor:
 
 
 def parse_occlusions(texts: list[str]) -> list[Occlusion]:
-    """`random=0.1,0.2`, `center=4,6`, or `random` and `center` alone for the paper's levels; commas or spaces between."""
+    """`random=0.1,0.2`, `center=4,6`, or `random` and `center` alone, also as `random,center`, for the
+    paper's levels."""
     found: list[Occlusion] = []
     for text in texts:
         kind, equals, levels = text.partition("=")

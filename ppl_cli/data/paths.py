@@ -6,7 +6,7 @@ import unicodedata
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from ppl_cli.data.names import image_names
+from ppl_cli.data.names import image_names, is_folder
 from ppl_cli.data.pages import split_page
 from ppl_cli.errors import UsageError
 from ppl_cli.text import counted, on_screen
@@ -17,6 +17,14 @@ def normalise(name: str) -> str:
     text = unicodedata.normalize("NFC", name.replace("\\", "/"))
     start = "/" if text.startswith("/") else ""
     return start + "/".join(part for part in text.split("/") if part not in ("", "."))
+
+
+def list_folders(place: Path) -> list[Path]:
+    """Those that lie in it, which may hold many thousands of files."""
+    if not place.is_dir():
+        return []
+    with os.scandir(place) as entries:
+        return sorted(Path(entry.path) for entry in entries if is_folder(entry))
 
 
 class ImageFinder:
@@ -35,8 +43,8 @@ class ImageFinder:
         subsets = [
             folder
             for place in (root / "images", root)
-            for folder in (sorted(place.iterdir()) if place.is_dir() else ())
-            if re.search(rf"(^|[_.-]){re.escape(folder.name)}$", source.stem, re.IGNORECASE) and folder.is_dir()
+            for folder in list_folders(place)
+            if re.search(rf"(^|[_.-]){re.escape(folder.name)}$", source.stem, re.IGNORECASE)
         ]
         self.moved: list[tuple[str, str]] = []  # names of images that lie elsewhere, and where
         self.places = list(dict.fromkeys([*named, root, beside, *subsets, root / "images"]))

@@ -46,7 +46,8 @@ def taichi_videos(config: DataConfig, part: Part, seed: int, size: int) -> Listi
     values = [check_value(value, file) for value in table["value"]]
     if len({len(value) for value in values}) > 1:
         raise UsageError(f"{file}: its rows have different numbers of keypoints")
-    paths = [find_image(root, split, name, number) for name, number in zip(names, numbers, strict=True)]
+    frames = Frames(root, split)
+    paths = [frames.find(name, number) for name, number in zip(names, numbers, strict=True)]
     lost = [name for name, path in zip(names, paths, strict=True) if path is None]
     if len(lost) == len(names):
         raise UsageError(f"{file}: none of its images is there; expected {root / 'eval_images' / split / names[0]}")
@@ -86,18 +87,30 @@ def check_number(number: object, file: Path) -> int | None:
         raise UsageError(f"{file}: frame_number {shown} is not a number") from None
 
 
-def find_image(root: Path, split: str, name: str, number: int | None) -> Path | None:
-    """The file of a row; None if it is not there, or not below `root`."""
-    deeper = sorted((root / "eval_images").glob(f"*/{split}"))
-    for folder in (root / "eval_images" / split, *deeper, root / split, root):
-        place = folder / name
-        if "\0" in name or not place.resolve().is_relative_to(root.resolve()):
-            continue
-        if place.suffix.lower() in SUFFIXES and place.is_file():
-            return place
-        if number is not None and place.is_dir():
-            frames = {path.stem.lstrip("0") or "0": path for path in place.iterdir() if path.suffix.lower() in SUFFIXES}
-            frame = frames.get(str(number))
-            if frame is not None:
+class Frames:
+    """Where the images of rows lie below `root`, each folder listed once."""
+
+    def __init__(self, root: Path, split: str):
+        self.root, self.above = root, root.resolve()
+        deeper = sorted((root / "eval_images").glob(f"*/{split}"))
+        self.folders = (root / "eval_images" / split, *deeper, root / split, root)
+        self.listed: dict[Path, dict[str, Path]] = {}
+
+    def find(self, name: str, number: int | None) -> Path | None:
+        """None if it is not there, or not below `root`."""
+        for folder in self.folders:
+            place = folder / name
+            if "\0" in name or not place.resolve().is_relative_to(self.above):
+                continue
+            if place.suffix.lower() in SUFFIXES and place.is_file():
+                return place
+            if number is not None and (frame := self.numbered(place).get(str(number))):
                 return frame
-    return None
+        return None
+
+    def numbered(self, folder: Path) -> dict[str, Path]:
+        """Images of a folder by their numbers."""
+        if folder not in self.listed:
+            images = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES] if folder.is_dir() else []
+            self.listed[folder] = {path.stem.lstrip("0") or "0": path for path in images}
+        return self.listed[folder]

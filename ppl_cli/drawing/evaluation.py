@@ -22,7 +22,9 @@ def save_distribution(path: Path, errors: dict[str, np.ndarray], baseline: np.nd
     axis = figure.subplots()
     reach = np.nanpercentile(baseline, 99) * 1.2
     for (name, values), colour in zip(errors.items(), COLOURS * len(errors), strict=False):
-        axis.plot(*cumulative(values), label=name.replace("$", r"\$"), color=colour, linewidth=1.8)
+        label = name.replace("$", r"\$")
+        label = f" {label}" if label.startswith("_") else label  # legends leave out what begins so
+        axis.plot(*cumulative(values), label=label, color=colour, linewidth=1.8)
     axis.plot(*cumulative(baseline), label="mean pose", color="#888888", linestyle="--", linewidth=1.5)
     axis.set(xlabel=f"error of {protocol} in % of the image side", ylabel="% of keypoints")
     axis.set(xlim=(0, max(reach, 1e-6)), ylim=(0, 100))

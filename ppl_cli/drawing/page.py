@@ -23,13 +23,15 @@ def save_page(path: Path, prior: Prior, images: list[Image.Image | None]) -> Non
     content["colours"] = [f"rgb{colour}" for colour in keypoint_colours(len(prior.names))]
     for prototype, image in zip(content["prototypes"], images, strict=True):
         prototype.pop("tokens")
-        prototype["picture"] = None if image is None else data_url(image)
+        small = image and image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC)
+        prototype["picture"] = small and data_url(small)
     # Within a script element only "<" could end it: names come from files of anyone.
     text = json.dumps(content).replace("<", "\\u003c")
     replace_text(path, TEMPLATE.read_text(encoding="utf-8").replace("__PRIOR__", text, 1))
 
 
 def data_url(image: Image.Image) -> str:
+    """The image itself, as the address of a picture in a page."""
     content = io.BytesIO()
-    image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC).save(content, "JPEG", quality=80)
+    image.save(content, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()

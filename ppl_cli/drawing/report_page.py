@@ -1,8 +1,6 @@
 """report.html: a report without labels as one page that needs nothing else. What each keypoint lies on, in many images, shows
 at once whether it is always the same part."""
 
-import base64
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
@@ -14,6 +12,7 @@ from PIL import Image
 from ppl_cli.data.depth import spread
 from ppl_cli.data.frame import PADDING
 from ppl_cli.drawing.overlay import keypoint_colours, overlay
+from ppl_cli.drawing.page import data_url
 from ppl_cli.drawing.shapes import paint
 from ppl_cli.drawing.sheets import grid
 from ppl_cli.files import replace_text
@@ -120,10 +119,7 @@ def contact_sheet(shown: Shown, keypoint: int) -> Image.Image:
 
 def embed(picture: Image.Image, text: str) -> str:
     """An image element; `text` is what it shows, as HTML."""
-    content = io.BytesIO()
-    picture.save(content, "JPEG", quality=80)
-    source = base64.b64encode(content.getvalue()).decode()
-    return f'<img src="data:image/jpeg;base64,{source}" width="{picture.width}" height="{picture.height}" alt="{text}">'
+    return f'<img src="{data_url(picture)}" width="{picture.width}" height="{picture.height}" alt="{text}">'
 
 
 def list_numbers(numbers: dict[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -35,9 +36,9 @@ class HiddenPatches:
 
     def __post_init__(self) -> None:
         Options(self.iterations, self.method)
-        parse_occlusions(list(self.levels))
+        self.occlusions  # noqa: B018
 
-    @property
+    @cached_property
     def occlusions(self) -> list[Occlusion]:
         return parse_occlusions(list(self.levels))
 

@@ -35,8 +35,7 @@ class ProtocolOptions:
 
 def choose_protocols(kind: str, options: ProtocolOptions) -> list[Protocol]:
     """Those asked for, else those that a data set of this kind is measured with in the field. UsageError if one is wrong."""
-    given = options.names or ""
-    names = [name.strip() for name in (given.split(",") if isinstance(given, str) else given) if name.strip()]
+    names = [name.strip() for name in (options.names or "").split(",") if name.strip()]
     names = names or USUAL.get(kind, ["regression", "ridge"])
     for option, protocol in OWN_OPTIONS.items():
         if getattr(options, option) is not None and protocol not in names:

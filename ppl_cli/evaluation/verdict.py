@@ -12,9 +12,8 @@ if TYPE_CHECKING:
 
 IGNORED = 1.02  # error with wrong poses over error with the right ones: failed runs 1.00 to 1.01, good ones 1.06 to 3.0
 DEAD = 2.0  # vectors in use of 16 a bank: failed runs 1.0 to 2.0, good ones 11 to 16
-RESTLESS = (
-    5.0  # % of the image side that a keypoint moves against the image: failed runs 7 to 9, linked ones of good runs 1 to 4
-)
+# % of the image side that a keypoint moves against the image: failed runs 7 to 9, linked ones of good runs 1 to 4.
+RESTLESS = 5.0
 OUTSIDE = 0.5  # share of images beyond whose edge a keypoint lies
 FOREIGN = 0.5  # share of images like those of the training
 

@@ -40,7 +40,7 @@ CANNOT_FIND = (
 NOT_FINITE = "the model finds no finite keypoints"
 CORES = os.cpu_count() or 1
 DECODERS = max(1, min(8, CORES - CORES // 2))  # beside a network that computes on the CPU
-SHARING, SHARED = Lock(), []  # the numbers of threads that streams have found, the first of them before any was halved
+SHARING, SHARED = Lock(), []  # numbers of threads that open streams found; the first is the original one
 MOST_DECODERS = 16  # beside one that computes elsewhere: large photographs keep them busy (docs/gpu.md)
 
 
@@ -89,7 +89,7 @@ def decode_ahead(
             for one in wanted:
                 waiting.append(pool.submit(decode_one, one))
                 if len(waiting) > batch:
-                    waiting[-1 - batch].exception()  # frames of videos wait undiminished: of those there shall be few
+                    waiting[-1 - batch].exception()  # frames of videos wait at their full size: few of them
                 if len(waiting) == 3 * batch:
                     yield [waiting.popleft().result() for _ in range(batch)]
             while waiting:

@@ -86,14 +86,9 @@ class PosePriorLearner(nn.Module):
             weights = links.clamp_min(FAINTEST).triu(1) + FAINTEST * torch.ones_like(links).tril()
             self.raw_links.copy_((weights + torch.log(-torch.expm1(-weights))) / LINK_SCALE)  # softplus, inverted
 
-    def estimate(self, images: torch.Tensor, prior: torch.Tensor | None = None) -> Estimate:
-        """images (B, 3, S, S) in [-1, 1] -> keypoints (B, N, 2), their affine transforms and attention.
-
-        `prior` (N, 2): as distilled before, where many batches share it; else that of the memory as it is now.
-        """
-        if prior is None:
-            prior = self.given_keypoints if self.sizes.given_keypoints else self.distil_prior()
-        return self.encoder(images, prior)
+    def estimate(self, images: torch.Tensor) -> Estimate:
+        """images (B, 3, S, S) in [-1, 1] -> keypoints (B, N, 2), their affine transforms and attention."""
+        return self.encoder(images, self.given_keypoints if self.sizes.given_keypoints else self.distil_prior())
 
     def draw(self, keypoints: torch.Tensor) -> torch.Tensor:
         """keypoints (B, N, 2) -> skeleton map (B, 1, S, S)."""

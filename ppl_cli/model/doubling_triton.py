@@ -18,7 +18,7 @@ CHANNELS, PIXELS = 64, 1024  # at most so many channels, and numbers, in a progr
 
 
 @triton.jit
-def load_rows(at, group, up, down, row, height, channels, inside):
+def load_rows(at, group, up, down, row, height, inside):
     """Taps of one column of the kernel, added up into the even and the odd large row of a small one.
 
     at: of the column's first tap at this row; group: from a tap to that below it; up, down: to the rows beside, the row's own
@@ -52,23 +52,23 @@ def spread_kernel(taps, bias, out, height, width, channels, columns: tl.constexp
     group = 3 * channels
     start = tl.load(bias + channel, channel < channels, 0.0).to(tl.float32)
 
-    before_even, before_odd = load_rows(at + left, group, up, down, row, height, channels, inside)
-    even, odd = load_rows(at, group, up, down, row, height, channels, inside)
+    before_even, before_odd = load_rows(at + left, group, up, down, row, height, inside)
+    even, odd = load_rows(at, group, up, down, row, height, inside)
     even_even, even_odd = start + first * (0.75 * before_even + 0.25 * even), start + 0.25 * before_even + 0.75 * even
     odd_even, odd_odd = start + first * (0.75 * before_odd + 0.25 * odd), start + 0.25 * before_odd + 0.75 * odd
 
     at += channels
-    before_even, before_odd = load_rows(at + left, group, up, down, row, height, channels, inside)
-    even, odd = load_rows(at, group, up, down, row, height, channels, inside)
-    after_even, after_odd = load_rows(at + right, group, up, down, row, height, channels, inside)
+    before_even, before_odd = load_rows(at + left, group, up, down, row, height, inside)
+    even, odd = load_rows(at, group, up, down, row, height, inside)
+    after_even, after_odd = load_rows(at + right, group, up, down, row, height, inside)
     even_even += 0.25 * before_even + 0.75 * even
     even_odd += 0.75 * even + 0.25 * after_even
     odd_even += 0.25 * before_odd + 0.75 * odd
     odd_odd += 0.75 * odd + 0.25 * after_odd
 
     at += channels
-    even, odd = load_rows(at, group, up, down, row, height, channels, inside)
-    after_even, after_odd = load_rows(at + right, group, up, down, row, height, channels, inside)
+    even, odd = load_rows(at, group, up, down, row, height, inside)
+    after_even, after_odd = load_rows(at + right, group, up, down, row, height, inside)
     even_even += 0.75 * even + 0.25 * after_even
     even_odd += last * (0.25 * even + 0.75 * after_even)
     odd_even += 0.75 * odd + 0.25 * after_odd

@@ -24,14 +24,14 @@ def find_useful(weights: np.ndarray) -> np.ndarray:
     return link_strengths(weights) >= IDLE_BELOW
 
 
-def find_skeleton(weights: np.ndarray, share: float = STRONG) -> np.ndarray:
+def find_skeleton(weights: np.ndarray) -> np.ndarray:
     """weights (N, N) of links, symmetric -> (N, N) bool: the links that are drawn and exported.
 
-    Those at least `share` as strong as the strongest, and the strongest link of each keypoint that is not idle: every pair
-    has some weight, and all of them drawn would be a tangle.
+    Those at least `STRONG` times as strong as the strongest, and the strongest link of each keypoint that is not idle: every
+    pair has some weight, and all of them drawn would be a tangle.
     """
     strongest = weights.max(initial=0)
     if strongest <= FAINTEST:
         return np.zeros(weights.shape, bool)
     own = (weights == weights.max(1, keepdims=True)) & (weights >= IDLE_BELOW * strongest)
-    return (weights >= share * strongest) | own | own.T
+    return (weights >= STRONG * strongest) | own | own.T

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.files import read_limited, replace_text, replacing
-from ppl_cli.prior.links import STRONG, find_skeleton
+from ppl_cli.prior.links import find_skeleton
 from ppl_cli.text import FORMULA, in_one_line, printable
 
 FORMAT_VERSION = 2  # 1 did not say which keypoints are useful
@@ -169,12 +169,9 @@ class Prior(Part):
         names = self.names
         return Prior.of(self.points[kept], self.weights[np.ix_(kept, kept)], [names[i] for i in kept])
 
-    def strong_links(self, share: float = STRONG) -> list[tuple[int, int]]:
-        """Pairs i < j: the skeleton that is drawn and exported.
-
-        Links at least `share` as strong as the strongest, and each keypoint's own strongest one, unless it is idle.
-        """
-        i, j = np.nonzero(np.triu(find_skeleton(self.weights, share)))
+    def strong_links(self) -> list[tuple[int, int]]:
+        """Pairs i < j: the skeleton that is drawn and exported (`find_skeleton`)."""
+        i, j = np.nonzero(np.triu(find_skeleton(self.weights)))
         return list(zip(i.tolist(), j.tolist(), strict=True))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ppl_cli.data.depth import spread
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.prior.links import find_useful
 from ppl_cli.prior.prior import Bank, Prior, Prototype
@@ -56,7 +57,7 @@ def build_prior(model: PosePriorLearner, recalled: Recalled, count: int, names: 
 
 def choose_prototypes(recalled: Recalled, count: int) -> list[Prototype]:
     """Most frequent first."""
-    among = np.unique(np.linspace(0, max(len(recalled.tokens) - 1, 0), min(len(recalled.tokens), MOST)).round().astype(int))
+    among = spread(range(len(recalled.tokens)), MOST)
     if not len(recalled.tokens) or count < 1:
         return []
     poses = recalled.keypoints[among]

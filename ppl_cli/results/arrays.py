@@ -109,7 +109,7 @@ class IterationsNpz(NpzColumns):
         self.write_all()
 
 
-def read_blocks(file: IO[bytes], size: int = 1 << 20) -> Iterator[bytes]:
+def read_blocks(file: IO[bytes]) -> Iterator[bytes]:
     file.seek(0)
-    while block := file.read(size):
+    while block := file.read(1 << 20):
         yield block

@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ppl_cli.errors import PPLError
 from ppl_cli.files import folder_below, replacing
 from ppl_cli.prior.prior import Prior
 from ppl_cli.results.arrays import IterationsNpz, KeypointsNpz
@@ -18,7 +17,7 @@ from ppl_cli.results.coco import KeypointsCoco
 from ppl_cli.results.deeplabcut import FOLDER as DEEPLABCUT
 from ppl_cli.results.deeplabcut import DeepLabCut
 from ppl_cli.results.pose import Pose
-from ppl_cli.results.sleap import SleapProject
+from ppl_cli.results.sleap import SleapProject, check_sleap
 from ppl_cli.results.table import KeypointsCsv, SkippedCsv
 from ppl_cli.text import in_utf8
 
@@ -31,7 +30,8 @@ Writer = KeypointsCsv | KeypointsCoco | KeypointsNpz | DeepLabCut | SleapProject
 
 @dataclass
 class Results:
-    """Writes the chosen formats into `folder`: while it is `open` it takes one pose after another."""
+    """Writes the chosen formats into `folder`: while it is `open` it takes one pose after another, and what cannot be written
+    is a PPLError (`replacing`)."""
 
     folder: Path
     formats: tuple[str, ...]  # of `FILES`
@@ -42,6 +42,10 @@ class Results:
     scorer: str = ""  # the model's name, as DeepLabCut's tables have one
     videos: bool = False  # some images are frames of videos: it is said which
     unseen: list[str] = field(default_factory=list)  # videos whose frames SLEAP will not show, once the files are written
+
+    def __post_init__(self) -> None:
+        if "slp" in self.formats:  # now: when the files are opened, earlier results are gone
+            check_sleap()
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -56,9 +60,8 @@ class Results:
             if self.iterations is not None:
                 self.writers.append(IterationsNpz(place(ITERATIONS_FILE), self.prior, self.iterations))
             yield
-            with self.explaining():
-                for writer in self.writers:
-                    writer.finish()
+            for writer in self.writers:
+                writer.finish()
 
     def writer(self, form: str, place: Callable[[str], Path]) -> Writer:
         match form:
@@ -74,13 +77,5 @@ class Results:
                 return SleapProject(place(FILES[form]), self.prior, self.paths, self.unseen)
 
     def add(self, name: str, pose: Pose) -> None:
-        with self.explaining():
-            for writer in self.writers:
-                writer.add(in_utf8(name), pose)
-
-    @contextmanager
-    def explaining(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise PPLError(f"cannot write to {self.folder}: {error.strerror}") from error
+        for writer in self.writers:
+            writer.add(in_utf8(name), pose)

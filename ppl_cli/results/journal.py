@@ -26,7 +26,7 @@ UNKNOWN = -1  # for widths, heights and `explained`
 
 
 class Journal:
-    """The poses of some images, batch by batch, in order. Opening it locks it: TakenError if another process writes it.
+    """The poses of some images, batch by batch, in order. Opening it locks it: TakenError if another process is writing to it.
 
     `keypoints` and `iterations` (None: plain poses) are those of the model and of refinement. `images` counts the poses in it.
     """

@@ -5,6 +5,7 @@ name instead, and enter the arrays of the format at the end, block by block.
 """
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +22,18 @@ BLOCK = 2_000  # poses held at a time
 NONE = -1  # no track, not made of another prediction
 
 
+def check_sleap() -> None:
+    """PPLError if sleap-io is not installed."""
+    if find_spec("sleap_io") is None:
+        raise PPLError('writing .slp files needs sleap-io: pip install "ppl-cli[formats]"')
+
+
 class SleapProject(NpzColumns):
     """`unseen` takes the names of videos that SLEAP will open with their poses and without their frames."""
 
     def __init__(self, path: Path, prior: Prior, paths: Sequence[Path], unseen: list[str]):
-        try:
-            import sleap_io
-        except ImportError as error:
-            raise PPLError('writing .slp files needs sleap-io: pip install "ppl-cli[formats]"') from error
+        import sleap_io
+
         self.library, self.prior, self.paths, self.unseen = sleap_io, prior, paths, unseen
         n = len(prior.names)
         columns = {"video": ("<i8", ()), "frame": ("<i8", ()), "points": ("<f8", (n, 2)), "score": ("<f8", (n,))}

@@ -159,7 +159,8 @@ def train(
                 break
         if world.leader:
             if finished and progress.collected:  # steps after the last row
-                metrics.append(progress.row(step, model))
+                metrics.append(row := progress.row(step, model))
+                watch.row(row, model)
             progress.bar.close()
         if finished and config.train.uncover:
             # All wait for the leader, who would be missed where the next training begins.

@@ -41,7 +41,7 @@ def learn_to_uncover(
     finder = OcclusionFinder().to(device, memory_format=torch.channels_last).train()
     steps, shown = config.train.uncover, split_images(images)[0]
     optimiser = Adam(finder.parameters(), RATE, fused=device.type in ("cuda", "cpu"))
-    for step in tqdm(range(steps), desc="learning what hides", unit="step", disable=None, leave=False):
+    for step in tqdm(range(steps), desc="learning occlusions", unit="step", disable=None, leave=False):
         if stopped is not None and stopped.is_set():
             return None
         for group in optimiser.param_groups:

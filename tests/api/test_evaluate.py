@@ -112,6 +112,7 @@ def test_in_python_a_model_that_is_loaded_already_or_several(lively_file, annota
     both = evaluate([loaded, lively_file], annotated, protocol="ridge", device="cpu")
     assert both.values["ridge"] == pytest.approx(one.values["ridge"])
     assert both.to_dict()["over_models"]["ridge"]["std"] == pytest.approx(0, abs=1e-9)
+    assert evaluate(checkpoint, annotated, protocol="ridge", device="cpu").models[0].model == str(lively_file.parent)
 
 
 def test_a_model_worse_than_the_mean_pose_is_said_in_words(lively_file, annotated, tmp_path, capsys):

@@ -12,6 +12,7 @@ import ppl_cli.api.trials
 from ppl_cli.api.trials import compare
 from ppl_cli.api.unlabelled import report_training
 from ppl_cli.checkpoints.model_file import load_model
+from ppl_cli.cli.train import count_seeds
 from ppl_cli.device import Compute
 from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
 from ppl_cli.lock import locked
@@ -234,6 +235,13 @@ def test_what_is_wrong_is_said_before_anything_is_written(tiny_yaml, tmp_path, c
     code, _, error = ppl(capsys, "train", tiny_yaml, "--out", tmp_path / "run", "--device", "cpu", *words)
     assert (code, said in " ".join(error.replace("│", " ").split())) == (2, True), error
     assert not (tmp_path / "run").exists()
+
+
+def test_seeds_begin_with_that_of_the_configuration(tmp_path):
+    (tmp_path / "mine.yaml").write_text("seed: 40\ndata: {kind: figures}")
+    assert count_seeds(3, str(tmp_path / "mine.yaml"), {}, None) == (40, 41, 42)
+    assert count_seeds(2, str(tmp_path / "mine.yaml"), {"seed": 7}, None) == (7, 8)
+    assert count_seeds(2, None, {}, Trials("seed", (5, 6))) == (5, 6)
 
 
 def test_going_on_names_a_seed_that_is_not_tried_and_images_that_are_not_there(tiny_yaml, tmp_path, stopping):

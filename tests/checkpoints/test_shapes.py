@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ppl_cli.checkpoints.shapes import all_finite, build_model, fill_model
+from ppl_cli.checkpoints.shapes import all_finite, build_model, check_tensors, fill_model
 from ppl_cli.errors import UsageError
 
 
@@ -25,17 +25,27 @@ def test_counts_and_empty_tensors_are_finite():
 
 def test_a_filled_model_has_the_tensors_given_and_draws_none(tiny, tmp_path):
     torch.manual_seed(1)
-    given = build_model(tiny).state_dict()
+    like = build_model(tiny)
+    given = like.state_dict()
+    weight = "encoder.regress.0.weight"
+    given[weight] = given[weight].mT.contiguous().mT  # as another program may have laid it out
     before = torch.get_rng_state()
-    filled = fill_model(tmp_path, tiny, given.__getitem__)
+    filled = check_tensors(tmp_path, tiny, {name: (tuple(t.shape), t.dtype) for name, t in given.items()})
+    fill_model(tmp_path, filled, given.__getitem__)
     assert torch.equal(torch.get_rng_state(), before)
     assert not filled.training
     assert filled.state_dict().keys() == given.keys()
-    assert all(torch.equal(tensor, given[name]) for name, tensor in filled.state_dict().items())
+    for name, tensor in filled.state_dict().items():
+        assert torch.equal(tensor, given[name])
+        assert tensor.is_contiguous()
+        assert tensor.data_ptr() != given[name].data_ptr()
+    assert [p.requires_grad for p in filled.parameters()] == [p.requires_grad for p in like.parameters()]
+    assert all(tensor.device.type == "cpu" for tensor in filled.buffers())
 
 
 def test_what_is_not_finite_is_named_with_its_file(tiny, tmp_path):
-    given = build_model(tiny).state_dict()
+    model = build_model(tiny)
+    given = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     given["decoder.last.bias"][1] = math.nan
     with pytest.raises(UsageError, match=r"decoder\.last\.bias holds numbers that are not finite"):
-        fill_model(tmp_path / "model.safetensors", tiny, given.__getitem__)
+        fill_model(tmp_path / "model.safetensors", model, given.__getitem__)

@@ -59,7 +59,10 @@ def test_settings_are_values_of_yaml_or_of_python():
         ("reference.cells=4000", "reference.cells"),
         ("data.split=1.5", "between 0 and 1"),
         ("model.keypoints=[1,", "not a value that YAML can read"),
-        ("train=5", "train"),
+        ("train=5", "train: expected a section of several fields, got 5"),
+        ("train.batch=big", "train.batch: expected a whole number or 'auto', got 'big'"),
+        ("train.flip=7", "train.flip: expected true or false, got 7"),
+        ("prior.freeze=[a]", "prior.freeze.0: expected 'keypoints' or 'links', got 'a'"),
     ],
 )
 def test_a_wrong_override_is_one_line_that_names_it(override, words):
@@ -79,6 +82,12 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path, content):
     file.write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(UsageError, match=r"bad\.yaml"):
         load_config(str(file))
+
+
+def test_a_file_too_large_says_how_large_it_may_be(tmp_path):
+    (tmp_path / "big.yaml").write_text("# " + "x" * (300 << 10))
+    with pytest.raises(UsageError, match=r"big\.yaml has 300 KiB; ppl reads up to 256 KiB of such a file"):
+        load_config(tmp_path / "big.yaml")
 
 
 def test_yaml_round_trip(tiny, tmp_path):

@@ -35,7 +35,6 @@ def test_strong_links_and_perplexity():
         links[i, j] = links[j, i] = weight
     prior = Prior.of(np.zeros((4, 2)), links)
     assert prior.strong_links() == [(0, 1), (0, 2)]
-    assert prior.strong_links(0.35) == [(0, 1), (0, 2), (1, 2)]
     assert [bank.perplexity for bank in example().banks] == pytest.approx([2, 1])
 
 
