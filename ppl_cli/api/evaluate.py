@@ -11,12 +11,13 @@ from ppl_cli.api.models import Model, choose_place, open_checkpoint
 from ppl_cli.api.unlabelled import list_images, save_report
 from ppl_cli.checkpoints.model_file import Checkpoint
 from ppl_cli.config.sections import Config, DataConfig
+from ppl_cli.data.datasets import UNANNOTATED
 from ppl_cli.data.listing import Listing
 from ppl_cli.device import Compute, batch_that_fits
 from ppl_cli.distributed import processes
 from ppl_cli.drawing.evaluation import save_cases, save_distribution, save_sweep
 from ppl_cli.errors import UsageError
-from ppl_cli.evaluation.annotated_data import UNANNOTATED, AnnotatedData, choose_data
+from ppl_cli.evaluation.annotated_data import AnnotatedData, choose_data
 from ppl_cli.evaluation.judge import HiddenPatches, Judge
 from ppl_cli.evaluation.protocol_options import ProtocolOptions, choose_protocols
 from ppl_cli.evaluation.protocols import Regression, Sample

@@ -97,7 +97,7 @@ def train(
             chosen = choose_near(chosen, images, machine)
             machine.say(f"{describe_images(images)}; run folder {run.path}")
             chosen = fit_batch(chosen, loss, machine)
-            done = loop.train(chosen, images, loss, run, machine, start, strict)
+            done = loop.train(chosen, images, loss, run, machine, start)
             if not world.leader:
                 return done
             try:

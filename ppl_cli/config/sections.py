@@ -139,7 +139,8 @@ class LossConfig(Section):
     """What is minimised."""
 
     kind: Literal["perceptual", "multiscale"] = Field(
-        "perceptual", description="how reconstructions are compared; multiscale needs no download"
+        "perceptual",
+        description="how reconstructions are compared; multiscale, which recipe ppl takes at up to 64 pixels, needs no download",
     )
     network: Literal["vgg19", "vgg16"] = Field("vgg19", description="perceptual: whose features are compared")
     stages: int = Field(4, ge=1, le=4, description="perceptual: how many stages of the network are compared")

@@ -35,7 +35,7 @@ LOADERS: dict[str, Callable[[DataConfig, Part, int, int], Listing]] = {
 }
 WITHOUT_FILES = ("figures",)
 IN_ONE_FILE = ("h5", "sleap")
-IN_FOLDERS = ("folder", "video_frames")  # any number of them
+UNANNOTATED = ("folder", "video_frames")  # in any number of folders
 
 
 def check_data(config: DataConfig) -> None:
@@ -44,11 +44,11 @@ def check_data(config: DataConfig) -> None:
         return
     if config.path is None:
         raise UsageError("which images? give --data FOLDER (or data.path in the configuration)")
-    if config.also and config.kind not in IN_FOLDERS:
+    if config.also and config.kind not in UNANNOTATED:
         raise UsageError(f"--data {config.also[0]}: data.kind {config.kind} is one folder, and {config.path} is given already")
     for path in map(Path, config.places):
         known = (config.kind in IN_ONE_FILE and path.exists()) or (
-            config.kind in IN_FOLDERS and is_video(path) and path.is_file()
+            config.kind in UNANNOTATED and is_video(path) and path.is_file()
         )
         if not known and not path.is_dir():
             what = "is a file; a folder of images, or a video, is expected" if path.exists() else "no such folder or video"
@@ -74,7 +74,7 @@ def list_part(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
 
 def open_listing(listing: Listing, config: DataConfig, size: int, strict: bool = False) -> ImageSet:
     """Decoded into memory where they fit."""
-    images = ImageSet(listing, size, config.resize)
+    images = ImageSet(listing, size, config.resize, strict)
     if images.cache_bytes <= config.cache_gib * 2**30:
-        images.fill_cache(strict)
+        images.fill_cache()
     return images

@@ -19,6 +19,7 @@ from ppl_cli.data.images import UnreadableImageError
 from ppl_cli.data.listing import Listing
 from ppl_cli.data.pages import FILM, split_frame
 from ppl_cli.errors import PPLError
+from ppl_cli.text import none_readable
 
 WORKERS = min(32, os.cpu_count() or 1)
 
@@ -30,9 +31,11 @@ class ImageSet:
     collects (name, reason) of what could not be read.
     """
 
-    def __init__(self, listing: Listing, size: int, resize: Resize):
+    def __init__(self, listing: Listing, size: int, resize: Resize, strict: bool = False):
+        """`strict`: the first unreadable image is a PPLError."""
         self.names, self.open_image, self.size, self.resize = listing.names, listing.open_image, size, resize
         self.groups = None if listing.groups is None else np.asarray(listing.groups)
+        self.strict = strict
         self.skipped: list[tuple[str, str]] = []
         self.cache: torch.Tensor | None = None
         self.pins = False  # whether batches go to a GPU: from pinned memory it copies while the program goes on
@@ -58,23 +61,23 @@ class ImageSet:
         self.cache = self.cache.to(device)
         return True
 
-    def fill_cache(self, strict: bool = False) -> None:
-        """Decode every image once; unreadable ones leave the set. PPLError if `strict` and one is unreadable."""
+    def fill_cache(self) -> None:
+        """Decode every image once; unreadable ones leave the set. PPLError if none is left."""
         pixels = torch.empty(len(self), 3, self.size, self.size, dtype=torch.uint8)
         kept = []
         for index, picture in enumerate(tqdm(self._load_all(), "reading images", len(self), disable=None, leave=False)):
             if isinstance(picture, str):
-                self._skip(index, picture, strict)
+                self._skip(index, picture)
             else:
                 pixels[len(kept)] = torch.from_numpy(picture).permute(2, 0, 1)
                 kept.append(index)
         if not kept:
-            raise PPLError(f"no image can be read ({len(self)} tried); the first: {': '.join(self.skipped[0])}")
+            raise self.none_readable()
         self.names = [self.names[i] for i in kept]
         self.groups = None if self.groups is None else self.groups[kept]
         self.cache = pixels[: len(kept)]
 
-    def fetch(self, indices: torch.Tensor, strict: bool = False) -> torch.Tensor:
+    def fetch(self, indices: torch.Tensor) -> torch.Tensor:
         """(B,) int64 on the CPU -> (B, 3, size, size) uint8, on the cache's device or pinned for a GPU, without waiting.
 
         While streaming, an unreadable image is replaced by the next one.
@@ -87,10 +90,10 @@ class ImageSet:
         for index, picture in zip(indices.tolist(), self.pool.map(self._try_load, indices.tolist()), strict=True):
             tries = 0
             while isinstance(picture, str):
-                self._skip(index, picture, strict)
+                self._skip(index, picture)
                 tries += 1
                 if tries == len(self):
-                    raise PPLError(f"no image can be read ({len(self)} tried); the last: {self.names[index]}: {picture}")
+                    raise self.none_readable()
                 index = (index + 1) % len(self)
                 picture = self._try_load(index)
             pictures.append(torch.from_numpy(picture).permute(2, 0, 1))
@@ -128,9 +131,12 @@ class ImageSet:
         except UnreadableImageError as error:
             return str(error)
 
-    def _skip(self, index: int, reason: str, strict: bool) -> None:
+    def none_readable(self) -> PPLError:
+        return PPLError(none_readable([": ".join(skipped) for skipped in self.skipped], "image"))
+
+    def _skip(self, index: int, reason: str) -> None:
         entry = (self.names[index], reason)
-        if strict:
+        if self.strict:
             raise PPLError(f"{entry[0]}: {reason} (--strict stops at the first unreadable image)")
         if entry not in self.skipped:
             self.skipped.append(entry)

@@ -6,11 +6,10 @@ from typing import get_args
 
 from ppl_cli.config.loading import nearest
 from ppl_cli.config.sections import Config, DataConfig, DataKind
-from ppl_cli.data.datasets import WITHOUT_FILES
+from ppl_cli.data.datasets import UNANNOTATED, WITHOUT_FILES
 from ppl_cli.data.layouts import detect_kind, no_annotations
 from ppl_cli.errors import UsageError
 
-UNANNOTATED = ("folder", "video_frames")
 CHOOSES_FIT = ("coco", "deeplabcut", "ultralytics", "sleap")
 CHOOSES_TEST = (*CHOOSES_FIT, "h5")
 HAS_CATEGORIES = ("coco", "ultralytics", "sleap")

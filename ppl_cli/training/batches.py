@@ -69,13 +69,11 @@ def batch_indices(step: int, batch: int, count: int, seed: int) -> torch.Tensor:
     return rows[first - passes[0] * count :][:batch]
 
 
-def make_batch(
-    images: ImageSet, step: int, config: Config, device: torch.device, strict: bool = False, part: Part | None = None
-) -> Batch:
+def make_batch(images: ImageSet, step: int, config: Config, device: torch.device, part: Part | None = None) -> Batch:
     """Batch number `step`, or a part of it."""
     part = part or Part(0, config.train.batch, config.train.batch)
     indices = batch_indices(step, part.whole, len(images), config.seed)
-    pixels = to_unit(images.fetch(indices[part.rows], strict).to(device, non_blocking=True))
+    pixels = to_unit(images.fetch(indices[part.rows]).to(device, non_blocking=True))
     random = generator(device, config.seed, "augment", step)
     change = augmentation(config, part, random)
     pixels = change(pixels)
@@ -83,7 +81,7 @@ def make_batch(
     references = pixels * keep_mask(part.whole, hidden.cells, hidden.missing, config.model.image_size, random, part.rows)
     if hidden.kind == "video":
         others = images.other_frames(indices, generator("cpu", config.seed, "frames", step), hidden.near)[part.rows]
-        frames = change(to_unit(images.fetch(others, strict).to(device, non_blocking=True)))
+        frames = change(to_unit(images.fetch(others).to(device, non_blocking=True)))
         alone = images.pin(others == indices[part.rows]).to(device, non_blocking=True)  # an image among videos
         references = torch.where(alone[:, None, None, None], references, frames)
     return Batch(pixels, references)

@@ -84,13 +84,11 @@ def train(
     run: RunFolder,
     machine: Machine,
     start: Start,
-    strict: bool = False,
 ) -> Run:
     """Train on `images` and write the folder of `run`, which is resumed where it says so, else from `start`.
 
-    Of several processes each learns from its own `train.batch` images; the leader alone writes. With `strict` the first
-    unreadable image is an error. Raises InterruptedRunError after SIGINT or SIGTERM, with everything saved, and PPLError when
-    a loss is no longer a number.
+    Of several processes each learns from its own `train.batch` images; the leader alone writes. Raises InterruptedRunError
+    after SIGINT or SIGTERM, with everything saved, and PPLError when a loss is no longer a number.
     """
     folder, compute, world = run.path, machine.compute, machine.world
     device = compute.device
@@ -130,7 +128,7 @@ def train(
             optimiser.zero_grad(set_to_none=True)
             outcomes = []
             for part in parts:
-                batch = make_batch(images, step, config, device, strict, part)
+                batch = make_batch(images, step, config, device, part)
                 with sharing_gradients(learn, part is parts[-1]):
                     outcomes.append(take(batch, draw_chance(config, step, part, device)))
             optimiser.step()

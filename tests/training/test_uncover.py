@@ -31,7 +31,7 @@ class Plain:
     def __len__(self) -> int:
         return 16
 
-    def fetch(self, indices, strict=False):
+    def fetch(self, indices):
         shade = (60 + 8 * indices).view(-1, 1, 1, 1) + 2 * torch.arange(32).view(1, 1, 1, -1)
         return shade.expand(-1, 3, 32, 32).to(torch.uint8)
 
