@@ -140,7 +140,7 @@ class LossConfig(Section):
 
     kind: Literal["perceptual", "multiscale"] = Field(
         "perceptual",
-        description="how reconstructions are compared; multiscale, which recipe ppl takes at up to 64 pixels, needs no download",
+        description="how reconstructions are compared; multiscale (recipe ppl at up to 64 pixels) needs no download",
     )
     network: Literal["vgg19", "vgg16"] = Field("vgg19", description="perceptual: whose features are compared")
     stages: int = Field(4, ge=1, le=4, description="perceptual: how many stages of the network are compared")
