@@ -94,7 +94,7 @@ def train(
             images = open_images(listing, chosen, strict)
             for note in note_variety(images):
                 machine.say(f"note: {note}")
-            chosen = choose_near(chosen, images, machine)
+            chosen = settle_camera(chosen, images, machine)
             machine.say(f"{describe_images(images)}; run folder {run.path}")
             chosen = fit_batch(chosen, loss, machine)
             done = loop.train(chosen, images, loss, run, machine, start)
@@ -141,14 +141,18 @@ def describe_images(images: ImageSet) -> str:
     return f"{counted(len(images), choose_noun(images.names))}{skipped}, {kept}"
 
 
-def choose_near(config: Config, images: ImageSet, machine: Machine) -> Config:
-    """With a number for `reference.near: auto`."""
-    if config.reference.near != "auto":
+def settle_camera(config: Config, images: ImageSet, machine: Machine) -> Config:
+    """With what `reference.near: auto` and `train.ghosts_mirrored: auto` come to, by whether the camera moves."""
+    near, mirrored = config.reference.near, config.train.ghosts_mirrored
+    if "auto" not in (near, mirrored):
         return config
-    near = NEAR if config.reference.kind == "video" and moves(images) else 0
-    if near:
-        machine.say(f"note: the camera moves: the decoder is shown frames at most {near} away (reference.near)")
-    return config.with_fields("reference", near=near)
+    moving = config.reference.kind == "video" and moves(images)
+    if near == "auto":
+        near = NEAR if moving else 0
+        if moving:
+            machine.say(f"note: the camera moves: the decoder is shown frames at most {near} away (reference.near)")
+    mirrored = moving if mirrored == "auto" else mirrored
+    return config.with_fields("reference", near=near).with_fields("train", ghosts_mirrored=mirrored)
 
 
 def fit_batch(config: Config, loss: nn.Module, machine: Machine) -> Config:

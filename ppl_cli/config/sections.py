@@ -190,6 +190,9 @@ class TrainConfig(Section):
     ghosts: float = Field(
         0.0, ge=0, le=1, description="the encoder sees another image shine through, at most so strongly [share of contrast]"
     )
+    ghosts_mirrored: bool | Literal["auto"] = Field(
+        False, description="ghosts: half of them left to right, not upside down; auto: if these are videos and the camera moves"
+    )
     uncover: int = Field(
         0, ge=0, description="at the end, a small network learns for so long to find what hides the object; 0: none [steps]"
     )

@@ -6,9 +6,13 @@ Else keypoints lean on a background that is the same in all training images, and
 import torch
 
 
-def random_ghosts(batch: int, most: float, generator: torch.Generator) -> torch.Tensor:
-    """(batch,): how strongly a ghost shines through each image, up to `most` of its own contrast; below 0: it is mirrored."""
-    return most * (2 * torch.rand(batch, generator=generator, device=generator.device) - 1)
+def random_ghosts(batch: int, most: float, mirrored: bool, generator: torch.Generator) -> torch.Tensor:
+    """(batch,): how strongly a ghost shines through each image, up to `most` of its own contrast.
+
+    Below 0, as half of them are where they are `mirrored`, it is turned left to right instead of upside down.
+    """
+    chance = torch.rand(batch, generator=generator, device=generator.device)
+    return most * (2 * chance - 1 if mirrored else chance)
 
 
 def add_ghosts(images: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:

@@ -32,7 +32,7 @@ BEGINNING = {"config.yaml", "metrics.csv", "samples", "tensorboard"}  # what is 
 FREE_TO_CHANGE = ("train.steps", "train.log_every", "train.save_every", "train.sample_every", "train.tensorboard")
 FREE_TO_CHANGE += ("data.path", "data.also", "data.cache_gib", "loss.weights", "name")
 FREE_TO_CHANGE += ("train.compile", "train.accumulate", "train.uncover")
-SETTLED = (("train.batch", "auto"), ("reference.near", "auto"))  # a run has their numbers
+SETTLED = (("train.batch", "auto"), ("reference.near", "auto"), ("train.ghosts_mirrored", "auto"))  # a run has its own
 
 
 class RunFolder:

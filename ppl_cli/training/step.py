@@ -64,8 +64,8 @@ def draw_chance(config: Config, step: int, part: Part, device: torch.device) -> 
     if config.train.light:
         light = random_light(2 * part.whole, generator(device, config.seed, "light", step)).unflatten(0, (-1, 2))[part.rows]
     if config.train.ghosts:
-        random = generator(device, config.seed, "ghosts", step)
-        ghosts = random_ghosts(2 * part.whole, config.train.ghosts, random).unflatten(0, (-1, 2))[part.rows]
+        random, mirrored = generator(device, config.seed, "ghosts", step), config.train.ghosts_mirrored is True
+        ghosts = random_ghosts(2 * part.whole, config.train.ghosts, mirrored, random).unflatten(0, (-1, 2))[part.rows]
     return Chance(torch.full((), lead, device=device), jitter, affine, light, ghosts)
 
 

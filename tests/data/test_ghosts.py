@@ -4,10 +4,13 @@ from ppl_cli.data.ghosts import add_ghosts, random_ghosts
 
 
 def test_ghosts_are_drawn_up_to_the_most_for_each_image():
-    strengths = random_ghosts(2000, 0.4, torch.Generator().manual_seed(3))
-    assert -0.4 <= strengths.min() < -0.39
+    strengths = random_ghosts(2000, 0.4, False, torch.Generator().manual_seed(3))
+    assert 0 <= strengths.min() < 0.01
     assert 0.39 < strengths.max() <= 0.4
-    assert 0.45 < (strengths < 0).float().mean() < 0.55
+    mirrored = random_ghosts(2000, 0.4, True, torch.Generator().manual_seed(3))
+    assert -0.4 <= mirrored.min() < -0.39
+    assert 0.39 < mirrored.max() <= 0.4
+    assert 0.45 < (mirrored < 0).float().mean() < 0.55
 
 
 def test_another_image_shines_through_turned_and_colours_stay():

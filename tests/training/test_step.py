@@ -19,7 +19,7 @@ def test_the_encoder_alone_sees_other_light_and_ghosts(tiny, monkeypatch):
     """What is reconstructed stays as it is; the second look, at the warped image, is disturbed in another way."""
     config = tiny.model_copy(
         update={
-            "train": tiny.train.model_copy(update={"light": True, "ghosts": 0.4}),
+            "train": tiny.train.model_copy(update={"light": True, "ghosts": 0.4, "ghosts_mirrored": True}),
             "loss": tiny.loss.model_copy(update={"equivariance": 1.0}),
         }
     )
