@@ -24,6 +24,7 @@ from ppl_cli.prior.prior import Prior, load_prior, save_npz, save_prior
 from ppl_cli.prior.prototypes import Recalled, build_prior, decode_tokens, vary_banks
 from ppl_cli.prior.skeletons import FILES as SKELETONS
 from ppl_cli.prior.skeletons import save_skeletons
+from ppl_cli.results.tally import FOREIGN
 from ppl_cli.runtime import Runtime, silent
 from ppl_cli.text import counted, in_utf8, none_readable, note_left_out
 
@@ -81,7 +82,7 @@ def export_prior(
     earlier = find_earlier(out, FILES, overwrite)
     runtime, compute = choose_place([model], device)
     checkpoint = open_checkpoint(model)
-    estimator = Estimator(checkpoint.model, compute)
+    estimator = Estimator(checkpoint.model, compute, checkpoint.known and checkpoint.known.calibration)
     pictures = find_pictures(data, out, checkpoint, runtime)
     make_folder(out)
     runtime.say(compute.reason)
@@ -122,11 +123,14 @@ def find_pictures(data: str | Path | None, out: Path, checkpoint: Checkpoint, ru
 
 def recall_pictures(estimator: Estimator, pictures: Pictures, runtime: Runtime) -> Recalled:
     size = estimator.model.sizes.image_size
-    recalled, problems = recall_images(estimator, lambda index: pictures.decode(index, size), pictures.names, BATCH)
+    recalled, problems, foreign = recall_images(estimator, lambda index: pictures.decode(index, size), pictures.names, BATCH)
     if not len(recalled.tokens):
         raise PPLError(none_readable(problems, "image"))
     if problems:
         runtime.say(f"note: {note_left_out(problems, 'unreadable image')}")
+    if foreign >= FOREIGN * len(recalled.tokens):
+        of_them = f"{foreign} of {counted(len(recalled.tokens), 'image')} {'is' if foreign == 1 else 'are'}"
+        runtime.say(f"note: {of_them} unlike those that the model was trained on, and counted all the same")
     return recalled
 
 

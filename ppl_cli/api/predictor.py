@@ -1,6 +1,6 @@
 """A trained model to find poses with: what `ppl infer` and `ppl refine` run, and what a notebook calls."""
 
-import os
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -15,14 +15,14 @@ from ppl_cli.checkpoints.model_file import Checkpoint, load_model
 from ppl_cli.config.sections import Config
 from ppl_cli.data.depth import Range
 from ppl_cli.data.excerpt import WHOLE, Excerpt
-from ppl_cli.data.images import find_range
 from ppl_cli.data.videos import is_video, open_video
 from ppl_cli.device import Compute, batch_that_fits
 from ppl_cli.drawing.video import note_encoder
 from ppl_cli.errors import PPLError, UnreadableImageError, UsageError
+from ppl_cli.inference import given
 from ppl_cli.inference.estimate import CANNOT_FIND, Estimator, Finder, Opened, decode_square, stream_poses
 from ppl_cli.inference.films import drawing_video
-from ppl_cli.inference.given import HiddenLike, ImageLike, check_hidden, check_image, open_given, take
+from ppl_cli.inference.given import HiddenLike, ImageLike
 from ppl_cli.inference.inputs import Inputs, gather_inputs
 from ppl_cli.inference.occluder import Occluder
 from ppl_cli.inference.pictures import Pictures
@@ -113,7 +113,7 @@ class Predictor:
         """
         if isinstance(image, list | tuple):
             return list(self.stream(image))
-        return self._find_one(self.finder, check_image(image))
+        return self._find_one(self.finder, given.check_image(image))
 
     def stream(self, images: Iterable[ImageLike] | str | Path, batch: int = BATCH, **excerpt: str | float) -> Iterator[Pose]:
         """Poses of any number of images, in order: they are taken as they are needed, and memory does not grow.
@@ -129,7 +129,7 @@ class Predictor:
                 f"stream: expected a video, a folder, or images (without start, stop and every), got {images}; for a single "
                 "image call the model: model(path)"
             )
-        pairs = ((take(check_image(image, f"image {number}")), None) for number, image in enumerate(images))
+        pairs = ((given.take(given.check_image(image, f"image {number}")), None) for number, image in enumerate(images))
         return self._stream(self.finder, pairs, batch, self._find_range(images))
 
     def video(
@@ -187,8 +187,8 @@ class Predictor:
             raise UsageError(f"hidden: expected a list of {len(image)}, one for each image (None where nothing is known)")
         pairs = list(zip(image, [None] * len(image) if hidden is None else hidden, strict=True)) if several else []
         for number, (one, its_hidden) in enumerate(pairs if several else [(image, hidden)]):
-            check_image(one, f"image {number}" if several else "the image")
-            check_hidden(its_hidden, f"hidden {number}" if several else "hidden")
+            given.check_image(one, f"image {number}" if several else "the image")
+            given.check_hidden(its_hidden, f"hidden {number}" if several else "hidden")
         method = method or self.choose_method(hidden is not None)
         refiner = self.refiner(Options(iterations, method, until_px))
         if not several:
@@ -254,26 +254,26 @@ class Predictor:
         """Black and white of images of more than 8 bits: as the model has learned, else found over a list of them."""
         if self.config.data.range or not isinstance(images, list | tuple):
             return self.config.data.range
-        found, notes = find_range([Path(image).expanduser() for image in images if isinstance(image, str | os.PathLike)])
+        found, notes = given.find_range(images)
         for note in notes:
             self.runtime.say(f"note: {note}")
         return found
 
     def _find_one(self, finder: Finder, image: ImageLike, hidden: HiddenLike | None = None) -> Pose:
         """PPLError if the image or what is hidden of it cannot be used."""
-        opener = partial(open_given, (image, hidden), self._find_range([image]))
+        opener = partial(given.open_given, (image, hidden), self._find_range([image]))
         pose = finder.find([decode_square(opener, finder.size, finder.resize)])[0]
+        pose.source, pose.place = given.find_source(image)
         if np.isnan(pose.keypoints).all():
-            where = image if isinstance(image, str | Path) else "the image"
-            raise PPLError(f"{where}: {pose.problem}")
+            raise PPLError(f"{pose.source or 'the image'}: {pose.problem}")
         return pose
 
-    def _stream(
-        self, finder: Finder, pairs: Iterable[tuple[ImageLike, HiddenLike | None]], batch: int, value_range: Range | None
-    ) -> Iterator[Pose]:
+    def _stream(self, finder: Finder, pairs: given.Pairs, batch: int, value_range: Range | None) -> Iterator[Pose]:
+        sources = deque()  # of images whose poses are still to come
         with batch_that_fits(batch):
-            openers = (partial(open_given, pair, value_range) for pair in pairs)
-            yield from chain.from_iterable(stream_poses(finder, openers, batch))
+            for pose in chain.from_iterable(stream_poses(finder, given.open_all(pairs, value_range, sources), batch)):
+                pose.source, pose.place = sources.popleft()
+                yield pose
 
     def _stream_files(self, inputs: Inputs, batch: int) -> Iterator[Pose]:
         for line in inputs.describe_videos():

@@ -18,6 +18,7 @@ from safetensors.torch import save as serialise
 from ppl_cli.checkpoints.shapes import all_finite, check_tensors, fill_model
 from ppl_cli.config.loading import parse_config
 from ppl_cli.config.sections import Config
+from ppl_cli.data.formats import READ
 from ppl_cli.errors import UsageError
 from ppl_cli.files import replacing
 from ppl_cli.model.calibration import STEPS, Calibration
@@ -128,9 +129,11 @@ def load_model(source: str | Path) -> Checkpoint:
     path = Path(source).expanduser()
     try:
         if path.is_dir():
+            runs = [str(run.parent) for run in sorted(path.glob("*/model.safetensors"))[:3]]
             path = path / "model.safetensors"
             if not path.is_file():
-                raise UsageError(f"{source} holds no model.safetensors: give a run folder of `ppl train`, or the file itself")
+                which = " or ".join(runs) or "a run folder of `ppl train`, or the file itself"
+                raise UsageError(f"{source} holds no model.safetensors: give {which}")
         elif not path.is_file():
             raise UsageError(
                 f"no model at {source}: give a run folder of `ppl train`, a model.safetensors or a .pth of the original "
@@ -144,6 +147,8 @@ def load_model(source: str | Path) -> Checkpoint:
         return load_original(path)
     if path.suffix in (".pth", ".pt", ".tar") and (begin[:1] == b"\x80" or path.suffix == ".tar"):
         raise UsageError(f"{path} is in the format of torch before 1.6: load and save it once with a newer torch")
+    if path.name.lower().endswith(READ):
+        raise UsageError(f"{path} is no model: give the model first, then images")
     if path.suffix in (".pth", ".pt"):
         raise UsageError(f"{path} is not a file that torch.save wrote; is it whole?")
     return load_own(path)

@@ -122,6 +122,19 @@ def may_follow(option: str, word: str) -> bool:
     return is_video(word) or (os.path.isdir(word) and word not in shipped_configs())
 
 
+HINTS = {  # the command, and what typer says of a usual slip -> what was meant
+    ("ppl train", "unexpected extra argument"): "folders and videos are given with --data",
+    ("ppl eval", "unexpected extra argument"): "annotated images are given with --data",
+    ("ppl export-prior", "unexpected extra argument"): "images are given with --data",
+    ("ppl infer", "No such option: --data"): "images are given without an option, behind the model",
+    ("ppl refine", "No such option: --data"): "images are given without an option, behind the model",
+}
+
+
+def give_hint(command: str, message: str) -> str:
+    return next((f": {hint}" for (its, part), hint in HINTS.items() if its == command and part in message), "")
+
+
 def is_memory(error: BaseException) -> bool:
     if "torch" not in sys.modules:
         return isinstance(error, MemoryError)
@@ -141,7 +154,8 @@ def report(error: BaseException) -> int:
     elif hasattr(error, "format_message"):  # typer's own usage errors
         if not error.format_message():  # no arguments at all: the help has been printed
             return 2
-        line, code = f"{error.format_message()} (see ppl --help)", 2
+        command = getattr(error.ctx, "command_path", "ppl")
+        line, code = f"{error.format_message()}{give_hint(command, error.format_message())} (see {command} --help)", 2
     elif isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains again when it exits
         return 1

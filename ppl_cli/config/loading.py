@@ -60,7 +60,11 @@ def read_yaml(source: str) -> tuple[str, dict]:
     file = shipped.get(source, Path(source))
     if not file.is_file():
         if file.is_dir():
-            raise UsageError(f"{source} is a folder, not a configuration: ppl train folder_small --data {source}")
+            run = (file / "config.yaml").is_file()
+            how = (
+                f"ppl train --out {source} --resume goes on with that run" if run else f"ppl train folder_small --data {source}"
+            )
+            raise UsageError(f"{source} is a folder, not a configuration: {how}")
         near = suggestion(source, shipped)
         raise UsageError(f"no configuration {source!r}{near}: give a YAML file or one of {', '.join(shipped)}")
     content = read_limited(file, LARGEST_YAML)

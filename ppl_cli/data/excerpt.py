@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -33,6 +34,10 @@ class Excerpt:
             moment = getattr(self, name)
             if moment is not None and not MOMENT.fullmatch(str(moment)):
                 raise UsageError(f"--{name} {moment}: write seconds (90.5), h:mm:ss (0:01:30.5, to 59) or a frame (2700f)")
+        if None not in (self.start, self.stop):
+            (start, kind), (stop, its_kind) = read_moment(self.start), read_moment(self.stop)
+            if kind == its_kind and stop <= start:
+                raise UsageError(f"--stop {self.stop} is not behind --start {self.start}: nothing lies between")
 
     def choose_frames(self, video: Video) -> range:
         """Numbers of the frames of `video` that are wanted."""
@@ -46,8 +51,12 @@ WHOLE = Excerpt()
 
 def find_frame(video: Video, moment: str | float) -> int:
     """The first frame that is not before it."""
+    number, kind = read_moment(moment)
+    return int(number) if kind == "frame" else int(np.searchsorted(video.times, number - ROUNDING))
+
+
+def read_moment(moment: str | float) -> tuple[float, Literal["frame", "seconds"]]:
     parts = MOMENT.fullmatch(str(moment)).groupdict()
     if parts["frame"] is not None:
-        return int(parts["frame"])
-    seconds = 3600 * int(parts["h"] or 0) + 60 * int(parts["m"] or 0) + float(parts["s"])
-    return int(np.searchsorted(video.times, seconds - ROUNDING))
+        return int(parts["frame"]), "frame"
+    return 3600 * int(parts["h"] or 0) + 60 * int(parts["m"] or 0) + float(parts["s"]), "seconds"

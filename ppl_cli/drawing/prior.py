@@ -24,6 +24,9 @@ def skeleton_picture(
     return draw_pose(Image.new("RGB", (side, side), DARK), points, weights, labels, hollow)
 
 
+OUTLINE = 'stroke="#14161a" stroke-width="4" stroke-linejoin="round" paint-order="stroke"'  # or links hide the numbers
+
+
 def save_svg(path: Path, prior: Prior) -> None:
     """Numbered keypoints, idle ones hollow, links by strength; names on hover."""
     places = (prior.points + 1) / 2 * SIDE
@@ -41,7 +44,7 @@ def save_svg(path: Path, prior: Prior) -> None:
         paints = f'fill="{colour}" stroke="#14161a"' if useful else f'fill="#262a30" stroke="{colour}"'
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="9" {paints} stroke-width="2">')
         parts.append(f"<title>{escape(prior.names[number])}{'' if useful else ', idle'}</title></circle>")
-        parts.append(f'<text x="{x + 11:.1f}" y="{y - 8:.1f}" fill="white" font-size="18">{number}</text>')
+        parts.append(f'<text x="{x + 11:.1f}" y="{y - 8:.1f}" fill="white" font-size="18" {OUTLINE}>{number}</text>')
     replace_text(path, "\n".join([*parts, "</svg>\n"]))
 
 

@@ -64,6 +64,7 @@ class Judge:
         self.size = config.model.image_size
         self.fit = list_part(self.data, "fit", seed, self.size)
         self.test = list_part(self.data, "test", seed, self.size)
+        self.test.sort_keypoints(self.fit.keypoint_names)
         overlap = check_splits(self.fit, self.test, str(data.path))
         self.notes = list(dict.fromkeys([*self.fit.notes, *self.test.notes, *overlap]))
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ppl_cli.evaluation.unlabelled import UnlabelledReport
 
 IGNORED = 1.02  # error with wrong poses over error with the right ones: failed runs 1.00 to 1.01, good ones 1.06 to 3.0
+HARDLY = 1.06  # between the two: runs that were stopped early
 DEAD = 2.0  # vectors in use of 16 a bank: failed runs 1.0 to 2.0, good ones 11 to 16
 # % of the image side that a keypoint moves against the image: failed runs 7 to 9, linked ones of good runs 1 to 4.
 RESTLESS = 5.0
@@ -32,9 +33,12 @@ def give_verdict(report: "UnlabelledReport") -> str:
     useless = name_keypoints(report, useful=False)
     if report.familiar is not None and report.familiar < FOREIGN:  # then the numbers are those of strangers
         return "; ".join([f"only {100 * report.familiar:.0f} % of the images are like those it was trained on", *useless])
-    learned = not report.gain < IGNORED
+    learned = not report.gain < HARDLY
+    untold = "poses were not learned, an image is drawn as well with that of another"
+    if report.gain >= IGNORED:
+        untold = "poses were hardly learned, an image is drawn nearly as well with that of another: train longer"
     count = f"all {total} keypoints useful" if useful == total else f"{useful} of {total} keypoints useful"
-    said = [count if learned else "poses were not learned, an image is drawn as well with that of another", *useless]
+    said = [count if learned else untold, *useless]
     if useful < total and learned:
         said[-1] += f": try model.keypoints={max(useful, 2)}"
     said += name_keypoints(report, useful=True)

@@ -1,23 +1,28 @@
 """What a caller of the Python API may give as an image, and as what of it is hidden."""
 
 import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ppl_cli.data.depth import Range
+from ppl_cli.data.depth import Range, choose_range, is_deep, spread
 from ppl_cli.data.frame import Fit
-from ppl_cli.data.images import UnreadableImageError, decode_to_fit, to_rgb, turn_as_displayed
-from ppl_cli.data.pages import page_names
-from ppl_cli.data.videos import is_video
+from ppl_cli.data.images import UnreadableImageError, decode_to_fit, read_deep, to_rgb, turn_as_displayed
+from ppl_cli.data.pages import page_names, split_frame
+from ppl_cli.data.videos import is_video, open_video
 from ppl_cli.errors import UsageError
-from ppl_cli.inference.estimate import Opened
+from ppl_cli.inference.estimate import Opened, Opener
 from ppl_cli.inference.occluder import check_some_visible, take_mask
+from ppl_cli.results.pose import NOWHERE, Place
 
 ImageLike = str | os.PathLike | Image.Image | np.ndarray  # an array: (H, W, 3) uint8, RGB
 HiddenLike = str | os.PathLike | Image.Image | np.ndarray  # an array: (H, W) bool, True where hidden, or uint8, 255 there
+Pairs = Iterable[tuple[ImageLike, HiddenLike | None]]  # images, and what of each is hidden
 
 
 def check_image(image: ImageLike, what: str = "the image") -> ImageLike:
@@ -75,6 +80,33 @@ def open_image(image: ImageLike, value_range: Range | None = None, fit: Fit | No
         raise UnreadableImageError(" ".join(f"damaged: {reason}".split())) from error
 
 
+def read_values(image: ImageLike) -> np.ndarray | None:
+    """(H, W) values of more than 8 bits, as they are; None if it has none, or cannot be read."""
+    if isinstance(image, str | os.PathLike):
+        return read_deep(Path(image).expanduser())
+    if not isinstance(image, Image.Image) or not is_deep(image):
+        return None
+    with suppress(Exception):  # a damaged one is named when it is decoded
+        return np.asarray(image)
+
+
+def find_range(images: Sequence[ImageLike]) -> tuple[Range | None, list[str]]:
+    """What is black and white in those of more than 8 bits, found over some of them, and lines for the user."""
+    return choose_range(values for values in map(read_values, spread(images)) if values is not None)
+
+
+def find_source(image: ImageLike) -> tuple[Path | None, Place]:
+    """The file that it is in, and where in a video, if it is a frame of one."""
+    if not isinstance(image, str | os.PathLike):
+        return None, NOWHERE
+    path = Path(image).expanduser()
+    if found := split_frame(path.name):
+        with suppress(UnreadableImageError):
+            times = open_video(path.with_name(found[0])).times
+            return path, Place(*found, float(times[found[1]]) if found[1] < len(times) else None)
+    return path, NOWHERE
+
+
 def take(image: ImageLike) -> ImageLike:
     """`image` as it is now: decoding comes later, when its owner may have closed it or put other pixels in its place."""
     if isinstance(image, np.ndarray):
@@ -83,6 +115,13 @@ def take(image: ImageLike) -> ImageLike:
         with suppress(Exception):  # a damaged one is named when it is decoded
             image.load()
     return image
+
+
+def open_all(pairs: Pairs, value_range: Range | None, sources: deque[tuple[Path | None, Place]]) -> Iterator[Opener]:
+    """For each a function that opens it, in any thread; `sources` takes what `find_source` says of each."""
+    for pair in pairs:
+        sources.append(find_source(pair[0]))
+        yield partial(open_given, pair, value_range)
 
 
 def open_given(given: tuple[ImageLike, HiddenLike | None], value_range: Range | None, fit: Fit) -> Opened:

@@ -64,23 +64,23 @@ def choose_prototypes(recalled: Recalled, count: int) -> list[Prototype]:
     medoids, nearest = k_medoids(pose_distances(poses, poses), count)
     result = []
     for number in np.argsort(-np.bincount(nearest, minlength=len(medoids)), kind="stable"):
-        index = among[medoids[number]]
+        index, alike = among[medoids[number]], [among[place] for place in np.flatnonzero(nearest == number)]
         result.append(
             Prototype(
                 frequency=float((nearest == number).mean()),
                 keypoints=recalled.keypoints[index].tolist(),
                 tokens=recalled.tokens[index].tolist(),
-                nearest_image=nearest_image(recalled, recalled.keypoints[index]),
+                nearest_image=nearest_image(recalled, alike, recalled.keypoints[index]),
             )
         )
     return result
 
 
-def nearest_image(recalled: Recalled, pose: np.ndarray) -> str | None:
-    """The image whose found pose is nearest to `pose` (N, 2)."""
+def nearest_image(recalled: Recalled, among: list[int], pose: np.ndarray) -> str | None:
+    """Of the images `among` which a prototype is counted, that whose found pose is nearest to `pose` (N, 2)."""
     if recalled.names is None:
         return None
-    return recalled.names[int(pose_distances(pose[None], recalled.found)[0].argmin())]
+    return recalled.names[among[int(pose_distances(pose[None], recalled.found[among])[0].argmin())]]
 
 
 def pose_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -38,7 +38,8 @@ class NpzColumns:
             for column, (dtype, shape) in self.columns.items():
                 self.write(archive, column, dtype, (self.count, *shape), read_blocks(self.files[column]))
             for name, values in whole.items():
-                self.write(archive, name, "<f8", values.shape, [values.astype("<f8").tobytes()])
+                values = values.astype("<f8") if values.dtype.kind == "f" else values
+                self.write(archive, name, values.dtype.str, values.shape, [values.tobytes()])
         for file in self.files.values():
             file.close()
 
@@ -57,7 +58,7 @@ class NpzColumns:
 
 
 class KeypointsNpz(NpzColumns):
-    """images (I), keypoints_px (I, N, 2), confidence (I, N), prior (N, 2), links (N, N).
+    """images (I), keypoints_px (I, N, 2), confidence (I, N), names (N), prior (N, 2), links (N, N).
 
     Where some images are frames of `videos` also video (I), frame (I) and time (I), empty or NaN for the others.
     """
@@ -76,18 +77,19 @@ class KeypointsNpz(NpzColumns):
         self.add_row(images=name, video=in_utf8(video or ""), frame=frame, time=time, **found)
 
     def finish(self) -> None:
-        self.write_all(prior=self.prior.points, links=self.prior.weights)
+        self.write_all(names=name_columns(self.prior), prior=self.prior.points, links=self.prior.weights)
 
 
 class IterationsNpz(NpzColumns):
     """images (I), keypoints_px (I, T + 1, N, 2), confidence (I, T + 1, N), visible (I, N), moved_px (I, N),
-    iterations_used (I), explained (I): 1, 0, or -1 where the model does not say."""
+    iterations_used (I), explained (I): 1, 0, or -1 where the model does not say; names (N)."""
 
     def __init__(self, path: Path, prior: Prior, iterations: int):
         n, steps = len(prior.keypoints), iterations + 1
         columns = {"keypoints_px": ("<f8", (steps, n, 2)), "confidence": ("<f8", (steps, n)), "visible": ("|b1", (n,))}
         columns |= {"moved_px": ("<f8", (n,)), "iterations_used": ("<i8", ()), "explained": ("<i8", ())}
         super().__init__(path, columns)
+        self.prior = prior
 
     def add(self, name: str, pose: Pose) -> None:
         refined = pose.refined
@@ -106,7 +108,12 @@ class IterationsNpz(NpzColumns):
         )
 
     def finish(self) -> None:
-        self.write_all()
+        self.write_all(names=name_columns(self.prior))
+
+
+def name_columns(prior: Prior) -> np.ndarray:
+    """(N,) names of the keypoints: without the idle ones, a place in an array says nothing."""
+    return np.array([in_utf8(name) for name in prior.names], np.str_)
 
 
 def read_blocks(file: IO[bytes]) -> Iterator[bytes]:

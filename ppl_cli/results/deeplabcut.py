@@ -50,7 +50,9 @@ class DeepLabCut:
         stem = in_utf8(stem).encode()[:LONGEST].decode(errors="ignore")
         name = f"{FOLDER}/{above}/{stem}".replace("//", "/")
         taken = {table.name.casefold() for table in self.tables.values()}
-        while name.casefold() in taken:  # a.mp4 beside A.avi, which some systems take for one name, or a folder called a
+        if name.casefold() in taken and not clip.is_folder:  # a.mp4 beside A.avi, which some systems take for one name
+            name += Path(own).suffix
+        while name.casefold() in taken:  # a folder called a
             name += "_"
         table = self.tables[clip] = Table(name, self.place(f"{name}{self.scorer}.csv"), clip.is_folder)
         with table.path.open("w", newline="", encoding="utf-8") as file:

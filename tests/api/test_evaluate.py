@@ -279,6 +279,20 @@ def edit(file, change):
     file.write_text(json.dumps(content))
 
 
+def test_keypoints_in_another_order_are_the_same(model_file, data, tmp_path):
+    def turn(content: dict) -> None:
+        content["categories"][0]["keypoints"].reverse()
+        for annotation in content["annotations"]:
+            annotation["keypoints"] = np.reshape(annotation["keypoints"], (-1, 3))[::-1].ravel().tolist()
+
+    where = (model_file, "--data", data, "--protocol", "ridge")
+    assert run(*where, "--out", tmp_path / "ordered") == 0
+    edit(data / "test.json", turn)
+    assert run(*where, "--out", tmp_path / "turned") == 0
+    ordered, turned = (json.loads((tmp_path / name / "eval.json").read_text())["models"] for name in ("ordered", "turned"))
+    assert ordered == turned
+
+
 def test_bad_annotations_get_one_line(model_file, data, tmp_path, capsys):
     where = (model_file, "--data", data, "--out", tmp_path / "out", "--overwrite")
     edit(data / "test.json", lambda c: c["annotations"][0]["keypoints"].__setitem__(slice(3, 6), [-40.0, 5.0, 2]))
@@ -415,7 +429,7 @@ def test_wrong_options_get_one_line(model_file, data, tmp_path, capsys, argument
 
 
 def test_no_model_and_a_report_that_is_there_already(model_file, data, tmp_path, capsys):
-    assert said(capsys, "--data", data) == (2, "ppl: Missing argument 'MODEL...'. (see ppl --help)")
+    assert said(capsys, "--data", data) == (2, "ppl: Missing argument 'MODEL...'. (see ppl eval --help)")
     assert run(model_file, "--data", data, "--out", tmp_path / "out") == 0
     code, line = said(capsys, model_file, "--data", data, "--out", tmp_path / "out")
     assert code == 2

@@ -209,8 +209,16 @@ def test_prototypes_of_images_name_the_nearest(run, pictures, tmp_path, capsys):
         "sub/7.png",
     }
     assert "1 unreadable image is left out: broken.jpg" in capsys.readouterr().err
+    assert len({prototype.nearest_image for prototype in prior.prototypes}) == len(prior.prototypes)  # of its own each
     page = (tmp_path / "out/prior.html").read_text()
     assert page.count("data:image/jpeg;base64") == len(prior.prototypes)
+
+
+def test_images_unlike_those_of_the_training_are_counted_and_said(tiny, pictures, tmp_path, capsys):
+    file, model = tmp_path / "model.safetensors", lively_model(tiny)
+    save_model(file, model, tiny, 7, conftest.measured(model, tiny, limit=1e-6))
+    assert ppl("export-prior", file, "--out", tmp_path / "out", "--data", pictures) == 0
+    assert "note: 8 of 8 images are unlike those that the model was trained on, and counted" in capsys.readouterr().err
 
 
 def test_a_model_file_alone_still_has_a_prior(tmp_path, tiny, capsys):

@@ -14,6 +14,7 @@ from ppl_cli.checkpoints.model_file import save_model
 from ppl_cli.cli.app import main
 from ppl_cli.data.figures import figure
 from ppl_cli.data.images import decode
+from tests.clips import write_clip
 from tests.conftest import lively_model, measured
 
 HOLE = (slice(20, 44), slice(16, 40))
@@ -69,6 +70,18 @@ print(took)
     done = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60) for _ in range(3)]
     assert not any(process.returncode for process in done), done[0].stderr
     assert min(float(process.stdout) for process in done) < 0.1
+
+
+def test_poses_know_the_file_and_the_frame_that_they_were_given(model, pictures, tmp_path):
+    write_clip(tmp_path / "clip.mp4", range(5))
+    frame, still = f"{tmp_path}/clip.mp4#3", pictures / "1.jpg"
+    expected = list(model.stream(tmp_path / "clip.mp4"))[3]
+    for pose in (model(frame), model([still, frame])[1], next(model.stream(iter([frame]))), model.refine([still, frame])[1]):
+        assert (pose.frame, pose.time, pose.place.video) == (3, expected.time, "clip.mp4")
+        assert pose.image.size == expected.image.size
+    assert model(still).image.size == Image.open(still).size
+    assert model(still).frame is None
+    assert model(Image.open(still)).source is None
 
 
 def test_names_resolve_and_unknown_ones_are_errors():
@@ -281,10 +294,10 @@ def test_streams_beside_each_other_give_all_cores_back(model, pictures):
         (lambda model: model.refine(Image.new("RGB", (9, 9)), iterations=-1), "whole number of 0 or more, got -1"),
         (lambda model: model.refine(Image.new("RGB", (9, 9)), iterations=2.5), "whole number of 0 or more, got 2.5"),
         (lambda model: list(model.stream([Image.new("RGB", (9, 9))], batch=0)), "expected 1 image or more, got 0"),
-        (lambda model: model.stream(Image.new("RGB", (9, 9))), "expected a video, a folder or, without"),
-        (lambda model: model.stream(__file__), "expected a video, a folder or, without"),
+        (lambda model: model.stream(Image.new("RGB", (9, 9))), "expected a video, a folder, or images"),
+        (lambda model: model.stream(__file__), "expected a video, a folder, or images"),
         (lambda model: model.stream("photos"), "no such image, video or folder: photos"),
-        (lambda model: model.stream(["a.jpg"], start=2), "without start, stop and every, images"),
+        (lambda model: model.stream(["a.jpg"], start=2), r"or images \(without start, stop and every\)"),
         (lambda model: model.refine(Image.new("RGB", (9, 9)), hidden="m.png"), "the image: its mask m.png: no such file"),
         (lambda model: model("tests"), "tests: a folder: model.stream takes all images in it"),
         (lambda model: model(Image.new("RGB", (0, 5))), "it has no pixels"),
@@ -322,6 +335,9 @@ def test_deep_pixels_are_those_of_the_command_and_pages_are_named(model, model_f
     expected = np.load(tmp_path / "poses" / "keypoints.npz")["keypoints_px"]
     found = [pose.keypoints for pose in model([folder / f"{number}.tif" for number in range(3)])]
     np.testing.assert_allclose(found, expected, atol=1e-4)
+    opened = [Image.open(folder / f"{number}.tif") for number in range(3)]
+    np.testing.assert_allclose([pose.keypoints for pose in model(opened)], expected, atol=1e-4)
+    np.testing.assert_allclose(model(opened[1]).keypoints, expected[1], atol=1e-4)
     with pytest.raises(ppl_cli.PPLError, match=r"it has 2 pages: give them one by one, clip\.gif#0"):
         model(tmp_path / "clip.gif")
     assert model(tmp_path / "clip.gif#1").problem is None

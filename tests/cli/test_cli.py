@@ -96,6 +96,8 @@ assert not heavy, heavy
         (("train", "quickstart", "--precision", "fp64"), "is not one of 'auto', 'fp32', 'bf16'"),
         (("train",), "expected CONFIG"),
         (("trian",), "No such command"),
+        (("train", "quickstart", "photos"), "(photos): folders and videos are given with --data (see ppl train --help)"),
+        (("infer", "m", "--data", "photos"), "images are given without an option, behind the model (see ppl infer --help)"),
         (("infer", "nowhere", "x.jpg", "--out", "o"), "no model at nowhere"),
         (("infer", "m", "x.jpg", "--out", "o", "--format", "xml"), "any of csv,coco,npz"),
         (("infer", "m", "x.jpg"), "--out"),

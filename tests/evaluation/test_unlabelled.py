@@ -157,6 +157,10 @@ def judged(*troubles: str | None, **numbers) -> str:
             "poses were not learned, an image is drawn as well with that of another; k1 idle; k0 restless",
         ),
         (
+            judged(None, "idle", gain=1.03),
+            "poses were hardly learned, an image is drawn nearly as well with that of another: train longer; k1 idle",
+        ),
+        (
             judged(None, None, gain=1.0),
             "poses were not learned, an image is drawn as well with that of another",
         ),

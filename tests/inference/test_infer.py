@@ -38,6 +38,7 @@ def test_every_format_says_the_same(model_file, pictures, tmp_path):
     out = infer(model_file, [pictures], tmp_path / "out")
     table = read_csv(out)
     arrays = np.load(out / "keypoints.npz")
+    assert arrays["names"].tolist() == ["k0", "k1", "k2", "k3", "k4"]
     coco = json.loads((out / "keypoints.coco.json").read_text())
     assert list(table) == arrays["images"].tolist() == [image["name"] for image in coco["images"]]
     assert set(table) == {*(f"{i}.jpg" for i in range(6)), "sub/6.png", "sub/7.png"}

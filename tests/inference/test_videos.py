@@ -98,6 +98,7 @@ def test_an_excerpt_of_nothing(lively_file, tmp_path, capsys):
         ("a.png", "--every", "2"): "there is none",
         ("a.mp4", "--stop", "soon"): "--stop soon: write seconds",
         ("a.mp4", "--start", "1:99"): "--start 1:99: write seconds",
+        ("a.mp4", "--start", "0:04", "--stop", "2.5"): "--stop 2.5 is not behind --start 0:04: nothing lies between",
     }.items():
         assert infer(lively_file, tmp_path / arguments[0], *arguments[1:], "--out", tmp_path / "out") == 2
         assert words in capsys.readouterr().err
