@@ -77,7 +77,7 @@ class Judge:
         fit, test = (collect(self.estimator, reader) for reader in readers)
         for reader in readers:
             self.notes += reader.notes
-        check_annotated(fit, test, str(self.data.path))
+        self.notes += check_annotated(fit, test, str(self.data.path))
         results = [apply_protocol(protocol, fit, test) for protocol in protocols]
         self.notes += [note for result in results for note in result.notes]
         model = ModelReport(name, self.checkpoint.step, fit.found.shape[1], results, len(fit), len(test), test.names)
@@ -117,11 +117,13 @@ def check_splits(fit: Listing, test: Listing, where: str) -> list[str]:
     )
 
 
-def check_annotated(fit: Sample, test: Sample, where: str) -> None:
-    """UsageError unless some keypoint is annotated on both."""
+def check_annotated(fit: Sample, test: Sample, where: str) -> list[str]:
+    """A note on keypoints that are fitted and not measured; UsageError unless some keypoint is annotated on both."""
     fitted, measured = (np.isfinite(sample.truth).all(-1).any(0) for sample in (fit, test))
     for annotated, name in ((fitted, "fit"), (measured, "test")):
         if not annotated.any():
             raise UsageError(f"{where}: no keypoint of the {name} images is annotated")
     if not (fitted & measured).any():
         raise UsageError(f"{where}: no keypoint is annotated both on fit and on test images")
+    alone = np.flatnonzero(fitted & ~measured).tolist()
+    return [f"keypoints {test.listed(alone)} are annotated on no test image: they are not measured"] if alone else []

@@ -7,6 +7,7 @@ from ppl_cli.data.frame import Frame, Resize
 from ppl_cli.results.pose import Pose
 from ppl_cli.text import counted
 
+UNSEEN = 0.2  # share of an image's keypoints that can be seen, at most, where hardly one can
 FOREIGN = 0.1  # share of images unlike those of training that is worth a word; of these themselves it is 0.01
 
 
@@ -22,6 +23,7 @@ class Tally:
     small: int = 0
     whole: int = 0
     refined: int = 0
+    unseen: int = 0  # of these, those in which hardly a keypoint can be seen
     asked: int = 0  # of the images, those of which the model says whether they are like those of training
     unexplained: int = 0
     first_small: str = ""
@@ -46,6 +48,7 @@ class Tally:
         if pose.refined is None:
             return
         self.refined += 1
+        self.unseen += pose.refined.visible[-1].mean() <= UNSEEN
         if min(Frame(pose.width, pose.height, self.size, self.resize).inner) > min(pose.width, pose.height):
             self.small += 1
             self.first_small = self.first_small or name
@@ -63,6 +66,9 @@ class Tally:
             yield f"{self.first_changed}: from here on the pictures of this video have another size, and pixels are theirs"
         if self.whole:
             yield f"nothing is hidden in {self.whole} of {counted(self.images, self.noun)} (the first: {self.first_whole})"
+        if 2 * self.unseen > self.refined:
+            of_them = f"{self.unseen} of {counted(self.refined, self.noun)}"
+            yield f"in {of_them} hardly a keypoint can be seen (in masks, white is what is hidden)"
         if self.unexplained and (self.refined or self.unexplained >= FOREIGN * self.asked):
             of_them = f"{self.unexplained} of {counted(self.asked, self.noun)} {'is' if self.unexplained == 1 else 'are'}"
             which = "the column `status` of keypoints.csv says which" if self.table else "with --format csv a column says which"

@@ -293,6 +293,13 @@ def test_keypoints_in_another_order_are_the_same(model_file, data, tmp_path):
     assert ordered == turned
 
 
+def test_a_keypoint_that_no_test_image_has_is_named(model_file, data, tmp_path, capsys):
+    edit(data / "test.json", lambda c: [a["keypoints"].__setitem__(slice(9, 12), [0, 0, 0]) for a in c["annotations"]])
+    assert run(model_file, "--data", data, "--out", tmp_path / "out") == 0
+    name = json.loads((data / "test.json").read_text())["categories"][0]["keypoints"][3]
+    assert f"note: keypoints {name} are annotated on no test image: they are not measured" in capsys.readouterr().err
+
+
 def test_bad_annotations_get_one_line(model_file, data, tmp_path, capsys):
     where = (model_file, "--data", data, "--out", tmp_path / "out", "--overwrite")
     edit(data / "test.json", lambda c: c["annotations"][0]["keypoints"].__setitem__(slice(3, 6), [-40.0, 5.0, 2]))

@@ -15,6 +15,12 @@ def pose(side: int | None, explained: bool | None = True, whole: bool = False) -
     return Pose(0, side, side, points[-1], points[-1, :, 0], None if side else "damaged", refined if side else None, explained)
 
 
+def unseen(share: float) -> Pose:
+    hidden = pose(64)
+    hidden.refined.visible = np.arange(20)[None] < 20 * share
+    return hidden
+
+
 def found(explained: bool | None) -> Pose:
     return Pose(0, 64, 64, np.zeros((3, 2)), np.zeros(3), explained=explained)
 
@@ -42,6 +48,12 @@ def test_a_column_is_named_only_where_it_is_written():
         ([found(False), found(False), found(True), pose(None, None)], [f"2 of 3 images are {UNLIKE}"]),
         ([found(False)], [f"1 of 1 image is {UNLIKE}"]),
         ([found(None)] * 3, []),
+        (
+            [unseen(0.1), unseen(0), pose(64)],
+            ["in 2 of 3 images hardly a keypoint can be seen (in masks, white is what is hidden)"],
+        ),
+        ([unseen(0.1), pose(64)], []),
+        ([unseen(0.3)] * 2, []),
         ([pose(None)], []),
     ],
 )
