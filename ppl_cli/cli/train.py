@@ -219,6 +219,8 @@ def print_comparison(compared: "Comparison") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from ppl_cli.evaluation.verdict import HARDLY
+
     trials, best = compared.trials, compared.trials.kept or compared.best
     table = Table(title="judged without labels: the higher the score, the better", title_justify="left")
     for heading in (trials.key, "useful keypoints", "shift (px)", "memory use", "score", ""):
@@ -227,6 +229,8 @@ def print_comparison(compared: "Comparison") -> None:
         cells = describe_report(compared.reports[name]) if name in compared.reports else ["failed", *[""] * 3]
         table.add_row(str(value), *cells, ("kept" if trials.kept else "best") if name == best else "")
     Console().print(table)
+    if (compared.reports[compared.best]["score"] or 0) < HARDLY:
+        say("note: even the best one has hardly learned poses, so scores tell nothing yet: train longer")
     print(f"{best} is the run in {compared.folder}" if trials.kept else f"the best one: {compared.folder / best}")
 
 

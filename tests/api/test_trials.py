@@ -66,6 +66,7 @@ def test_the_best_of_two_seeds_becomes_the_run_itself_and_the_other_stays(tiny_y
     assert len(reports) == 2
     assert reports[out]["score"] == max(report["score"] for report in reports.values())
     assert f"{trials.kept} is the run in {out}" in printed
+    assert "even the best one has hardly learned poses" in error
     assert reports[out]["model"] == str(out)
     assert f"<h1>{out}, judged without labels</h1>" in (out / "report.html").read_text(encoding="utf-8")
     assert load_model(out).config.seed == trials.folders[trials.kept]
