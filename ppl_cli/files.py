@@ -73,7 +73,8 @@ def read_limited(path: Path, most: int) -> bytes:
         if not stat.S_ISREG(found.st_mode):
             raise UsageError(f"{path} is not a file")
         if found.st_size > most:
-            raise UsageError(f"{path} has {found.st_size >> 10:,} KiB; ppl reads up to {most >> 10:,} KiB of such a file")
+            power, unit = (20, "MiB") if most >= 1 << 20 else (10, "KiB")
+            raise UsageError(f"{path} has {found.st_size >> power} {unit}; ppl reads up to {most >> power} {unit} of such a file")
         return path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
