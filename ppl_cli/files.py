@@ -74,7 +74,9 @@ def read_limited(path: Path, most: int) -> bytes:
             raise UsageError(f"{path} is not a file")
         if found.st_size > most:
             power, unit = (20, "MiB") if most >= 1 << 20 else (10, "KiB")
-            raise UsageError(f"{path} has {found.st_size >> power} {unit}; ppl reads up to {most >> power} {unit} of such a file")
+            raise UsageError(
+                f"{path} has {found.st_size >> power} {unit}; ppl reads up to {most >> power} {unit} of such a file"
+            )
         return path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
