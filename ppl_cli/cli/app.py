@@ -122,17 +122,19 @@ def may_follow(option: str, word: str) -> bool:
     return is_video(word) or (os.path.isdir(word) and word not in shipped_configs())
 
 
-HINTS = {  # the command, and what typer says of a usual slip -> what was meant
-    ("ppl train", "unexpected extra argument"): "folders and videos are given with --data",
-    ("ppl eval", "unexpected extra argument"): "annotated images are given with --data",
-    ("ppl export-prior", "unexpected extra argument"): "images are given with --data",
-    ("ppl infer", "No such option: --data"): "images are given without an option, behind the model",
-    ("ppl refine", "No such option: --data"): "images are given without an option, behind the model",
-}
+BEHIND = "images are given without an option, behind the model"
+HINTS = [  # the command, what typer says of a usual slip, and what was meant
+    ("ppl train", ("unexpected extra argument",), "folders and videos are given with --data"),
+    ("ppl eval", ("unexpected extra argument",), "annotated images are given with --data"),
+    ("ppl export-prior", ("unexpected extra argument",), "images are given with --data"),
+    ("ppl infer", ("No such option", "--data"), BEHIND),
+    ("ppl refine", ("No such option", "--data"), BEHIND),
+]
 
 
 def give_hint(command: str, message: str) -> str:
-    return next((f": {hint}" for (its, part), hint in HINTS.items() if its == command and part in message), "")
+    hints = (hint for its, parts, hint in HINTS if its == command and all(part in message for part in parts))
+    return next((f": {hint}" for hint in hints), "")
 
 
 def is_memory(error: BaseException) -> bool:
