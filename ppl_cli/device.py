@@ -1,10 +1,8 @@
 """Which device and precision to compute with, and why."""
 
-import ctypes
 import os
-import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +14,6 @@ from ppl_cli.text import counted
 # What is in the message of an error about memory: of PyTorch about a machine's own ("not enough memory: you tried to
 # allocate", "can't allocate memory: you tried ..."); of CUDA, Triton, MPS and NCCL; of cuBLAS and cuDNN 8; of cuDNN 9.
 OUT_OF_MEMORY = ("memory: you tried", "out of memory", "STATUS_ALLOC_FAILED", "ALLOCATION_FAILED")
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
-LARGEST, KEPT = 32 << 20, 512 << 20  # bytes: of a tensor that is taken from the heap, and of the heap that stays after use
 
 
 @dataclass(frozen=True)
@@ -82,25 +78,6 @@ def choose_precision(device: torch.device, wish: str) -> tuple[str, str]:
     if problem := kernel_problem():
         notes.append(f", links and doubling without Triton, slower ({problem})")
     return precision, "".join(notes)
-
-
-def keep_freed_memory() -> None:
-    """Every batch takes and frees the same tensors; glibc would give them back, and have them cleared again, each time.
-
-    6 to 15 % of a step of training, 15 to 20 % of finding poses. Other C libraries are left as they are.
-    """
-    if sys.platform == "linux":
-        with suppress(AttributeError, OSError):
-            libc = ctypes.CDLL(None)
-            libc.mallopt(M_MMAP_THRESHOLD, LARGEST)
-            libc.mallopt(M_TRIM_THRESHOLD, KEPT)
-
-
-def give_freed_memory_back() -> None:
-    """What the steps have kept, before curves and a report come on top of it: the peak is 35 MiB lower."""
-    if sys.platform == "linux":
-        with suppress(AttributeError, OSError):
-            ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager

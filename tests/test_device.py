@@ -5,9 +5,10 @@ import torch
 
 from ppl_cli import device, distributed
 from ppl_cli.cli.app import report
-from ppl_cli.device import Compute, batch_that_fits, choose_compute, give_freed_memory_back, is_out_of_memory, keep_freed_memory
+from ppl_cli.device import Compute, batch_that_fits, choose_compute, is_out_of_memory
 from ppl_cli.distributed import processes
 from ppl_cli.errors import PPLError, UsageError
+from ppl_cli.heap import give_freed_memory_back, keep_freed_memory
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from ppl_cli.checkpoints.model_file import load_model
 from ppl_cli.cli.app import main
 from ppl_cli.config.loading import to_yaml
-from ppl_cli.inference import inputs
+from ppl_cli.inference import overlays
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.inference.pictures import Pictures
 from ppl_cli.lock import locked
@@ -264,10 +264,10 @@ def test_an_image_that_changes_while_poses_are_found(ppl, model_file, tmp_path, 
 
     lock = Lock()
 
-    def changing(drawer, name, path, pose):
+    def changing(*drawing):
         with lock:  # pictures are drawn in threads: none before the change
             change()
-        draw(drawer, name, path, pose)
+        draw(*drawing)
 
     monkeypatch.setattr(Pictures, "draw", changing)
     code, said = ppl("infer", model_file, pictures, "--out", tmp_path / "out", "--overlay")
@@ -310,7 +310,7 @@ def test_too_large_a_batch_in_an_evaluation(ppl, model_file, tmp_path, monkeypat
 def test_a_decoder_that_fails_costs_only_its_batch(ppl, model_file, pictures, tmp_path, monkeypatch):
     command = ("infer", model_file, pictures, "--batch", 2, "--overlay")
     assert ppl(*command, "--out", tmp_path / "whole")[0] == 0
-    decode = inputs.decode_to_fit
+    decode = overlays.decode_to_fit
 
     def failing(path, *range_):
         if path.name == "6.png":
@@ -318,7 +318,7 @@ def test_a_decoder_that_fails_costs_only_its_batch(ppl, model_file, pictures, tm
         return decode(path, *range_)
 
     with monkeypatch.context() as patched:
-        patched.setattr(inputs, "decode_to_fit", failing)
+        patched.setattr(overlays, "decode_to_fit", failing)
         code, line = ppl(*command, "--out", tmp_path / "out")
         assert (code, "internal error: ZeroDivisionError: a bug" in line) == (1, True)
     assert ppl(*command, "--out", tmp_path / "out", "--resume")[0] == 0

@@ -9,11 +9,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ppl_cli.data.frame import Frame
-from ppl_cli.drawing.resampling import resample
 from ppl_cli.drawing.shapes import find_discs, paint
 from ppl_cli.prior.links import find_skeleton
 
-SMALLEST, LARGEST = 320, 1024  # pixels of the longer side of an overlay picture
+SMALLEST, LARGEST = 240, 1024  # pixels of the longer side of an overlay picture
 DARK, WHITE = (20, 20, 20), (255, 255, 255)
 
 
@@ -34,11 +33,12 @@ def overlay(
 ) -> Image.Image:
     """image RGB; keypoints_px (N, 2) in its pixels, NaN where missing; links (N, N) weights; the others as in `draw_over`.
 
-    Returns an RGB image whose longer side lies between 320 and 1024 pixels.
+    Returns an RGB image whose longer side lies between 240 and 1024 pixels.
     """
     longest = max(image.size)
     zoom = min(max(1.0, SMALLEST / longest), LARGEST / longest)
-    picture = resample(image, *(max(1, round(side * zoom)) for side in image.size))
+    size = (max(1, round(image.width * zoom)), max(1, round(image.height * zoom)))
+    picture = np.array(image if size == image.size else image.resize(size, Image.Resampling.BICUBIC))
     draw_over(picture, (np.asarray(keypoints_px) + 0.5) * zoom - 0.5, links, labels, hollow, inferred)
     return Image.fromarray(picture)
 

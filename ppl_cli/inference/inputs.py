@@ -14,7 +14,7 @@ from PIL import Image
 from ppl_cli.data.depth import Range, sample_deep
 from ppl_cli.data.excerpt import WHOLE, Excerpt
 from ppl_cli.data.frame import Fit
-from ppl_cli.data.images import Sized, decode_to_fit, fetch, fetch_frame, find_range
+from ppl_cli.data.images import Sized, decode, fetch, fetch_frame, find_range
 from ppl_cli.data.listing import fingerprint_names
 from ppl_cli.data.names import Others, image_names, list_names
 from ppl_cli.data.pages import Film, choose_noun, page_names, split_frame, split_page
@@ -89,10 +89,7 @@ class Inputs:
             say(f"note: {note}")
 
     def open_image(self, index: int) -> Image.Image:
-        return self.open_to_fit(index, None)[0]
-
-    def open_to_fit(self, index: int, fit: Fit | None) -> Sized:
-        return decode_to_fit(self.paths[index], self.range, fit)
+        return decode(self.paths[index], self.range)
 
     def fetch_all(self, wanted: Iterable[int]) -> Iterator[Callable[[Fit | None], Sized]]:
         """For each a function that opens it, in any thread; frames of videos are decoded here, one after another."""

@@ -9,15 +9,13 @@ from threading import Lock
 
 import numpy as np
 
+from ppl_cli.data.depth import Range
 from ppl_cli.data.formats import READ
-from ppl_cli.data.frame import Fit, Frame
-from ppl_cli.data.images import ENOUGH, Sized
 from ppl_cli.data.pages import split_frame
-from ppl_cli.drawing.overlay import LARGEST, overlay
-from ppl_cli.drawing.save import save_jpeg, save_png
 from ppl_cli.drawing.strips import save_gif, save_strip
 from ppl_cli.errors import DiskFullError, PPLError, UnreadableImageError
 from ppl_cli.files import folder_below
+from ppl_cli.inference.overlays import Overlay, is_jpeg
 from ppl_cli.results.pose import Pose
 
 LEAST_SURE = 0.2  # keypoints of less confidence are drawn hollow: those that a fifth of training keypoints are like
@@ -35,11 +33,17 @@ class Pictures:
     def __init__(self, folder: Path, links: np.ndarray, overlays: bool, trail: int = 0, kept: Sequence[int] | None = None):
         self.folder, self.links, self.overlays, self.trail, self.kept = folder, links, overlays, trail, kept
         self.undrawn, self.first_undrawn, self.counting = 0, "", Lock()
+        self.draw_overlay: Callable[[Overlay], None] = Overlay.draw
 
-    def draw(self, name: str, open_image: Callable[[Fit], Sized], pose: Pose) -> None:
-        """For any thread. `open_image` opens the image again. DiskFullError if the disk is full: the next would fail too."""
+    def draw(self, name: str, image: Path, value_range: Range | None, pose: Pose) -> None:
+        """For any thread. `image` is read again. DiskFullError if the disk is full: the next would fail too."""
         if self.overlays and pose.width is not None and split_frame(name) is None:
-            self.draw_one(f"overlay/{name_overlay(name)}", lambda place: self.draw_overlay(place, name, open_image, pose))
+            read = partial(Overlay, name, image, value_range, (pose.width, pose.height))
+            drawn = self.number(pose)
+            marks = self.links, is_doubtful(drawn), is_inferred(drawn)
+            self.draw_one(
+                f"overlay/{name_overlay(name)}", lambda place: self.draw_overlay(read(drawn.keypoints, *marks, place))
+            )
         if pose.refined is not None and pose.refined.columns is not None:
             columns, pose.refined.columns = pose.refined.columns, None
             self.draw_one(f"strips/{name_png(name)}", lambda place: save_strip(place, columns, self.links))
@@ -73,26 +77,6 @@ class Pictures:
         except (OSError, PPLError, UnreadableImageError) as error:
             with self.counting:
                 self.undrawn, self.first_undrawn = self.undrawn + 1, self.first_undrawn or " ".join(str(error).split())
-
-    def draw_overlay(self, place: Path, name: str, open_image: Callable[[Fit], Sized], pose: Pose) -> None:
-        try:
-            image, size = open_image(partial(Frame, size=LARGEST // ENOUGH))
-        except UnreadableImageError as error:
-            raise PPLError(f"{name}: {error}") from error
-        if size != (pose.width, pose.height):
-            was, now = f"{pose.width}x{pose.height}", f"{size[0]}x{size[1]}"
-            raise PPLError(f"{name} was {was} pixels, and has been changed to {now} since")
-        pose = self.number(pose)
-        keypoints = (pose.keypoints + 0.5) * image.width / pose.width - 0.5
-        drawn = overlay(image, keypoints, self.links, hollow=is_doubtful(pose), inferred=is_inferred(pose))
-        if is_jpeg(place.name):
-            save_jpeg(place, drawn)
-        else:
-            save_png(place, drawn, flush=False)
-
-
-def is_jpeg(name: str) -> bool:
-    return name.lower().endswith((".jpg", ".jpeg"))
 
 
 def name_overlay(name: str) -> str:

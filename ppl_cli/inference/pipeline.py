@@ -24,15 +24,17 @@ from ppl_cli.data.depth import Range
 from ppl_cli.data.frame import Fit
 from ppl_cli.data.images import Sized
 from ppl_cli.data.names import note_others
-from ppl_cli.data.pages import Film
-from ppl_cli.device import batch_that_fits, keep_freed_memory
+from ppl_cli.data.pages import Film, split_frame
+from ppl_cli.device import batch_that_fits
 from ppl_cli.distributed import World, processes
 from ppl_cli.drawing.video import note_encoder
 from ppl_cli.errors import PPLError
-from ppl_cli.inference.estimate import CORES, Finder, Opened, Opener, stream_poses
+from ppl_cli.heap import keep_freed_memory
+from ppl_cli.inference.estimate import Finder, Opened, Opener, stream_poses
 from ppl_cli.inference.films import Films
 from ppl_cli.inference.inputs import Inputs
 from ppl_cli.inference.occluder import Occluder
+from ppl_cli.inference.overlays import ARTISTS, drawing
 from ppl_cli.inference.pictures import Pictures
 from ppl_cli.results.files import SKIPPED_FILE, Results
 from ppl_cli.results.journal import Journal
@@ -77,7 +79,8 @@ class Task:
         return poses
 
     def draw(self, pose: Pose) -> None:
-        self.pictures.draw(self.inputs.name(pose.index), partial(self.inputs.open_to_fit, pose.index), pose)
+        name, image = self.inputs.name(pose.index), self.inputs.paths[pose.index]
+        self.pictures.draw(name, image, self.inputs.range, pose)
 
     def progress(self, title: str, count: int) -> tqdm:
         return tqdm(desc=title, total=count, unit=self.inputs.noun, disable=None)
@@ -170,12 +173,14 @@ def find_poses(task: Task, journal: Journal, share: range) -> Iterator[list[Pose
     for poses in journal.batches():
         yield task.check(poses)
     wanted = range(share.start + journal.images, share.stop)
+    overlays = sum(split_frame(task.inputs.name(i)) is None for i in wanted) if task.pictures.overlays else 0
     with (
         closing(task.openers(wanted)) as openers,
         closing(stream_poses(task.finder, openers, task.batch, wanted.start)) as batches,
-        ThreadPoolExecutor(CORES) as artists,
+        drawing(overlays) as task.pictures.draw_overlay,
+        ThreadPoolExecutor(ARTISTS) as artists,
     ):
-        draw = artists.map if task.pictures.overlays else map  # half of the time goes into files, where threads help
+        draw = artists.map if overlays else map
         for poses in batches:
             deque(draw(task.draw, task.check(poses)), 0)
             journal.append(poses)

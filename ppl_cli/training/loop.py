@@ -21,10 +21,11 @@ from ppl_cli.checkpoints.model_file import save_finder
 from ppl_cli.checkpoints.training_state import load_training
 from ppl_cli.config.sections import Config
 from ppl_cli.data.image_set import ImageSet
-from ppl_cli.device import Compute, give_freed_memory_back, is_out_of_memory, keep_freed_memory
+from ppl_cli.device import Compute, is_out_of_memory
 from ppl_cli.distributed import ALONE, World
 from ppl_cli.drawing.curves import save_curves
 from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
+from ppl_cli.heap import give_freed_memory_back, keep_freed_memory
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.runtime import silent
 from ppl_cli.text import counted

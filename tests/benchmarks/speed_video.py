@@ -27,8 +27,8 @@ from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.config.loading import load_config
 from ppl_cli.data.figures import figure
 from ppl_cli.data.videos import index_video, open_video
-from ppl_cli.device import keep_freed_memory
 from ppl_cli.drawing.video import writing_video
+from ppl_cli.heap import keep_freed_memory
 from ppl_cli.inference.estimate import DECODERS, Opened, decode_ahead, decode_square, half_of_the_cores
 from ppl_cli.inference.films import drawing_video
 from ppl_cli.inference.inputs import gather_inputs

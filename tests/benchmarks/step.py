@@ -16,8 +16,9 @@ from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.images import decode
 from ppl_cli.data.listing import Listing
 from ppl_cli.data.names import list_names
-from ppl_cli.device import Compute, keep_freed_memory
+from ppl_cli.device import Compute
 from ppl_cli.distributed import ALONE
+from ppl_cli.heap import keep_freed_memory
 from ppl_cli.training import batches, graph, prepare
 from ppl_cli.training.progress import peak_memory_gib
 from ppl_cli.training.reconstruction import reconstruction_loss

@@ -13,7 +13,7 @@ from ppl_cli.cli.app import main
 from ppl_cli.data.figures import figure
 from ppl_cli.data.frame import Frame
 from ppl_cli.device import choose_compute
-from ppl_cli.inference import pictures
+from ppl_cli.inference import overlays
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.inference.refine import Options, refine
 from ppl_cli.model.finder import OcclusionFinder
@@ -197,7 +197,7 @@ def test_useful_leaves_idle_keypoints_out_and_hidden_ones_are_crosses(model_file
     save_model(model_file, model, tiny, 7, measured(model, tiny, limit=100.0))
     images, masks = occluded
     drawn = []
-    monkeypatch.setattr(pictures, "overlay", lambda image, *rest, **marks: drawn.append((rest[0], marks["inferred"])) or image)
+    monkeypatch.setattr(overlays, "overlay", lambda image, *rest, **marks: drawn.append((rest[0], marks["inferred"])) or image)
     options = (model_file, images / "a.png", "--masks", masks, "--iterations", 2, "--overlay", "--gif")
     for name, more in (("all", ()), ("few", ("--useful",))):
         assert run(*options, *more, "--out", tmp_path / name) == 0
