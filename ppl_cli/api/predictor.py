@@ -1,20 +1,22 @@
 """A trained model to find poses with: what `ppl infer` and `ppl refine` run, and what a notebook calls."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar, Unpack, overload
 
 import numpy as np
 from PIL import Image
 
+from ppl_cli.api.details import BATCH, USUAL, Details, HowToRefine
 from ppl_cli.checkpoints.model_file import Checkpoint, load_model
 from ppl_cli.config.sections import Config
 from ppl_cli.data.depth import Range
-from ppl_cli.data.excerpt import WHOLE, Excerpt
+from ppl_cli.data.excerpt import Excerpt
 from ppl_cli.data.videos import is_video, open_video
 from ppl_cli.device import Compute, batch_that_fits
 from ppl_cli.drawing.video import note_encoder
@@ -38,22 +40,9 @@ from ppl_cli.results.pose import Pose
 from ppl_cli.results.resuming import identify
 from ppl_cli.runtime import Output, Runtime, as_runtime
 
-BATCH = 32
 PROTOTYPES = 9  # as many as `ppl export-prior` gives
-
-
-@dataclass(frozen=True)
-class Details:
-    """How a folder of results is made."""
-
-    batch: int = BATCH  # images per pass of the network
-    strict: bool = False  # stop at the first image that cannot be used
-    overlay: bool = False  # also draw every pose over its image, or make a video of them
-    trail: int = 0  # on a drawn video: so many earlier positions of every keypoint
-    gif: bool = False  # refinement: also an animation and a strip of the iterations
-    all_iterations: bool = False  # refinement: rows of every iteration in keypoints.csv
-    excerpt: Excerpt = WHOLE  # which frames of videos
-    useful: bool = False  # leave out idle keypoints
+Kind = TypeVar("Kind", bound=ImageLike)
+Kinds = list[Kind] | tuple[Kind, ...]  # images of one list may also differ in kind
 
 
 def load(source: str | Path, device: str | Runtime = "auto") -> "Predictor":
@@ -106,7 +95,11 @@ class Predictor:
         recalled = Recalled(tokens, decode_tokens(self.estimator.model, tokens))
         return build_prior(self.estimator.model, recalled, PROTOTYPES, self.config.prior.names)
 
-    def __call__(self, image: ImageLike | list[ImageLike]) -> Pose | list[Pose]:
+    @overload
+    def __call__(self, image: ImageLike) -> Pose: ...
+    @overload
+    def __call__(self, image: Kinds) -> list[Pose]: ...
+    def __call__(self, image: ImageLike | Kinds) -> Pose | list[Pose]:
         """The pose of one image, or a list of poses of a list of images, which may be of different sizes and kinds.
 
         PPLError if a single image cannot be read; in a list, its pose says why in `problem`. UsageError names what is no image.
@@ -164,10 +157,16 @@ class Predictor:
                     draw(pose.frame, pose)
         return poses
 
+    @overload
+    def refine(self, image: ImageLike, hidden: HiddenLike | None = ..., **options: Unpack[HowToRefine]) -> Pose: ...
+    @overload
+    def refine(
+        self, image: Kinds, hidden: Sequence[HiddenLike | None] | None = ..., **options: Unpack[HowToRefine]
+    ) -> list[Pose]: ...
     def refine(
         self,
-        image: ImageLike | list[ImageLike],
-        hidden: HiddenLike | list[HiddenLike | None] | None = None,
+        image: ImageLike | Kinds,
+        hidden: HiddenLike | Sequence[HiddenLike | None] | None = None,
         *,
         iterations: int = 4,
         method: Method | None = None,
@@ -195,13 +194,13 @@ class Predictor:
             return self._find_one(refiner, image, hidden)
         return list(self._stream(refiner, pairs, BATCH, self._find_range(image)))
 
-    def infer_files(self, inputs: list[Path], output: Output, details: Details = Details()) -> Summary:
+    def infer_files(self, inputs: list[Path], output: Output, details: Details = USUAL) -> Summary:
         """Poses of files and folders, as files in `output.folder`: what `ppl infer` does, which says what is written."""
         images = gather_inputs(inputs, output.folder, excerpt=details.excerpt)
         return self._run(images, Occluder(), self.finder, output, details)
 
     def refine_files(
-        self, inputs: list[Path], output: Output, occluder: Occluder, options: Options, details: Details = Details()
+        self, inputs: list[Path], output: Output, occluder: Occluder, options: Options, details: Details = USUAL
     ) -> Summary:
         """Refined poses of files and folders, as files in `output.folder`: what `ppl refine` does."""
         images = gather_inputs(inputs, output.folder, occluder.masks, details.excerpt)

@@ -44,7 +44,8 @@ def infer(
     if trail and not overlay:
         raise UsageError("--trail is drawn in the videos of --overlay: add it")
 
-    from ppl_cli.api.predictor import Details, load
+    from ppl_cli.api.details import Details
+    from ppl_cli.api.predictor import load
     from ppl_cli.data.excerpt import Excerpt
 
     predictor = load(model, Runtime(device, precision, options.say))

@@ -78,7 +78,8 @@ def refine(
     if trail and not overlay:
         raise UsageError("--trail is drawn in the videos of --overlay: add it")
 
-    from ppl_cli.api.predictor import Details, load
+    from ppl_cli.api.details import Details
+    from ppl_cli.api.predictor import load
     from ppl_cli.data.excerpt import Excerpt
     from ppl_cli.inference.occluder import Occluder, parse_colour
     from ppl_cli.inference.refine import Options

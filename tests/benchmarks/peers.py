@@ -70,7 +70,8 @@ def make_sleap(folder: Path, work: Path) -> Find:
 
 
 def make_ours(model: Path, folder: Path, work: Path) -> Find:
-    from ppl_cli.api.predictor import Details, load
+    from ppl_cli.api.details import Details
+    from ppl_cli.api.predictor import load
     from ppl_cli.runtime import Output, Runtime
 
     loaded, output = load(model, Runtime("cpu", "fp32")), Output(work / "out", ("csv",), overwrite=True)

@@ -23,7 +23,8 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from ppl_cli.api.predictor import Details, load
+from ppl_cli.api.details import Details
+from ppl_cli.api.predictor import load
 from ppl_cli.checkpoints.model_file import load_model, save_model
 from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.config.loading import load_config

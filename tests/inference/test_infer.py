@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ppl_cli.api.predictor import Details, load
+from ppl_cli.api.details import Details
+from ppl_cli.api.predictor import load
 from ppl_cli.checkpoints.model_file import Known, save_model
 from ppl_cli.data.frame import Frame
 from ppl_cli.data.images import decode
