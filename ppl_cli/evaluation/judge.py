@@ -57,7 +57,8 @@ class Judge:
         world: World = ALONE,
     ):
         self.checkpoint, self.batch, self.strict, self.world = checkpoint, batch, strict, world
-        self.estimator = Estimator(checkpoint.model, compute, occlusions=checkpoint.occlusions)
+        calibration = checkpoint.known and checkpoint.known.calibration
+        self.estimator = Estimator(checkpoint.model, compute, calibration, checkpoint.occlusions)
         config = checkpoint.config
         # Images are brought to the square in the way that this model learned from.
         self.data = data.model_copy(update={name: getattr(config.data, name) for name in ("resize", "figures", "range")})

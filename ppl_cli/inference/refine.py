@@ -10,7 +10,7 @@ lets the decoder complete the occluded image along it; from the result comes the
 The first input is the occluded image. The original implementation does not have this. The paper's next input is the whole
 reconstruction (`paper`); where it is known what is hidden, only that is taken from the reconstruction (`visible`): what
 the camera saw stays as sharp as it was, and that, as measured, is what repairs poses (docs/results.md). Where it is not known,
-the model finds what is hidden (`found`).
+the model finds what is hidden (`found`); it is believed where the pose gets surer by it.
 """
 
 from collections.abc import Sequence
@@ -87,7 +87,7 @@ def refine(
     model, count = estimator.model, len(images)
     visible = torch.ones_like(images[:, :1]) if visible is None else visible.to(images, non_blocking=True)
     if options.method == "found":
-        visible = visible * estimator.find_visible(images, frames)
+        visible = believe(estimator, images, visible, visible * estimator.find_visible(images, frames))
     images = images * visible
     poses = images.new_full((options.iterations + 1, count, model.sizes.keypoints, 2), torch.nan)
     sure, strange = poses[..., 0].clone(), poses[0, :, 0, 0].clone()
@@ -133,6 +133,28 @@ def refine(
                 current = torch.where(shown > 0, occluded, reconstruction.clamp(-1, 1))
     used, failed = torch.stack((used, failed)).cpu()
     return Refinement(poses, sure, used, failed, strange, visible)
+
+
+@torch.inference_mode()
+def believe(estimator: Estimator, images: torch.Tensor, visible: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    """`found` where the pose is surer once what it hides is completed, else `visible`; all (B, 1, S, S).
+
+    What is taken for hidden by mistake, as a floor like what covers, would make poses worse (docs/results.md). Without a
+    calibration nothing says how sure a pose is, and all is believed.
+    """
+    rows = (found < visible).flatten(1).any(1).nonzero()[:, 0]
+    if estimator.calibration is None or not len(rows):
+        return found
+    shown = found[rows]
+    occluded = images[rows] * shown
+    recalled = estimator.look(occluded).recalled
+    with estimator.compute.autocast():
+        reconstruction = estimator.model.reconstruct(occluded, estimator.model.draw(recalled)).float()
+    completed = torch.where(shown > 0, occluded, reconstruction.clamp(-1, 1))
+    sure, before = (estimator.look(look).confidence.mean(1) for look in (completed, images[rows] * visible[rows]))
+    believed = visible.clone()
+    believed[rows] = torch.where((sure > before)[:, None, None, None], shown, visible[rows])
+    return believed
 
 
 def some_may_stop(iteration: int, options: Options) -> bool:

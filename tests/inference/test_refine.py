@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ppl_cli.data.frame import Frame
 from ppl_cli.device import choose_compute
 from ppl_cli.inference.estimate import Estimator
-from ppl_cli.inference.refine import Options, refine, seen
+from ppl_cli.inference.refine import Options, believe, refine, seen
 from tests.conftest import lively_model, measured
 
 
@@ -78,6 +78,32 @@ def test_what_is_found_hidden_is_completed_as_if_it_had_been_said(estimator, ima
     more = visible.clone()
     more[:, :, :4] = 0  # what is said is hidden too
     assert torch.equal(refine(estimator, covered, more, Options(1, "found")).visible, more * visible)
+
+
+@pytest.mark.parametrize(("completed", "believed"), [(0.6, True), (0.5, False), (0.4, False), (torch.nan, False)])
+def test_what_is_found_counts_where_the_pose_is_surer_by_it(tiny, images, visible, monkeypatch, completed, believed):
+    model = lively_model(tiny)
+    estimator = Estimator(model, choose_compute("cpu", "fp32"), measured(model, tiny).calibration)
+    covered, said = torch.where(visible > 0, images, 1.0), torch.ones_like(visible)
+    said[:, :, 30:] = 0
+    look, looked = estimator.look, []
+
+    def sure(squares):
+        looked.append(squares)
+        return look(squares)._replace(confidence=torch.full((len(squares), 5), {2: completed}.get(len(looked), 0.5)))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(estimator, "look", sure)
+        found = believe(estimator, covered, said, visible * said)
+    assert torch.equal(found, visible * said if believed else said)
+    assert [len(squares) for squares in looked] == [3, 3, 3]  # nothing was found in the last
+    assert torch.equal(looked[2], (covered * said)[:3])
+    assert torch.equal(looked[1] * (visible * said)[:3], (covered * visible * said)[:3])
+    assert not torch.equal(looked[1], looked[0])
+
+
+def test_without_a_calibration_all_that_is_found_counts(estimator, images, visible):
+    assert torch.equal(believe(estimator, images, torch.ones_like(visible), visible), visible)
 
 
 def test_padding_hides_nothing_and_the_picture_s_mirror_image_is_looked_at_in_its_place(estimator, images):

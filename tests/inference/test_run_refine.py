@@ -165,6 +165,7 @@ def test_padding_is_not_taken_for_hidden(model_file, tmp_path, capsys, monkeypat
     save_finder(model_file, OcclusionFinder())
     grey = lambda finder, images: (images.abs().amax(1, keepdim=True) > 0.01).float()  # noqa: E731
     monkeypatch.setattr(OcclusionFinder, "find_visible", grey)
+    monkeypatch.setattr("ppl_cli.inference.refine.believe", lambda estimator, images, visible, found: found)
     Image.new("RGB", (64, 32), "red").save(tmp_path / "wide.png")
     assert run(model_file, tmp_path / "wide.png", "--out", tmp_path / "wide") == 0
     assert "nothing is hidden in 1 of 1 image" in capsys.readouterr().err
