@@ -109,7 +109,7 @@ def start() -> subprocess.Popen | None:
     """None where no further process can be had."""
     with suppress(OSError, TypeError):  # the latter where Python does not know its own program
         command = [sys.executable, "-c", START.format(path=sys.path)]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
 
 
 def ask(helper: subprocess.Popen, wanted: Overlay) -> Exception | None:
@@ -120,7 +120,7 @@ def ask(helper: subprocess.Popen, wanted: Overlay) -> Exception | None:
 
 
 def help_drawing() -> None:
-    """What a helper does, until nobody asks any more. Ctrl-C is for who has started it."""
+    """What a helper does, until nobody asks any more. Ctrl-C, which Windows sends to all, is for who has started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_freed_memory()
     wanted, answers = sys.stdin.buffer, sys.stdout.buffer
