@@ -12,7 +12,7 @@ FLOORS = [
     {"checkpoints", "original", "prior", "drawing"},
     {"data"},
     {"config", "device", "distributed", "lock", "pickles", "runtime"},
-    {"files", "text"},
+    {"files", "heap", "text"},
     {"model", "errors"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

@@ -140,15 +140,15 @@ def leave_unfinished(name, model_file, images, out, monkeypatch, batches: int = 
 
 
 def test_what_is_done_is_neither_decoded_nor_drawn_again(model_file, images, tmp_path, monkeypatch, capsys):
-    from ppl_cli.inference import inputs
+    from ppl_cli.inference import overlays
 
     out = tmp_path / "out"
     leave_unfinished("infer", model_file, images, out, monkeypatch)
     assert "add --resume to go on" in capsys.readouterr().err
     drawn = {path.name: path.stat().st_mtime_ns for path in (out / "overlay").iterdir() if path.is_file()}
     assert len(drawn) == 3
-    decode, decoded = inputs.decode_to_fit, []
-    monkeypatch.setattr(inputs, "decode_to_fit", lambda path, *range_: decoded.append(path.name) or decode(path, *range_))
+    decode, decoded = overlays.decode_to_fit, []
+    monkeypatch.setattr(overlays, "decode_to_fit", lambda path, *range_: decoded.append(path.name) or decode(path, *range_))
     assert ppl(*command("infer", model_file, images, out, "--resume")) == 0
     assert set(decoded) == {"4.png", "5.png", "6.png"}
     assert all((out / "overlay" / name).stat().st_mtime_ns == time_ns for name, time_ns in drawn.items())
