@@ -116,7 +116,7 @@ def ask(helper: subprocess.Popen, wanted: Overlay) -> Exception | None:
     """What went wrong there."""
     pickle.dump(wanted, helper.stdin)
     helper.stdin.flush()
-    return pickle.load(helper.stdout)
+    return pickle.load(helper.stdout)  # from this very program, as what a helper reads is
 
 
 def help_drawing() -> None:
