@@ -215,6 +215,8 @@ class Predictor:
         details: Details,
         refinement: Options | None = None,
     ) -> Summary:
+        if details.trail and not images.hold_videos:
+            raise UsageError("--trail is drawn in videos, and there is none")
         prior, notes = self.bare_prior, self._notes()
         kept = find_useful(prior.weights).nonzero()[0].tolist() if details.useful else finder.kept
         if details.useful:

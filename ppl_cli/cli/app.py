@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -91,7 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
             sys.stderr = sys.__stderr__
         if debug and not isinstance(error, SystemExit):
             traceback.print_exc()
-        sys.exit(report(error))
+        sys.exit(report(error, arguments))
     if code == 130:  # typer's answer to Ctrl-C
         print("ppl: interrupted", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
@@ -132,7 +133,9 @@ HINTS = [  # the command, what typer says of a usual slip, and what was meant
 ]
 
 
-def give_hint(command: str, message: str) -> str:
+def give_hint(command: str, message: str, arguments: Sequence[str]) -> str:
+    if file := next((word for word in arguments if word.startswith("-") and os.path.exists(word)), None):
+        return f": for the file {file} write ./{file}"
     hints = (hint for its, parts, hint in HINTS if its == command and all(part in message for part in parts))
     return next((f": {hint}" for hint in hints), "")
 
@@ -145,7 +148,7 @@ def is_memory(error: BaseException) -> bool:
     return is_out_of_memory(error)
 
 
-def report(error: BaseException) -> int:
+def report(error: BaseException, arguments: Sequence[str] = ()) -> int:
     """Print one line for the user; returns the exit code."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
@@ -157,7 +160,8 @@ def report(error: BaseException) -> int:
         if not error.format_message():  # no arguments at all: the help has been printed
             return 2
         command = getattr(error.ctx, "command_path", "ppl")
-        line, code = f"{error.format_message()}{give_hint(command, error.format_message())} (see {command} --help)", 2
+        message = error.format_message()
+        line, code = f"{message}{give_hint(command, message, arguments)} (see {command} --help)", 2
     elif isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains again when it exits
         return 1

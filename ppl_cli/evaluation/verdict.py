@@ -3,6 +3,7 @@
 The limits lie between models that are good by their labelled errors and models that are not (docs/trust.md).
 """
 
+import math
 from typing import TYPE_CHECKING
 
 from ppl_cli.prior.links import IDLE_BELOW
@@ -33,9 +34,11 @@ def give_verdict(report: "UnlabelledReport") -> str:
     useless = name_keypoints(report, useful=False)
     if report.familiar is not None and report.familiar < FOREIGN:  # then the numbers are those of strangers
         return "; ".join([f"only {100 * report.familiar:.0f} % of the images are like those it was trained on", *useless])
-    learned = not report.gain < HARDLY
+    learned = report.gain >= HARDLY
     untold = "poses were not learned, an image is drawn as well with that of another"
-    if report.gain >= IGNORED:
+    if math.isnan(report.gain):
+        untold = "one image does not tell whether poses were learned: give more"
+    elif report.gain >= IGNORED:
         untold = "poses were hardly learned, an image is drawn nearly as well with that of another: train longer"
     count = f"all {total} keypoints useful" if useful == total else f"{useful} of {total} keypoints useful"
     said = [count if learned else untold, *useless]

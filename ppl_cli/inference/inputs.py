@@ -161,7 +161,7 @@ def gather_inputs(given: list[Path], out: Path | None, masks: Path | None = None
         else:
             raise UsageError(f"no such image, video or folder: {path}")
     if not inputs.paths:
-        nothing = [f"no images but those in {out}, the folder for the results"]
+        nothing = [f"all images lie in {out}, the folder for the results: choose another --out"]
         raise UsageError((inputs.left_out or nothing)[0])
     if len(given) > 1:
         inputs.paths = kept_apart(once(inputs.paths))

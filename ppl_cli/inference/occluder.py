@@ -124,8 +124,8 @@ class Occluder:
 def take_mask(values: np.ndarray, image: Image.Image) -> np.ndarray:
     """(H, W) uint8, white where `image` is hidden -> bool. UnreadableImageError if that is no mask of the image."""
     if values.shape != (image.height, image.width):
-        sizes = f"{values.shape[1]}x{values.shape[0]}, the image {image.width}x{image.height}"
-        raise UnreadableImageError(f"its mask has {sizes} pixels")
+        sizes = f"{values.shape[1]} pixels wide and {values.shape[0]} high, the image {image.width} and {image.height}"
+        raise UnreadableImageError(f"its mask is {sizes}")
     if 0 < values.max() <= MIDDLE:
         raise UnreadableImageError(f"its mask has no white: hidden is 255, its largest value is {values.max()}")
     return values > MIDDLE

@@ -65,7 +65,7 @@ class Tally:
         if self.first_changed:
             yield f"{self.first_changed}: from here on the pictures of this video have another size, and pixels are theirs"
         if self.whole:
-            yield f"nothing is hidden in {self.whole} of {counted(self.images, self.noun)} (the first: {self.first_whole})"
+            yield f"nothing is hidden in {self.whole} of {counted(self.refined, self.noun)} (the first: {self.first_whole})"
         if 2 * self.unseen > self.refined:
             of_them = f"{self.unseen} of {counted(self.refined, self.noun)}"
             yield f"in {of_them} hardly a keypoint can be seen (in masks, white is what is hidden)"

@@ -25,6 +25,7 @@ from ppl_cli.device import Compute, is_out_of_memory
 from ppl_cli.distributed import ALONE, World
 from ppl_cli.drawing.curves import save_curves
 from ppl_cli.errors import InterruptedRunError, PPLError, UsageError
+from ppl_cli.evaluation.unlabelled import FILES as REPORT
 from ppl_cli.heap import give_freed_memory_back, keep_freed_memory
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.runtime import silent
@@ -103,6 +104,8 @@ def train(
         average.load(averaged)
         if step > config.train.steps:
             raise UsageError(f"--resume: the run is at step {step} already; ask for more with --set train.steps=...")
+        if step == config.train.steps:
+            machine.say(f"all {step} steps are done, only what follows is made anew; for more: --set train.steps=...")
     images.move_cache(device)
     learn = prepare_step(model, reconstruction_loss, config, compute, world)
     parts = split_batch(config.train.batch, config.train.accumulate, world.rank, world.size)
@@ -201,8 +204,9 @@ def add_finder(
 
 def unreported(folder: Path, processes: int) -> InterruptedRunError:
     """For who stops the run once its training is done."""
-    left = "the training is finished and saved, its report is not written"
-    return InterruptedRunError(f"{left}; {advise_resuming(folder, processes)}")
+    report = "still that of before" if (folder / REPORT[0]).is_file() else "not written"
+    advice = advise_resuming(folder, processes)
+    return InterruptedRunError(f"the training is finished and saved, its report is {report}; {advice}")
 
 
 def advise_resuming(folder: Path, processes: int) -> str:

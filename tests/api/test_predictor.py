@@ -228,7 +228,7 @@ def test_what_is_no_image_is_one_line(model, image, words):
         (np.zeros((8, 8), np.float32), ppl_cli.UsageError, "hidden: expected .* array .height, width. of bool"),
         (np.zeros((8, 8, 3), bool), ppl_cli.UsageError, r"got shape \(8, 8, 3\)"),
         (3, ppl_cli.UsageError, "got int"),
-        (np.zeros((4, 5), bool), ppl_cli.PPLError, "its mask has 5x4, the image 8x8 pixels"),
+        (np.zeros((4, 5), bool), ppl_cli.PPLError, "its mask is 5 pixels wide and 4 high, the image 8 and 8"),
         (np.ones((8, 8), bool), ppl_cli.PPLError, "everything is hidden"),
     ],
 )

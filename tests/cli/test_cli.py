@@ -115,6 +115,14 @@ def test_wrong_usage_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, 
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_whose_name_looks_like_an_option_is_recognised(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-dash.jpg").touch()
+    code, _, error = ppl(capsys, "infer", "m", "-dash.jpg", "--out", "o")
+    assert code == 2
+    assert one_line(error).endswith(": for the file -dash.jpg write ./-dash.jpg (see ppl infer --help)")
+
+
 def test_no_arguments_print_the_help(capsys):
     code, out, error = ppl(capsys)
     assert code == 2

@@ -166,7 +166,10 @@ def judged(*troubles: str | None, **numbers) -> str:
         ),
         (judged(None, "restless", familiar=0.125, gain=1.0), "only 12 % of the images are like those it was trained on"),
         (judged(None, "idle", familiar=0.0), "only 0 % of the images are like those it was trained on; k1 idle"),
-        (judged(None, None, gain=float("nan"), familiar=None), "all 2 keypoints useful, nothing looks wrong"),
+        (
+            judged(None, "idle", gain=float("nan"), familiar=None),
+            "one image does not tell whether poses were learned: give more; k1 idle",
+        ),
     ],
 )
 def test_the_verdict_is_one_line(verdict, line):

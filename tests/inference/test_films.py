@@ -6,6 +6,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 import ppl_cli
 from ppl_cli.data.figures import figure
@@ -124,6 +125,9 @@ def test_says_that_it_draws_in_mpeg4(lively_file, clips, tmp_path, monkeypatch, 
 def test_a_trail_without_a_video_is_refused(lively_file, clips, tmp_path, capsys):
     assert ppl("infer", lively_file, clips, "--out", tmp_path / "out", "--trail", "3") == 2
     assert "--overlay" in capsys.readouterr().err
+    Image.new("RGB", (64, 64)).save(tmp_path / "still.png")
+    assert ppl("infer", lively_file, tmp_path / "still.png", "--out", tmp_path / "out", "--trail", "3", "--overlay") == 2
+    assert "--trail is drawn in videos, and there is none" in capsys.readouterr().err
 
 
 def test_in_python_too(lively_file, clips, tmp_path):

@@ -41,7 +41,7 @@ def test_a_column_is_named_only_where_it_is_written():
         ([pose(64), pose(None)], []),
         ([pose(10), pose(64)], ["1 image is smaller than the network's 32 pixels and was enlarged (0)"]),
         ([pose(10), pose(12)], ["2 images are smaller than the network's 32 pixels and were enlarged (0, ...)"]),
-        ([pose(64), pose(64, whole=True)], ["nothing is hidden in 1 of 2 images (the first: 1)"]),
+        ([pose(64), pose(64, whole=True), pose(None)], ["nothing is hidden in 1 of 2 images (the first: 1)"]),
         ([pose(64, False), pose(64, None)], [f"1 of 1 image is {UNLIKE}"]),
         ([pose(64, False)] * 2, [f"2 of 2 images are {UNLIKE}"]),
         ([found(False)] + [found(True)] * 19, []),

@@ -28,10 +28,10 @@ from tests.forks import NO_PICTURES
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
-def run(config: Config, out, settings=None, precision="fp32", **options):
+def run(config: Config, out, settings=None, precision="fp32", say=print, **options):
     file = out.parent / f"{out.name}.yaml"
     file.write_text(to_yaml(config))
-    return api.train(file, out=out, device=Runtime("cpu", precision), **options, **(settings or {}))
+    return api.train(file, out=out, device=Runtime("cpu", precision, say=say), **options, **(settings or {}))
 
 
 def with_train(config: Config, **settings) -> Config:
@@ -327,7 +327,9 @@ def test_a_signal_after_the_last_step_is_heard(tiny, tmp_path, monkeypatch):
         stopping.setattr(loop, "save_curves", lambda *arguments: os.kill(os.getpid(), signal.SIGINT))
         with pytest.raises(InterruptedRunError, match="finished and saved, its report is not written; go on with: ppl train"):
             run(tiny, tmp_path / "run")
-    assert run(tiny, tmp_path / "run", resume=True).step == tiny.train.steps
+    said = []
+    assert run(tiny, tmp_path / "run", resume=True, say=said.append).step == tiny.train.steps
+    assert any(line.startswith(f"all {tiny.train.steps} steps are done") for line in said)
 
 
 def test_a_run_that_never_began_leaves_nothing(tiny, tmp_path, monkeypatch):
