@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import typer.main
 from PIL import Image
+from safetensors.torch import save_file
 
 import ppl_cli
 from ppl_cli.api.unlabelled import report_training
@@ -67,6 +69,7 @@ class Workshop:
         layouts.human36m(folder / "human36m")
         layouts.taichi(folder / "taichi")
         layouts.cub(folder / "cub.h5")
+        save_file(timm.create_model("tf_efficientnet_lite0").state_dict(), folder / "lite0.safetensors")  # but not pretrained
 
     def run(self, arguments: list[str]) -> None:
         """Commands that differ only in files run once; the others get a copy of what the first wrote."""

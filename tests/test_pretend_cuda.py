@@ -106,6 +106,13 @@ def test_a_training_step_mixes_no_devices(tiny, waits, precision, reference):
     assert {parameter.device.type for parameter in model.parameters()} == {"cuda"}
 
 
+def test_a_training_step_with_a_backbone_mixes_no_devices(tiny, waits):
+    config = everything(tiny).with_fields("model", backbone="mobilenetv3_small_050", encoder="fine")
+    _, outcome = train(config, Compute(CUDA, "bf16", ""), 2, waits)
+    assert not waits
+    assert all(loss.isfinite() for loss in outcome.losses.values())
+
+
 def test_links_drawn_without_triton_wait_for_nothing(waits):
     keypoints = torch.rand(2, 3, 2).pin_memory().to("cuda", non_blocking=True).requires_grad_()
     i, j = torch.triu_indices(3, 3, 1, device="cuda")

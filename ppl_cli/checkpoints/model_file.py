@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 
-from ppl_cli.checkpoints.shapes import all_finite, check_tensors, fill_model
+from ppl_cli.checkpoints.shapes import all_finite, as_in_file, check_tensors, fill_model
 from ppl_cli.config.loading import parse_config
 from ppl_cli.config.sections import Config
 from ppl_cli.data.formats import READ
@@ -32,7 +32,7 @@ from ppl_cli.text import in_one_line
 
 FORMAT_VERSION = 3  # 1 had no calibration, 2 no finder
 KNOWN_TOKENS, CALIBRATION, FINDER = "known.tokens", "calibration.", "finder."
-TENSOR_TYPES = {"F32": torch.float32, "I64": torch.int64, "I16": torch.int16}  # of safetensors
+TENSOR_TYPES = {"F32": torch.float32, "F16": torch.float16, "I64": torch.int64, "I16": torch.int16}  # of safetensors
 
 
 @dataclass
@@ -72,7 +72,8 @@ def save_model(
 ) -> None:
     """`finder` as `read_finder_tensors` gives it."""
     header = {"format_version": FORMAT_VERSION, "config": config.model_dump(), "keypoints": model.sizes.keypoints, "step": step}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    state = model.state_dict().items()
+    tensors = {name: as_in_file(name, tensor).detach().cpu().contiguous() for name, tensor in state}
     if known is not None:
         tensors[KNOWN_TOKENS] = known.tokens.to(torch.int16).contiguous()
         if known.calibration is not None:

@@ -12,12 +12,17 @@ from torch.overrides import TorchFunctionMode
 
 from ppl_cli.config.sections import Config
 from ppl_cli.errors import UsageError
+from ppl_cli.model.backbone import FROZEN, BackboneError, as_stored
 from ppl_cli.model.core import PosePriorLearner, Sizes
 from ppl_cli.text import printable
 
 
 def build_model(config: Config) -> PosePriorLearner:
-    return PosePriorLearner(Sizes(**config.model.model_dump(), given_keypoints=config.prior.keypoints == "given"))
+    sizes = config.model.model_dump(exclude={"backbone_weights"})
+    try:
+        return PosePriorLearner(Sizes(**sizes, given_keypoints=config.prior.keypoints == "given"))
+    except BackboneError as error:
+        raise UsageError(f"model.backbone {error}") from error
 
 
 def check_tensors(
@@ -37,13 +42,19 @@ def check_tensors(
         raise UsageError(f"{path}: its tensors do not fit its own configuration, which asks for too large a model") from error
     wanted = {named(name): tensor for name, tensor in model.state_dict().items()}
     for name, tensor in wanted.items():
-        has, expected = described(*found[name]) if name in found else "missing", described(tensor.shape, tensor.dtype)
+        expected = described(tensor.shape, as_in_file(name, tensor).dtype)
+        has = described(*found[name]) if name in found else "missing"
         if has != expected:
             raise UsageError(f"{path}: its tensors do not fit its own configuration: {name} is {has}, expected {expected}")
     for name in found:
         if name not in wanted:
             raise UsageError(f"{path}: its tensors do not fit its own configuration: {printable(name)} has no place in it")
     return model
+
+
+def as_in_file(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """What a model file holds of a model's tensor."""
+    return as_stored(tensor) if name.startswith(FROZEN) else tensor
 
 
 def described(shape: Iterable[int], dtype: torch.dtype | None) -> str:
@@ -63,7 +74,10 @@ def all_finite(tensor: torch.Tensor) -> bool:
 def fill_model(path: Path, model: PosePriorLearner, read: Callable[[str], torch.Tensor]) -> None:
     """One that `check_tensors` gave, in evaluation mode; `read` gives each tensor by its name."""
     # Copies: what the file itself backs keeps Windows from replacing it.
-    tensors = {name: read(name).clone(memory_format=torch.contiguous_format) for name in model.state_dict()}
+    tensors = {
+        name: read(name).to(wanted.dtype, copy=True, memory_format=torch.contiguous_format)
+        for name, wanted in model.state_dict().items()
+    }
     for name, tensor in tensors.items():
         if not all_finite(tensor):
             raise UsageError(f"{path}: {name} holds numbers that are not finite; the file is damaged or its training failed")

@@ -90,6 +90,13 @@ class ModelConfig(Section):
         description="keypoints by a transform of the prior alone (paper), around where each of them looks (anchored), or that "
         "with the features of small parts too (fine)",
     )
+    backbone: str = Field(
+        "none",
+        description="a pretrained network of timm that sees in place of the encoder's own, frozen (tf_efficientnet_lite0)",
+    )
+    backbone_weights: str | None = Field(
+        None, description="file with timm's keys (safetensors or pth) to begin with; none: timm downloads them"
+    )
     banks: int = Field(34, gt=0, le=4096, description="memory banks, each of which holds one part of a pose")
     vectors: int = Field(16, gt=0, le=32_767, description="vectors in a bank")
     dimension: int = Field(512, gt=0, le=65_536, description="numbers in a vector")
@@ -236,6 +243,8 @@ class Config(Section):
             raise ValueError(f"data.split has no meaning for data.kind {self.data.kind}; leave it out")
         if self.train.batch != "auto" and self.train.batch % self.train.accumulate:
             raise ValueError(f"train.batch ({self.train.batch}) cannot be cut into train.accumulate ({self.train.accumulate})")
+        if self.model.backbone == "none" and self.model.backbone_weights:
+            raise ValueError("model.backbone_weights: whose? Name the network too, --set model.backbone=tf_efficientnet_lite0")
         if self.loss.kind == "multiscale" and self.loss.weights:
             raise ValueError("loss.kind multiscale needs no perceptual weights; leave out --perceptual-weights")
         if self.reference.kind == "video" and self.data.kind not in ("folder", *VIDEOS):

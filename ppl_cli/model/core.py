@@ -41,6 +41,7 @@ class Sizes:
     thickness: float  # of a link, in squared normalised units: exp(-distance^2 / thickness)
     links_start: float  # mean of 512 * raw link weights at the start
     encoder: str = "affine"  # see Encoder
+    backbone: str = "none"  # timm's name of the network whose features the encoder takes
     given_keypoints: bool = False  # the keypoint prior is a parameter of its own, not distilled from the memory
 
 
@@ -56,7 +57,7 @@ class PosePriorLearner(nn.Module):
         super().__init__()
         self.sizes = sizes
         n = sizes.keypoints
-        self.encoder = Encoder(n, sizes.width, sizes.encoder)
+        self.encoder = Encoder(n, sizes.width, sizes.encoder, sizes.backbone)
         self.decoder = Decoder(sizes.width)
         self.memory = Memory(n, sizes.banks, sizes.vectors, sizes.dimension)
         self.raw_links = nn.Parameter((torch.randn(n, n) + sizes.links_start) / LINK_SCALE)  # only i < j is read

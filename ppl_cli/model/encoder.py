@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from ppl_cli.model.backbone import Backbone
 from ppl_cli.model.blocks import Chain, ResidualDown, SkipChain, UpConv, conv3x3
 
 CELL = 4  # pixels of a cell's side
@@ -47,24 +48,29 @@ def attended(attention: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return attention.flatten(2) @ centres
 
 
+def own_blocks(width: int, kind: str) -> Chain:
+    w = width
+    return (SkipChain if kind == "fine" else Chain)(
+        ResidualDown(3, w),
+        ResidualDown(w, 2 * w),
+        ResidualDown(2 * w, 4 * w),
+        ResidualDown(4 * w, 8 * w),
+        UpConv(8 * w, 4 * w),
+        UpConv(4 * w, 2 * w),
+    )
+
+
 class Encoder(nn.Module):
     """`width` is the number of channels of the first block (64 in the paper); features have 2 x width.
 
-    `kind` is affine (the paper's), anchored or fine, see above.
+    `kind` is affine (the paper's), anchored or fine, see above. `backbone`: timm's network that sees in place of its blocks.
     """
 
-    def __init__(self, keypoints: int, width: int, kind: str = "affine"):
+    def __init__(self, keypoints: int, width: int, kind: str = "affine", backbone: str = "none"):
         super().__init__()
-        w, features = width, 2 * width
+        features = 2 * width
         self.anchored = kind in ("anchored", "fine")
-        self.blocks = (SkipChain if kind == "fine" else Chain)(
-            ResidualDown(3, w),
-            ResidualDown(w, 2 * w),
-            ResidualDown(2 * w, 4 * w),
-            ResidualDown(4 * w, 8 * w),
-            UpConv(8 * w, 4 * w),
-            UpConv(4 * w, features),
-        )
+        self.blocks = own_blocks(width, kind) if backbone == "none" else Backbone(backbone, features)
         self.attend = conv3x3(features, keypoints)
         self.embed_position = nn.Linear(2, features)
         self.regress = nn.Sequential(

@@ -95,7 +95,7 @@ def train(
     folder, compute, world = run.path, machine.compute, machine.world
     device = compute.device
     keep_freed_memory()
-    model = prepare_model(config, compute, start.prior, start.weights)
+    model = prepare_model(config, compute, start)
     optimiser = make_optimiser(model, config)
     average = Average(model, config.train.ema)
     step, window = 0, None

@@ -13,24 +13,21 @@ from ppl_cli.device import Compute
 from ppl_cli.distributed import World
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.kernels import fuses_relu, kernels_work
-from ppl_cli.prior.prior import Prior
 from ppl_cli.training.lean import Adam
+from ppl_cli.training.start import ANEW, Start
 from ppl_cli.training.step import TrainingStep
 
 WORTH_COMPILING = 2000  # steps: it takes 75 to 119 s and saves 0.06 s in each of the paper's size (docs/gpu.md)
 
 
-def prepare_model(
-    config: Config, compute: Compute, prior: Prior | None = None, weights: PosePriorLearner | None = None
-) -> PosePriorLearner:
-    """A new model on the device, the same in every process.
-
-    `prior` is that of `prior.init` and `weights` those of `train.init`, where given; the prior is set upon the weights.
-    """
+def prepare_model(config: Config, compute: Compute, start: Start = ANEW) -> PosePriorLearner:
+    """A new model on the device, the same in every process; a prior to start from is set upon weights."""
     torch.manual_seed(config.seed)
-    model = build_model(config)
-    if weights is not None:
-        model.load_state_dict(weights.state_dict(), strict=False)  # a given keypoint prior may come from `prior` alone
+    model, prior = build_model(config), start.prior
+    if start.backbone is not None:
+        model.encoder.blocks.load(start.backbone)
+    if start.weights is not None:
+        model.load_state_dict(start.weights.state_dict(), strict=False)  # a given keypoint prior may come from the prior alone
     if prior is not None:
         keypoints = torch.tensor(prior.points) if config.prior.keypoints == "given" else None
         links = torch.tensor(prior.weights).float() if config.prior.links == "given" else None

@@ -6,20 +6,19 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from ppl_cli.config.sections import LossConfig
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.model.losses import VGG_STAGES, MultiscaleLoss, PerceptualLoss
 from ppl_cli.text import in_one_line
+from ppl_cli.training.pretrained import read_weights
 
 
 def reconstruction_loss(config: LossConfig) -> torch.nn.Module:
     """Module (reconstruction, images) -> scalar. Never part of a checkpoint."""
     if config.kind == "multiscale":
         return MultiscaleLoss(config.scales)
-    weights = read_weights(Path(config.weights)) if config.weights else download_weights(config.network)
+    weights = read_weights(Path(config.weights), "--perceptual-weights") if config.weights else download_weights(config.network)
     try:
         return PerceptualLoss(weights, config.network, config.stages, config.size)
     except (KeyError, RuntimeError, TypeError, AttributeError, IndexError) as error:
@@ -28,20 +27,6 @@ def reconstruction_loss(config: LossConfig) -> torch.nn.Module:
         raise UsageError(
             f"{config.weights}: does not hold the first {last} convolutions of torchvision's {config.network} ({reason})"
         ) from error
-
-
-def read_weights(file: Path) -> dict[str, torch.Tensor]:
-    """A safetensors or pth file with torchvision's names (`features.0.weight`, ...)."""
-    if not file.is_file():
-        raise UsageError(f"--perceptual-weights {file}: no such file")
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise UsageError(f"--perceptual-weights {file}: not a readable safetensors or pth file") from error
-    except Exception as error:  # weights_only refuses a pickle that names anything but tensors
-        raise UsageError(f"--perceptual-weights {file}: holds more than tensors and is not read for safety") from error
 
 
 def download_weights(network: str) -> dict[str, torch.Tensor]:

@@ -30,7 +30,7 @@ BEGINNING = {"config.yaml", "metrics.csv", "samples", "tensorboard"}  # what is 
 
 # What may differ when a run goes on; everything else would make it another run.
 FREE_TO_CHANGE = ("train.steps", "train.log_every", "train.save_every", "train.sample_every", "train.tensorboard")
-FREE_TO_CHANGE += ("data.path", "data.also", "data.cache_gib", "loss.weights", "name")
+FREE_TO_CHANGE += ("data.path", "data.also", "data.cache_gib", "loss.weights", "model.backbone_weights", "name")
 FREE_TO_CHANGE += ("train.compile", "train.accumulate", "train.uncover")
 SETTLED = (("train.batch", "auto"), ("reference.near", "auto"), ("train.ghosts_mirrored", "auto"))  # a run has its own
 

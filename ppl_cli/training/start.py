@@ -3,13 +3,24 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from ppl_cli.checkpoints.model_file import Checkpoint, load_model
 from ppl_cli.config.sections import Config
 from ppl_cli.errors import UsageError
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.prior.prior import Prior, load_prior
+from ppl_cli.training.pretrained import read_backbone
 
-SIZES = ("keypoints", "encoder", "width", "banks", "vectors", "dimension")  # what the shapes of the weights follow from
+SIZES = (
+    "keypoints",
+    "encoder",
+    "backbone",
+    "width",
+    "banks",
+    "vectors",
+    "dimension",
+)  # what the shapes of the weights follow from
 
 
 @dataclass(frozen=True)
@@ -17,13 +28,17 @@ class Start:
     prior: Prior | None = None  # that of `prior.init`; it is set upon the weights
     weights: PosePriorLearner | None = None  # those of `train.init`
     names: list[str] = field(default_factory=list)  # of the keypoints, as either has them
+    backbone: dict[str, torch.Tensor] | None = None  # pretrained weights, where `weights` do not have them already
+
+
+ANEW = Start()
 
 
 def read_start(config: Config) -> Start:
     """UsageError if what the configuration names cannot be read or does not fit the model."""
-    prior, checkpoint = read_prior(config), read_weights(config)
+    prior, checkpoint = read_prior(config), read_init(config)
     names = prior.names if prior else checkpoint.config.prior.names if checkpoint else []
-    return Start(prior, checkpoint and checkpoint.model, names)
+    return Start(prior, checkpoint and checkpoint.model, names, None if checkpoint else read_backbone(config))
 
 
 def read_prior(config: Config) -> Prior | None:
@@ -39,7 +54,7 @@ def read_prior(config: Config) -> Prior | None:
     return prior
 
 
-def read_weights(config: Config) -> Checkpoint | None:
+def read_init(config: Config) -> Checkpoint | None:
     """That of `train.init`. UsageError if it cannot be read or has other sizes than the one to be trained."""
     source = config.train.init
     if source is None:
