@@ -10,12 +10,12 @@ import re
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from ppl_cli.model.blocks import conv_to_norm, leak
+from ppl_cli.model.blocks import CELL, conv_to_norm, leak
 
 STRIDES = (4, 8, 16)  # of the features that are taken, in pixels of the enlarged image
 ENLARGED = 2
-CELL = 4  # pixels of the image, of a cell of what comes out
 FROZEN = "encoder.blocks.network."  # names of a model's tensors that are not learned, and in files take half of the memory
 
 
@@ -60,11 +60,39 @@ class Backbone(nn.Module):
         size = images.shape[-1] // CELL
         with torch.no_grad():
             enlarged = F.interpolate(images, scale_factor=ENLARGED, mode="bilinear", align_corners=False)
-            seen = self.network(enlarged * self.scale + self.shift)
-        added = sum(
-            resize(into(norm(features)), size) for features, norm, into in zip(seen, self.norms, self.maps, strict=True)
-        )
+            seen = [shrink(features, size) for features in self.network(enlarged * self.scale + self.shift)]
+        mapped = (into(norm(features)) for features, norm, into in zip(seen, self.norms, self.maps, strict=True))
+        added = sum(F.interpolate(features, size=(size, size), mode="bilinear", align_corners=False) for features in mapped)
         return leak(self.norm(self.conv(leak(self.added_norm(added)))))
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """For evaluation alone: let the network's convolutions do what its batch norms do. It then takes a quarter less time.
+
+        Names of its parts say nothing about their order, so one image shows which norm gets the result of which convolution.
+        """
+        made, folded = {}, {}
+
+        def note(conv: nn.Module, inputs: tuple, result: torch.Tensor) -> None:
+            made[id(result)] = conv, result  # kept, so that no other tensor takes its place in memory
+
+        def look(norm: nn.Module, inputs: tuple) -> None:
+            if id(inputs[0]) in made:
+                folded[norm] = made[id(inputs[0])][0]
+
+        parts = list(self.network.modules())
+        hooks = [part.register_forward_hook(note) for part in parts if isinstance(part, nn.Conv2d)]
+        hooks += [part.register_forward_pre_hook(look) for part in parts if isinstance(part, nn.BatchNorm2d)]
+        self.network(torch.zeros(1, 3, 64, 64, device=self.scale.device))
+        for hook in hooks:
+            hook.remove()
+        for part in parts:
+            for name, norm in part.named_children():
+                if norm in folded:
+                    conv = folded[norm]
+                    statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+                    conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)
+                    setattr(part, name, getattr(norm, "act", nn.Identity()))  # timm's norms have their activation in them
 
 
 def as_stored(tensor: torch.Tensor) -> torch.Tensor:
@@ -72,11 +100,9 @@ def as_stored(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor
 
 
-def resize(features: torch.Tensor, size: int) -> torch.Tensor:
-    """(B, C, H, H) -> (B, C, size, size); sizes are powers of two of each other."""
-    if features.shape[-1] > size:
-        return F.avg_pool2d(features, features.shape[-1] // size)
-    return F.interpolate(features, size=(size, size), mode="bilinear", align_corners=False)
+def shrink(features: torch.Tensor, size: int) -> torch.Tensor:
+    """(B, C, H, H) -> (B, C, size, size) where H is larger, a multiple of it."""
+    return F.avg_pool2d(features, features.shape[-1] // size) if features.shape[-1] > size else features
 
 
 def build_network(name: str) -> nn.Module:

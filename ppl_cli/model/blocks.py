@@ -13,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ppl_cli.model.kernels import kernels_work
 
+CELL = 4  # pixels of the image's side to one of the encoder's features
 NORMED = {"conv": "norm", "conv1": "norm1", "conv2": "norm2", "side": "side_norm"}  # convolutions and the norms behind them
 
 
@@ -89,7 +90,9 @@ def fold_norms(trained: nn.Module) -> nn.Module:
     """A copy for evaluation without gradients, the same up to rounding: each convolution does what the batch norm behind it
     did, in one pass over the pixels instead of two. The encoder then takes a sixth to a fifth less time on a CPU."""
     copy = deepcopy(trained).eval()
-    for block in copy.modules():
+    for block in list(copy.modules()):
+        if hasattr(block, "fold"):
+            block.fold()
         for conv, norm in NORMED.items():
             if isinstance(getattr(block, norm, None), nn.BatchNorm2d):
                 setattr(block, conv, fuse_conv_bn_eval(getattr(block, conv), getattr(block, norm)))

@@ -17,9 +17,8 @@ import torch
 from torch import nn
 
 from ppl_cli.model.backbone import Backbone
-from ppl_cli.model.blocks import Chain, ResidualDown, SkipChain, UpConv, conv3x3
+from ppl_cli.model.blocks import CELL, Chain, ResidualDown, SkipChain, UpConv, conv3x3
 
-CELL = 4  # pixels of a cell's side
 NEAR_IDENTITY = 0.1  # of the last weights' usual size, where poses are to begin at a given prior
 
 

@@ -3,8 +3,10 @@
 import pytest
 import timm
 import torch
+from torch import nn
 
 from ppl_cli.model.backbone import Backbone, BackboneError, as_stored, build_network
+from ppl_cli.model.blocks import fold_norms
 from ppl_cli.model.encoder import Encoder
 
 NAME = "mobilenetv3_small_050"
@@ -48,6 +50,22 @@ def test_kernels_are_kept_as_files_hold_them():
     kernel = backbone.network.state_dict()["conv_stem.weight"]
     assert torch.equal(kernel, as_stored(kernel).float())
     assert as_stored(full["bn1.running_var"]).dtype == torch.float32  # may be smaller than half precision knows
+
+
+@pytest.mark.parametrize("name", [NAME, "resnet18", "tf_efficientnet_lite0"])
+def test_folded_it_sees_the_same(name):
+    torch.manual_seed(1)
+    backbone = Backbone(name, 6)
+    for part in backbone.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.normal_(0, 0.1)
+            part.running_var.uniform_(0.5, 2)
+    folded, images = fold_norms(backbone.eval()), torch.rand(2, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        expected = backbone(images)
+        assert (folded(images) - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert not [part for part in folded.network.modules() if isinstance(part, nn.BatchNorm2d)]
+    assert [part for part in backbone.network.modules() if isinstance(part, nn.BatchNorm2d)]
 
 
 def test_a_missing_tensor_is_named():
