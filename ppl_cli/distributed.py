@@ -1,19 +1,12 @@
 """Several processes of one command, started by torchrun: who they are, and what they tell each other.
 
-torchrun sets RANK, WORLD_SIZE and LOCAL_RANK. Without them a command is one process, its own leader, and nothing here
+torchrun sets RANK, WORLD_SIZE and LOCAL_RANK. Without it a command is one process, its own leader, and nothing here
 waits for anybody. Only the leader writes files of the run and talks to the user. torch is imported where it is used:
 `ppl --help` asks too.
-
-The processes meet at a store, a small server at MASTER_ADDR:MASTER_PORT. Whoever started them may have left these variables
-in a shell, and then nobody else comes: so a process that waits says so, and looks again every moment instead of inside
-torch, which hears no Ctrl-C.
 """
 
 import itertools
 import os
-import socket
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,8 +24,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PATIENCE = timedelta(hours=2)  # one process may read a large folder or write pictures while the others wait
 JOINING = timedelta(minutes=10)  # for all processes to arrive
-QUIET = {False: 1, True: 60}  # seconds before a process says that it waits; by whether torchrun has started all of them
-UNSET = "if you did not start several processes, unset them: unset RANK WORLD_SIZE"
 MEETINGS = itertools.count()  # of this process: the same in all of them
 LOST = ("Connection closed by peer", "Connection reset by peer", "ncclRemoteError", "Broken pipe")
 
@@ -81,110 +72,37 @@ ALONE = World()
 
 def launched() -> tuple[int, int]:
     """(rank, number of processes) as torchrun says; (0, 1) without it."""
-    try:
-        rank, size = int(os.environ.get("RANK", "")), int(os.environ.get("WORLD_SIZE", ""))
-    except ValueError:
+    # RANK and WORLD_SIZE alone may have been left in a shell, and then nobody else comes.
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
         return 0, 1
-    return (rank, size) if 0 <= rank < size else (0, 1)
-
-
-def torchrun_keeps_the_store() -> bool:
-    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 
 
 def first_to_say(line: str) -> bool:
     """Whether no other process has said the same line: what is wrong everywhere is said once.
 
-    torchrun keeps a store that all processes reach; without it each speaks for itself.
+    torchrun keeps a store that all processes reach; where they do not, the first speaks.
     """
-    if launched()[1] == 1 or not torchrun_keeps_the_store():
+    if launched()[1] == 1:
         return True
     try:
         from torch.distributed import TCPStore
 
-        address, port = meeting_place()
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=5), wait_for_workers=False)
         return store.add(f"ppl said {line}", 1) == 1
     except Exception:
         return launched()[0] == 0
 
 
-def meeting_place() -> tuple[str, int]:
-    """Address and port of the store. UsageError where the environment does not say them."""
-    address, port = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "")
-    if not address or not port.isdecimal():
-        missing = "MASTER_ADDR" if not address else "MASTER_PORT"
-        raise UsageError(f"{describe_variables()}, but not {missing}, where the processes meet; {UNSET}")
-    return address, int(port)
+def join_store() -> "Store":
+    """The store of torchrun's processes, in it a place of this meeting's own."""
+    from torch.distributed import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
 
-
-def describe_variables() -> str:
-    return "RANK={} and WORLD_SIZE={} are set in your shell".format(*launched())
-
-
-def waits() -> Iterator[None]:
-    """A moment between two looks. Once they have taken long it is said, and in the end PPLError is raised."""
-    rank, size = launched()
-    where = "{}:{}".format(*meeting_place())
-    began, said = time.monotonic(), False
-    together = "TORCHELASTIC_RUN_ID" in os.environ
-    others = f"{'1 other process' if size == 2 else f'{size - 1} other processes'} at {where}"
-    hint = f"{describe_variables()}; {UNSET}"
-    while True:
-        yield
-        waited = time.monotonic() - began
-        if waited > JOINING.total_seconds():
-            raise PPLError(f"waited {JOINING.seconds // 60} minutes for {others}: not all came. {hint}")
-        if waited > QUIET[together] and not said:
-            # Not to sys.stderr: it leads nowhere in all processes but the leader.
-            print(
-                f"ppl: process {rank} waits for {others}, for at most {JOINING.seconds // 60} minutes (Ctrl-C ends it). {hint}",
-                file=sys.__stderr__,
-                flush=True,
-            )
-            said = True
-        time.sleep(0.1)
-
-
-def join_store(rank: int, size: int) -> "Store":
-    """The store, once all processes have come. The first keeps it, unless torchrun does."""
-    from torch.distributed import DistNetworkError, PrefixStore, TCPStore
-
-    address, port = meeting_place()
-    keeper = rank == 0 and not torchrun_keeps_the_store()
-    waiting = waits()
-    while not keeper and not listens(address, port):
-        next(waiting)
-    try:
-        store = TCPStore(
-            "localhost" if keeper else address,
-            port,
-            is_master=keeper,
-            timeout=timedelta(seconds=30),
-            wait_for_workers=False,
-            multi_tenant=True,
-        )
-    except DistNetworkError as error:
-        reason = "the port is in use" if "EADDRINUSE" in str(error) else str(error).partition("\n")[0]
-        raise PPLError(
-            f"several processes cannot meet at {address}:{port}: {reason}. {describe_variables()}: {UNSET}"
-        ) from error
+    store, _, _ = next(rendezvous("env://", timeout=JOINING))
     store.set_timeout(PATIENCE)
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    own = PrefixStore(f"ppl {attempt} {next(MEETINGS)}", store)
-    arrived = own.add("arrived", 1)
-    while arrived < size:
-        next(waiting)
-        arrived = own.add("arrived", 0)
-    return own
-
-
-def listens(address: str, port: int) -> bool:
-    try:
-        socket.create_connection((address, port), timeout=1).close()
-    except OSError:
-        return False
-    return True
+    return PrefixStore(f"ppl {next(MEETINGS)}", store)
 
 
 def check_gpus() -> None:
@@ -220,7 +138,7 @@ def processes(compute: "Compute", training: bool = False) -> Iterator[World]:
         check_gpus()
     try:
         backend = "nccl" if meeting_on_gpus else "gloo"
-        dist.init_process_group(backend, store=join_store(rank, size), rank=rank, world_size=size, timeout=PATIENCE)
+        dist.init_process_group(backend, store=join_store(), rank=rank, world_size=size, timeout=PATIENCE)
         yield World(rank, size)
     except RuntimeError as error:
         if any(sign in str(error) for sign in LOST):

@@ -82,6 +82,7 @@ class Forks:
         """`torchrun --nproc-per-node 2 -m MODULE ARGUMENTS`."""
         store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         settings |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "TORCHELASTIC_USE_AGENT_STORE": True}
+        settings |= {"TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_RESTART_COUNT": 0}
         return Two([self.start(*arguments, **settings, WORLD_SIZE=2, RANK=rank, LOCAL_RANK=rank) for rank in (0, 1)], store)
 
     def run_two(self, *arguments: object, **settings) -> "Two":

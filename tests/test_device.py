@@ -42,7 +42,7 @@ def test_processes_share_gpus_but_in_training(monkeypatch):
         monkeypatch.setenv("LOCAL_RANK", str(rank))
         found.append(str(choose_compute("cuda").device))
     assert found == ["cuda:0", "cuda:1", "cuda:0"]
-    for name, number in {"RANK": 2, "WORLD_SIZE": 3}.items():
+    for name, number in {"RANK": 2, "WORLD_SIZE": 3, "TORCHELASTIC_RUN_ID": "test"}.items():
         monkeypatch.setenv(name, str(number))
     compute = Compute(torch.device("cuda:0"), "bf16", "")
     with (
@@ -55,9 +55,9 @@ def test_processes_share_gpus_but_in_training(monkeypatch):
 @pytest.mark.parametrize(("training", "backend"), [(True, "nccl"), (False, "gloo")])
 def test_only_in_training_do_tensors_on_gpus_meet(gpus, monkeypatch, training, backend):
     seen = []
-    monkeypatch.setattr(distributed, "join_store", lambda rank, size: None)
+    monkeypatch.setattr(distributed, "join_store", lambda: None)
     monkeypatch.setattr("torch.distributed.init_process_group", lambda backend, **settings: seen.append(backend))
-    for name, number in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1}.items():
+    for name, number in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "TORCHELASTIC_RUN_ID": "test"}.items():
         monkeypatch.setenv(name, str(number))
     with processes(Compute(torch.device("cuda:1"), "bf16", ""), training) as world:
         assert (world.rank, world.size) == (1, 2)
@@ -101,7 +101,7 @@ def test_a_cpu_says_nothing_of_gpus():
 
 
 def test_several_processes_need_a_device_that_can_talk(monkeypatch):
-    for name, value in {"RANK": "0", "WORLD_SIZE": "2"}.items():
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match="not on mps"), processes(Compute(torch.device("mps"), "fp32", "")):
         pass

@@ -264,7 +264,7 @@ def test_going_on_names_a_seed_that_is_not_tried_and_images_that_are_not_there(t
 def test_too_few_gpus_are_said_before_earlier_trials_are_removed(tiny_yaml, tmp_path, monkeypatch):
     compare(SEEDS, tiny_yaml, tmp_path / "out", **SHORT)
     before = sorted(tmp_path.rglob("*"))
-    for name, number in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1}.items():
+    for name, number in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "TORCHELASTIC_RUN_ID": "test"}.items():
         monkeypatch.setenv(name, str(number))
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     monkeypatch.setattr(Runtime, "compute", lambda self: Compute(torch.device("cuda:0"), "bf16", ""))
