@@ -1,7 +1,7 @@
 """What every command and every function of the Python API is told: on which machine to compute, and where to write."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +16,14 @@ def silent(line: str) -> None:
 @dataclass(frozen=True)
 class Runtime:
     device: str = "auto"  # auto, cpu, cuda, cuda:N or mps
-    precision: str = "auto"  # auto, fp32 or bf16
+    precision: str | None = None  # auto, fp32 or bf16; None: auto in training, else fp32
     say: Callable[[str], None] = silent  # takes each line of progress and each note
 
     def compute(self) -> "Compute":
         """UsageError if the device is not there."""
         from ppl_cli.device import choose_compute
 
-        return choose_compute(self.device, self.precision)
+        return choose_compute(self.device, self.precision or "auto")
 
 
 @dataclass(frozen=True)
@@ -39,5 +39,6 @@ class Output:
 
 
 def as_runtime(device: str | Runtime, precision: str = "auto") -> Runtime:
-    """What a function is told as `device`: the name of one, with `precision`, or a Runtime as it is."""
-    return device if isinstance(device, Runtime) else Runtime(str(device), precision)
+    """What a function is told as `device`: the name of one, or a Runtime; with `precision` where that says none."""
+    runtime = device if isinstance(device, Runtime) else Runtime(str(device))
+    return runtime if runtime.precision else replace(runtime, precision=precision)

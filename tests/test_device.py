@@ -9,6 +9,7 @@ from ppl_cli.device import Compute, batch_that_fits, choose_compute, is_out_of_m
 from ppl_cli.distributed import processes
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.heap import give_freed_memory_back, keep_freed_memory
+from ppl_cli.runtime import Runtime, as_runtime
 
 
 @pytest.fixture
@@ -80,6 +81,11 @@ def test_the_precision_of_a_gpu_is_said_with_its_reason(gpus, modern, wish, prec
     assert compute.reason == f"device cuda (as asked), {words}"
     assert torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_a_runtime_without_a_precision_has_that_of_what_is_called():
+    assert as_runtime("cpu", "fp32") == as_runtime(Runtime("cpu"), "fp32") == Runtime("cpu", "fp32")
+    assert as_runtime(Runtime("cpu", "bf16"), "fp32").precision == "bf16"
 
 
 def test_that_triton_does_not_work_is_said(gpus):

@@ -40,7 +40,7 @@ def evaluate(
     models: Model | list[Model],
     data: str | Path | AnnotatedData | None = None,
     *,
-    protocol: str | ProtocolOptions | None = None,
+    protocol: str | Sequence[str] | ProtocolOptions | None = None,
     occlusion: str | list[str] | HiddenPatches | None = None,
     output: str | Path | Output | None = None,
     device: str | Runtime = "auto",
@@ -50,7 +50,7 @@ def evaluate(
 
     `models`: a Predictor, a run folder, a model.safetensors, a .pth of the original implementation, or several of them.
     `data`: the images, by default those that the first model was trained on; AnnotatedData names their kind and files.
-    `protocol`: any of regression, ridge, h36m, cub, taichi, pck, matching, mean_pose, with commas between, by default the
+    `protocol`: any of regression, ridge, h36m, cub, taichi, pck, matching, with commas between or as a list, by default the
     usual ones for the data; ProtocolOptions has their options. `occlusion`: also measure on images with hidden patches, such
     as "random=0.1,0.2" or "center=4"; HiddenPatches says how poses are then refined. `output`: folder for eval.json and
     pictures; without it nothing is written, and with Output() it gets a name of its own (eval-1, ...). `device`: a name or a
@@ -65,7 +65,7 @@ def evaluate(
     if not models:
         raise UsageError("which model? give a run folder of ppl train")
     wanted = data if isinstance(data, AnnotatedData) else AnnotatedData(data)
-    options = protocol if isinstance(protocol, ProtocolOptions) else ProtocolOptions(protocol)
+    options = protocol if isinstance(protocol, ProtocolOptions) else ProtocolOptions(",".join(several(protocol or [])) or None)
     output = output if output is None or isinstance(output, Output) else Output(output)
     hidden = occlusion if isinstance(occlusion, HiddenPatches) else HiddenPatches(several(occlusion or []))
     runtime, compute = choose_place(models, device)
@@ -193,8 +193,8 @@ def check_folder(output: Output | None, files: tuple[str, ...]) -> None:
 def choose_folder(output: Output, names: list[str]) -> Path:
     """The one given, else the next of eval-1, eval-2, ... in the run folder, or in runs/ for several models or a bare file."""
     if output.folder is None:
-        alone = len(names) == 1 and Path(names[0]).is_dir()
-        return next_free_folder(Path(names[0]) if alone else Path("runs"), "eval")
+        folder = Path(names[0]).expanduser()
+        return next_free_folder(folder if len(names) == 1 and folder.is_dir() else Path("runs"), "eval")
     make_folder(output.folder)
     return output.folder
 

@@ -1,7 +1,7 @@
 """The learned prior for people and other programs: files, pictures, a page, skeletons."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def export_prior(
     *,
     data: str | Path | None = None,
     prototypes: int = 9,
-    formats: tuple[str, ...] = ("coco",),
+    formats: str | Sequence[str] = ("coco",),
     overwrite: bool = False,
     device: str | Runtime = "auto",
 ) -> Exported:
@@ -76,7 +76,8 @@ def export_prior(
     that the model file remembers. `formats` of the skeleton for other tools: coco, sleap, deeplabcut. UsageError if the folder
     holds a prior already (`overwrite` replaces it) or an argument is wrong; PPLError if no image can be read.
     """
-    out = Path(out)
+    out = Path(out).expanduser()
+    formats = (formats,) if isinstance(formats, str) else formats
     if unknown := [form for form in formats if form not in SKELETONS]:
         raise UsageError(f"--format {unknown[0]}: expected any of {', '.join(SKELETONS)}")
     earlier = find_earlier(out, FILES, overwrite)

@@ -188,7 +188,7 @@ class Predictor:
         for number, (one, its_hidden) in enumerate(pairs if several else [(image, hidden)]):
             given.check_image(one, f"image {number}" if several else "the image")
             given.check_hidden(its_hidden, f"hidden {number}" if several else "hidden")
-        method = method or self.choose_method(hidden is not None)
+        method = method or self.choose_method(any(mask is not None for _, mask in pairs or [(image, hidden)]))
         refiner = self.refiner(Options(iterations, method, until_px))
         if not several:
             return self._find_one(refiner, image, hidden)

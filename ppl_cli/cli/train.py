@@ -122,7 +122,7 @@ def train(
     """
     settings = starting_prior(init_prior, freeze) | parse_settings(set_ or [])
     if perceptual_weights:
-        settings["loss.weights"] = str(perceptual_weights)
+        settings["loss.weights"] = str(perceptual_weights.absolute())
     if init is not None:
         settings["train.init"] = str(Path(init).absolute())
     if fields:
@@ -179,7 +179,7 @@ def train(
 
 def next_command(run: Path, data: "DataConfig") -> str:
     """It runs as it stands, where there are images as files: those drawn beside a run of figures, or what it learned from."""
-    images = [str(run / "try")] if data.kind == "figures" else ["IMAGES"] if data.kind == "h5" else data.places
+    images = [str(run / "try")] if data.kind == "figures" else ["IMAGES"] if data.kind in ("h5", "sleap") else data.places
     again = ["--overwrite"] if (run / "poses").exists() else []
     return shlex.join(["ppl", "infer", str(run), *images, "--out", str(run / "poses"), "--overlay", *again])
 

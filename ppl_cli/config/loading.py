@@ -57,7 +57,7 @@ def data_settings(places: Iterable[str | Path]) -> dict[str, object]:
 def read_yaml(source: str) -> tuple[str, dict]:
     """(a name for error messages, the mapping in the file)."""
     shipped = shipped_configs()
-    file = shipped.get(source, Path(source))
+    file = shipped.get(source, Path(source).expanduser())
     if not file.is_file():
         if file.is_dir():
             run = (file / "config.yaml").is_file()

@@ -5,7 +5,10 @@
 first. A run's config.yaml has every field, so a recipe that changes later does not change it.
 """
 
+from pydantic import PositiveInt, TypeAdapter, ValidationError
+
 Values = dict[str, object]
+WHOLE = TypeAdapter(PositiveInt)
 
 VIDEOS = ("video_frames", "h36m", "h36m_wobg", "taichi", "deeplabcut")
 SMALL = 64  # pixels
@@ -95,5 +98,8 @@ def given(values: Values, key: str) -> object:
 
 
 def whole(value: object, default: int) -> int:
-    """`value` where it is a positive whole number."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else default
+    """`value` where the validation that follows will take it for a positive whole number: 1000, 1e3, "1000"."""
+    try:
+        return WHOLE.validate_python(value)
+    except ValidationError:
+        return default

@@ -102,7 +102,10 @@ def choose_file(config: DataConfig, part: Part, suffix: str) -> Choice:
     """The file that the user names, or that the layout gives. UsageError if there is none, or there are several."""
     root, share = Path(config.path), parse_share(config.test)
     if root.is_file():
-        return Choice(root, share or SHARE)
+        if not config.fit and (share or not config.test):
+            return Choice(root, share or SHARE)
+        asked = config.fit if share else {"train": None, "fit": config.fit, "test": config.test}[part]
+        return Choice(named_file(root.parent, asked, part), share) if asked else Choice(root)
     whole = config.fit or config.annotations
     asked = whole if share else {"train": config.annotations, "fit": whole, "test": config.test}[part]
     if asked:

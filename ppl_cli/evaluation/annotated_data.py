@@ -35,7 +35,7 @@ def choose_data(config: Config, wanted: AnnotatedData, labels: bool = False) -> 
     kind, own = wanted.kind, config.data
     if kind is not None and kind not in get_args(DataKind):
         raise UsageError(f"--kind {kind}: no such kind of data set{nearest(kind, get_args(DataKind))}")
-    path = str(wanted.folder) if wanted.folder else own.path
+    path = str(Path(wanted.folder).expanduser()) if wanted.folder else own.path
     if kind is None:
         if wanted.folder is None and own.kind in WITHOUT_FILES:
             kind = own.kind
@@ -68,7 +68,7 @@ def choose_data(config: Config, wanted: AnnotatedData, labels: bool = False) -> 
     changes = {name: getattr(wanted, name) for name in ("fit", "test", "category", "images")}
     if kind == own.kind and not wanted.folder:
         changes = {name: value or getattr(own, name) for name, value in changes.items()}
-    changes["annotations"] = own.annotations if kind == own.kind else None
+    changes["annotations"] = own.annotations if kind == own.kind and not wanted.folder else None
     changes["also"] = [] if wanted.folder else own.also
     if kind in UNANNOTATED and wanted.folder:
         changes["split"] = "all"  # what is given is what is meant

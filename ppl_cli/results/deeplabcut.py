@@ -91,7 +91,9 @@ class Table:
     def save_h5(self, path: Path) -> None:
         import pandas as pd
 
-        columns = pd.MultiIndex.from_frame(pd.read_csv(self.path, header=None, nrows=3, index_col=0, dtype=str).T)
+        columns = pd.MultiIndex.from_frame(
+            pd.read_csv(self.path, header=None, nrows=3, index_col=0, dtype=str, keep_default_na=False).T
+        )
         columns.names = LEVELS
         longest = max((len(name.encode()) for name in self.images or ()), default=1)
         with pd.HDFStore(path, "w") as store:

@@ -32,7 +32,8 @@ BEGINNING = {"config.yaml", "metrics.csv", "samples", "tensorboard"}  # what is 
 FREE_TO_CHANGE = ("train.steps", "train.log_every", "train.save_every", "train.sample_every", "train.tensorboard")
 FREE_TO_CHANGE += ("data.path", "data.also", "data.cache_gib", "loss.weights", "model.backbone_weights", "name")
 FREE_TO_CHANGE += ("train.compile", "train.accumulate", "train.uncover")
-SETTLED = (("train.batch", "auto"), ("reference.near", "auto"), ("train.ghosts_mirrored", "auto"))  # a run has its own
+# Of these a run has its own by now, in place of auto.
+SETTLED = ("train.batch", "train.ghosts_mirrored", "reference.kind", "reference.near", "model.thickness")
 
 
 class RunFolder:
@@ -96,8 +97,7 @@ class RunFolder:
             raise UsageError(f"{self.path} was stopped before it had a config.yaml: name the CONFIG to start with")
         if not self.resuming:
             return load_config(self.config_file, settings)
-        # These have their numbers by now.
-        settings = {key: value for key, value in settings.items() if (key, value) not in SETTLED}
+        settings = {key: value for key, value in settings.items() if not (key in SETTLED and value == "auto")}
         before, after = load_config(self.config_file), load_config(self.config_file, settings)
         if name not in (None, before.name, after.name):
             raise UsageError(f"--resume: {self.path} is a run of {before.name}, not of {name}")

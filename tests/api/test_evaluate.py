@@ -13,9 +13,10 @@ from ppl_cli.api.evaluate import evaluate
 from ppl_cli.checkpoints.model_file import load_model, save_finder, save_model
 from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.cli.app import spread
-from ppl_cli.config.sections import Config
+from ppl_cli.config.sections import Config, DataConfig
 from ppl_cli.data.figures import figure
 from ppl_cli.device import choose_compute
+from ppl_cli.evaluation.annotated_data import AnnotatedData, choose_data
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.model.finder import OcclusionFinder
 from ppl_cli.runtime import Output
@@ -106,13 +107,29 @@ def test_in_python_the_numbers_are_those_of_the_command(lively_file, annotated, 
 def test_in_python_a_model_that_is_loaded_already_or_several(lively_file, annotated, tmp_path):
     checkpoint = load_model(lively_file)
     loaded = SimpleNamespace(checkpoint=checkpoint, estimator=Estimator(checkpoint.model, choose_compute("cpu", "fp32")))
-    one = evaluate(loaded, annotated, protocol="ridge", output=tmp_path / "out")
+    one = evaluate(loaded, annotated, protocol=["ridge"], output=tmp_path / "out")
     assert one.folder == tmp_path / "out"
     assert json.loads((one.folder / "eval.json").read_text()) == one.to_dict()
     both = evaluate([loaded, lively_file], annotated, protocol="ridge", device="cpu")
     assert both.values["ridge"] == pytest.approx(one.values["ridge"])
     assert both.to_dict()["over_models"]["ridge"]["std"] == pytest.approx(0, abs=1e-9)
     assert evaluate(checkpoint, annotated, protocol="ridge", device="cpu").models[0].model == str(lively_file.parent)
+
+
+def test_paths_may_begin_with_the_home_folder(lively_file, annotated, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = tmp_path / "run"
+    shutil.copytree(lively_file.parent, run)
+    shutil.copytree(annotated, tmp_path / "annotated")
+    report = evaluate("~/run", "~/annotated", protocol="ridge", output=Output(), device="cpu")
+    assert report.folder == run / "eval-1"
+
+
+def test_annotations_of_the_training_are_not_those_of_other_data(tiny, tmp_path):
+    data = DataConfig(kind="coco", path=str(tmp_path / "a"), annotations=str(tmp_path / "a" / "instances.json"))
+    config = tiny.model_copy(update={"data": data})
+    assert choose_data(config, AnnotatedData()).annotations == data.annotations
+    assert choose_data(config, AnnotatedData(tmp_path / "b", kind="coco")).annotations is None
 
 
 def test_a_model_worse_than_the_mean_pose_is_said_in_words(lively_file, annotated, tmp_path, capsys):

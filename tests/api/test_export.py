@@ -87,7 +87,7 @@ def test_in_python_it_returns_what_it_wrote_and_is_silent(run, tmp_path, capsys)
     with pytest.raises(UsageError, match="already holds prior"):
         export_prior(run, tmp_path / "prior", device="cpu")
     with pytest.raises(UsageError, match="--format xml: expected any of coco, sleap, deeplabcut"):
-        export_prior(run, tmp_path / "other", formats=("xml",), device="cpu")
+        export_prior(run, tmp_path / "other", formats="xml", device="cpu")
 
 
 def test_export_import_export_gives_the_same_file(run, tmp_path):

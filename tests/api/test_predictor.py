@@ -244,6 +244,14 @@ def test_lists_of_masks_fit_lists_of_images(model):
         model.refine(GOOD, until_px=0)
 
 
+def test_where_nothing_is_known_to_be_hidden_the_method_is_that_of_no_masks(model, monkeypatch):
+    asked = []
+    monkeypatch.setattr(type(model), "choose_method", lambda self, masked: asked.append(masked) or "paper")
+    model.refine([GOOD, GOOD], [None, None], iterations=1)
+    model.refine([GOOD, GOOD], [None, np.zeros((8, 8), bool)], iterations=1)
+    assert asked == [False, True]
+
+
 def test_wrong_models_and_devices_are_usage_errors(tmp_path):
     with pytest.raises(ppl_cli.UsageError, match="no model at"):
         ppl_cli.load(tmp_path / "none", device="cpu")

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import yaml
 
@@ -42,6 +43,12 @@ def test_faithful_recipes_have_nothing_of_ours(name, recipe):
     assert config.model.encoder == "affine"
     assert config.loss.kind == ("multiscale" if name == "quickstart" else "perceptual")  # quickstart's file says so
     assert config.train.warp == 0
+
+
+@pytest.mark.parametrize("steps", [1e3, "1000", np.int64(1000)])
+def test_numbers_that_validation_takes_are_those_of_the_recipe(steps):
+    assert load_config("folder_small", {"train.steps": steps}) == load_config("folder_small", {"train.steps": 1000})
+    assert load_config("folder", {"model.image_size": 64.0}) == load_config("folder", {"model.image_size": 64})
 
 
 def test_small_images_need_no_download_unless_weights_are_given():

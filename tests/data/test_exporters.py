@@ -202,6 +202,22 @@ def test_sleap_projects(tmp_path):
         read(tmp_path / "moved", "fit")
 
 
+def test_a_sleap_project_and_others_beside_it(tmp_path):
+    for name, count in (("mice", 2), ("more", 3), ("last", 4)):
+        sio, labels = sleap_labels(*draw_images(tmp_path / name, count))
+        sio.save_slp(labels, str(tmp_path / f"{name}.slp"))
+
+    def count(**settings) -> list[int]:
+        config = DataConfig(kind="sleap", path=str(tmp_path / "mice.slp"), **settings)
+        return [len(list_part(config, part, 0, SIZE)) for part in ("fit", "test")]
+
+    assert count(test="more.slp") == [2, 3]
+    assert count(fit="more.slp", test="last.slp") == [3, 4]
+    assert count(fit="more.slp") == [3, 2]
+    assert count(fit="last.slp", test="0.5") == [2, 2]
+    assert count(test="0.5") == [1, 1]
+
+
 def test_sleap_packages_hold_their_frames(tmp_path):
     paths, points = draw_images(tmp_path / "images", 4)
     sio, labels = sleap_labels(paths, points)

@@ -5,7 +5,7 @@ import pytest
 from ppl_cli.config.loading import to_yaml
 from ppl_cli.errors import UsageError
 from ppl_cli.lock import TakenError
-from ppl_cli.training.run_folder import RunFolder
+from ppl_cli.training.run_folder import SETTLED, RunFolder
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +85,7 @@ def test_one_writer_at_a_time(tmp_path):
 
 def test_a_resumed_run_has_its_own_configuration_with_what_may_change_on_top(tmp_path, tiny):
     folder = RunFolder.resume("tiny", a_run(tmp_path / "run", tiny))
-    assert folder.config({}) == folder.config({"train.batch": "auto"}) == tiny
+    assert folder.config({}) == folder.config(dict.fromkeys(SETTLED, "auto")) == tiny
     assert folder.config({"train.steps": 99, "data.path": None}, "tiny").train.steps == 99
     with pytest.raises(UsageError, match="is a run of tiny, not of other"):
         folder.config({}, "other")
