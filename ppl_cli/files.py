@@ -122,7 +122,7 @@ def make_folder(path: Path) -> None:
 
 
 def latest_folder(place: Path, name: str) -> Path | None:
-    """That of PLACE/NAME-1, -2, ... with the largest number; None where there is none."""
+    """The folder of PLACE/NAME-1, -2, ... with the largest number; None where there is none."""
     matches = [re.fullmatch(rf"{re.escape(name)}-(\d+)", folder.name) for folder in place.glob(f"{name}-*")]
     number = max((int(match[1]) for match in matches if match), default=0)
     return place / f"{name}-{number}" if number else None

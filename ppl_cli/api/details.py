@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from ppl_cli.data.excerpt import WHOLE, Excerpt
+from ppl_cli.errors import UsageError
 from ppl_cli.inference.refine import Method
 
 BATCH = 32
@@ -21,6 +22,10 @@ class Details:
     all_iterations: bool = False  # refinement: rows of every iteration in keypoints.csv
     excerpt: Excerpt = WHOLE  # which frames of videos
     useful: bool = False  # leave out idle keypoints
+
+    def __post_init__(self) -> None:
+        if self.trail and not self.overlay:
+            raise UsageError("--trail is drawn in the videos of --overlay: add it")
 
 
 USUAL = Details()

@@ -83,7 +83,7 @@ def export_prior(
     earlier = find_earlier(out, FILES, overwrite)
     runtime, compute = choose_place([model], device)
     checkpoint = open_checkpoint(model)
-    estimator = Estimator(checkpoint.model, compute, checkpoint.known and checkpoint.known.calibration)
+    estimator = Estimator(checkpoint.model, compute, checkpoint.calibration)
     pictures = find_pictures(data, out, checkpoint, runtime)
     make_folder(out)
     runtime.say(compute.reason)
@@ -104,7 +104,7 @@ def export_prior(
 
 
 def find_pictures(data: str | Path | None, out: Path, checkpoint: Checkpoint, runtime: Runtime) -> Pictures | None:
-    """Those of `data`, of videos as many as in training; else drawn figures, always at hand, if the model learned from them."""
+    """The images of `data` (as many frames of videos as in training); else drawn figures, if the model learned from them."""
     config = checkpoint.config
     if data is not None:
         inputs = gather_inputs([Path(data)], out)
@@ -149,7 +149,7 @@ def remembered(checkpoint: Checkpoint, runtime: Runtime) -> Recalled:
 
 
 def nearest_squares(prior: Prior, pictures: Pictures | None, size: int) -> list[Image.Image | None]:
-    """For each prototype the network's square of the image nearest to it."""
+    """The network's square of the image nearest to each prototype."""
     if pictures is None:
         return [None] * len(prior.prototypes)
     number = {name: index for index, name in enumerate(pictures.names)}

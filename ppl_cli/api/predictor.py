@@ -65,8 +65,7 @@ class Predictor:
 
     def __init__(self, checkpoint: Checkpoint, compute: Compute, runtime: Runtime):
         self.checkpoint, self.runtime = checkpoint, runtime
-        calibration = checkpoint.known and checkpoint.known.calibration
-        self.estimator = Estimator(checkpoint.model, compute, calibration, checkpoint.occlusions)
+        self.estimator = Estimator(checkpoint.model, compute, checkpoint.calibration, checkpoint.occlusions)
 
     @property
     def config(self) -> Config:
@@ -75,7 +74,7 @@ class Predictor:
 
     @cached_property
     def names(self) -> list[str]:
-        """Of the N keypoints: those given by `ppl export-prior --names`, in prior.json or with a prior, else k0, k1, ..."""
+        """Names of the N keypoints: given by `ppl export-prior --names`, in prior.json or with a prior, else k0, k1, ..."""
         return self.bare_prior.names
 
     @cached_property
@@ -238,7 +237,7 @@ class Predictor:
         return run(task, output, identity, self.runtime, [reason, *notes])
 
     def choose_method(self, known: bool) -> Method:
-        """Of refinement; `known`: whether it is said what is hidden."""
+        """The default method of refinement; `known`: whether it is said what is hidden."""
         return "visible" if known else "found" if self.checkpoint.occlusions is not None else "paper"
 
     @property

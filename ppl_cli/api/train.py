@@ -113,7 +113,7 @@ def training_images(config: Config) -> Listing:
 
 
 def settle(config: Config, listing: Listing) -> Config:
-    """With what the images decide."""
+    """The configuration with `data.range` and `reference.kind` as the images imply."""
     config = config.with_fields("data", range=listing.range)
     if config.reference.kind != "auto":
         return config
@@ -142,7 +142,7 @@ def describe_images(images: ImageSet) -> str:
 
 
 def settle_camera(config: Config, images: ImageSet, machine: Machine) -> Config:
-    """With what `reference.near: auto` and `train.ghosts_mirrored: auto` come to, by whether the camera moves."""
+    """The configuration with `reference.near` and `train.ghosts_mirrored` chosen by whether the camera moves."""
     near, mirrored = config.reference.near, config.train.ghosts_mirrored
     if "auto" not in (near, mirrored):
         return config
@@ -156,7 +156,7 @@ def settle_camera(config: Config, images: ImageSet, machine: Machine) -> Config:
 
 
 def fit_batch(config: Config, loss: nn.Module, machine: Machine) -> Config:
-    """With a number for `train.batch: auto`."""
+    """The configuration with a number for `train.batch: auto`."""
     if config.train.batch != "auto":
         return config
     batch = min(machine.world.from_all(largest_batch(config, loss, machine.compute)))

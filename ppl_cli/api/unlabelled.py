@@ -44,7 +44,7 @@ def rename_model(folder: Path, name: str) -> None:
 
 
 def report_training(run: Run, listing: Listing, say: Callable[[str], None]) -> Run:
-    """With a report of its own images, written into the run folder. What goes wrong is said and costs nothing else."""
+    """Writes a report on the run's own images and returns the run with it. If that fails, says why; the run stays as it is."""
     try:
         checkpoint = load_model(run.model)  # with what the memory knows of training images
         if run.config.data.kind in WITHOUT_FILES:

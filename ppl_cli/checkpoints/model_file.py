@@ -53,6 +53,10 @@ class Checkpoint:
     occlusions: OcclusionFinder | None = None  # finds what hides the object, where the model has learned that
 
     @property
+    def calibration(self) -> Calibration | None:
+        return self.known and self.known.calibration
+
+    @property
     def run(self) -> str | None:
         """The name of the run folder that it lies in, of one of several trainings after theirs; None of a file elsewhere."""
         folder = self.path.resolve().parent
@@ -94,7 +98,7 @@ def prepare_names(path: Path, names: list[str]) -> Callable[[], None]:
 
 
 def save_finder(path: Path, finder: OcclusionFinder | None) -> None:
-    """The model file with it, or without any, and all else as it was."""
+    """Stores the finder in a model file (None removes it); everything else stays."""
     tensors, header = read_file(path)
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(FINDER)}
     if finder is not None:
@@ -103,7 +107,7 @@ def save_finder(path: Path, finder: OcclusionFinder | None) -> None:
 
 
 def read_finder_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Those of a model file, for `save_model` to write once more; none where there is no such file."""
+    """The finder's tensors in a model file, for `save_model` to write once more; {} where there are none."""
     with suppress(OSError, SafetensorError), safe_open(path, "pt") as file:
         return {name: file.get_tensor(name).clone() for name in file.keys() if name.startswith(FINDER)}  # noqa: SIM118
     return {}

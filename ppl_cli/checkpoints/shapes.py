@@ -63,7 +63,7 @@ def described(shape: Iterable[int], dtype: torch.dtype | None) -> str:
 
 
 def all_finite(tensor: torch.Tensor) -> bool:
-    """In one pass. `isfinite().all()` takes seven times as long for a model, and 300 times beside another job, where its
+    """In one pass: `isfinite().all()` takes seven times as long for a model, and 300 times beside another job, where its
     threads wait for each other."""
     if not tensor.is_floating_point() or not tensor.numel():
         return True
@@ -72,7 +72,7 @@ def all_finite(tensor: torch.Tensor) -> bool:
 
 
 def fill_model(path: Path, model: PosePriorLearner, read: Callable[[str], torch.Tensor]) -> None:
-    """One that `check_tensors` gave, in evaluation mode; `read` gives each tensor by its name."""
+    """Fills a model from `check_tensors` and puts it in evaluation mode; `read` gives each tensor by its name."""
     # Copies: what the file itself backs keeps Windows from replacing it.
     tensors = {
         name: read(name).to(wanted.dtype, copy=True, memory_format=torch.contiguous_format)

@@ -44,7 +44,7 @@ def evaluate(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="Any of regression,ridge,h36m,cub,taichi,pck,matching,mean_pose, with commas between; by default the usual "
+            help="Any of regression,ridge,h36m,cub,taichi,pck,matching, with commas between; by default the usual "
             "one for DATA, else regression,ridge.",
             rich_help_panel=HOW,
         ),

@@ -1,7 +1,6 @@
 """`ppl infer`: poses of images, videos and folders, as files."""
 
 from ppl_cli.cli import options
-from ppl_cli.errors import UsageError
 from ppl_cli.runtime import Output, Runtime
 
 
@@ -41,13 +40,11 @@ def infer(
       ppl infer runs/mine clip.mp4 --out poses --start 1:30 --stop 2:00
     """
     formats = options.parse_formats(format_)
-    if trail and not overlay:
-        raise UsageError("--trail is drawn in the videos of --overlay: add it")
 
     from ppl_cli.api.details import Details
     from ppl_cli.api.predictor import load
     from ppl_cli.data.excerpt import Excerpt
 
-    predictor = load(model, Runtime(device, precision, options.say))
     details = Details(batch, strict, overlay, trail, excerpt=Excerpt(start, stop, every), useful=useful)
+    predictor = load(model, Runtime(device, precision, options.say))
     print(predictor.infer_files(inputs, Output(out, formats, overwrite, resume), details))

@@ -55,7 +55,7 @@ def split_commas(text: str) -> tuple[str, ...]:
 
 
 def only_one(places: list[Path] | None) -> Path | None:
-    """Of --data, which ppl train takes several times."""
+    """The one value of --data, which ppl train takes several times."""
     if places and len(places) > 1:
         raise UsageError(f"--data {places[1]}: {places[0]} is given already; expected one folder")
     return places[0] if places else None

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 import typer
 
 from ppl_cli.cli import options
-from ppl_cli.errors import UsageError
 from ppl_cli.runtime import Output, Runtime
 
 WHERE, HOW = "Where the occlusion is", "Refinement"
@@ -75,8 +74,6 @@ def refine(
       ppl refine runs/mine occluded --occluder-color red --out repaired
     """
     formats = options.parse_formats(format_)
-    if trail and not overlay:
-        raise UsageError("--trail is drawn in the videos of --overlay: add it")
 
     from ppl_cli.api.details import Details
     from ppl_cli.api.predictor import load
@@ -84,8 +81,8 @@ def refine(
     from ppl_cli.inference.occluder import Occluder, parse_colour
     from ppl_cli.inference.refine import Options
 
+    details = Details(batch, strict, overlay, trail, gif, all_iterations, Excerpt(start, stop, every), useful)
     occluder = Occluder(masks, None if occluder_color is None else parse_colour(occluder_color))
     predictor = load(model, Runtime(device, precision, options.say))
     how = Options(iterations, method or predictor.choose_method(occluder.known), until_converged)
-    details = Details(batch, strict, overlay, trail, gif, all_iterations, Excerpt(start, stop, every), useful)
     print(predictor.refine_files(inputs, Output(out, formats, overwrite, resume), occluder, how, details))

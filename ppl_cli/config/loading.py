@@ -163,7 +163,7 @@ def known_keys(location: tuple) -> list[str]:
 
 
 def dotted_keys() -> list[str]:
-    """Of the fields in sections: train.steps, ..."""
+    """Dotted names of all fields in sections: train.steps, ..."""
     sections = [name for name, field in Config.model_fields.items() if isinstance(field.annotation, type)]
     return [
         f"{section}.{name}"

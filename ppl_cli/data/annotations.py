@@ -82,7 +82,7 @@ def list_annotations(
 
 
 def choose_category(annotations: list[Annotation], asked: str | None, source: Path) -> list[Annotation]:
-    """Those of the category that the user asks for, or of the only one."""
+    """Annotations of the category that the user asks for, or of the only one."""
     sizes = {annotation.category: len(annotation.keypoints) for annotation in annotations}
     described = ", ".join(f"{name or 'without a name'} ({counted(size, 'keypoint')})" for name, size in sizes.items())
     if asked is None and len(sizes) == 1:

@@ -22,7 +22,7 @@ def moves(images: ImageSet) -> bool:
 
 
 def measure_change(images: ImageSet, first: int, count: int) -> float:
-    """Of the video whose `count` frames begin at `first`: the lower quartile of its pixels' standard deviations over time."""
+    """The lower quartile of its pixels' standard deviations over time, of the video whose `count` frames begin at `first`."""
     frames = torch.linspace(first, first + count - 1, min(count, FRAMES)).round().long()
     grey = images.fetch(frames).cpu().float().mean(1)  # (F, S, S)
     picture = (grey != PADDING[0]).any(0)

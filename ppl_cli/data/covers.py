@@ -61,6 +61,6 @@ def random_fills(images: torch.Tensor, generator: torch.Generator) -> torch.Tens
 
 
 def choose(kinds: list[torch.Tensor], generator: torch.Generator) -> torch.Tensor:
-    """For each row of a batch that of one of the kinds, each (B, ...)."""
+    """Each row of a batch from one of the kinds, each (B, ...)."""
     rows = torch.arange(len(kinds[0]), device=generator.device)
     return torch.stack(kinds)[torch.randint(len(kinds), rows.shape, generator=generator, device=rows.device), rows]

@@ -82,7 +82,7 @@ def to_8_bits(values: np.ndarray, value_range: Range) -> np.ndarray:
 
 
 def own_range(values: np.ndarray, mode: str) -> Range:
-    """Of an image that belongs to no set: 16-bit files use the whole range; floats are taken as [0, 1], or stretched.
+    """The range of an image that belongs to no set: 16-bit files use the whole range; floats are taken as [0, 1], or stretched.
 
     Mode I (32 bits) does not say which range a file uses, so its largest value decides.
     """

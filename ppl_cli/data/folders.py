@@ -17,7 +17,7 @@ SPLIT_FOLDERS = ("train", "test", "val", "valid", "validation", "fit")
 
 
 def image_folder(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
-    """Of `video_frames` every folder is one video; frames lying in the folder itself are one video too."""
+    """In `video_frames` every folder is one video; frames lying in the folder itself are one video too."""
     if part != "train":
         raise UsageError(
             f"{config.path}: data.kind {config.kind} has no annotations to measure against; give COCO files with "
@@ -65,12 +65,12 @@ def list_videos(root: Path, names: list[str], **more) -> Listing:
 
 
 def number_folders(paths: list[Path] | list[str]) -> list[int]:
-    """For each path the number of its folder, counted in order of appearance."""
+    """The number of each path's folder, counted in order of appearance."""
     return number_groups(list(map(os.path.dirname, paths)))
 
 
 def number_groups(keys: list[str]) -> list[int]:
-    """For each key its number, counted in order of appearance."""
+    """The number of each key, counted in order of appearance."""
     number = {key: index for index, key in enumerate(dict.fromkeys(keys))}
     return [number[key] for key in keys]
 

@@ -118,7 +118,7 @@ def read_deep(path: Path) -> np.ndarray | None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """With the header read, and of an animation the frame."""
+    """The open image: its header is read, and of an animation the frame is chosen."""
     file, page = split_page(path)
     # A named pipe or a device would block for ever.
     if not stat.S_ISREG(os.stat(file).st_mode):

@@ -171,7 +171,7 @@ def pick_one(files: list[Path], part: Part) -> Path | None:
 
 
 def take_share(listing: Listing, choice: Choice, part: Part) -> Listing:
-    """Of a file for all parts: the images that are drawn to measure on, or the rest. Otherwise all."""
+    """Where one file holds all parts: the images that are drawn to measure on, or the rest. Otherwise all."""
     if choice.test_share is None:
         return listing
     count = len(listing)

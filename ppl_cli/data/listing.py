@@ -66,7 +66,7 @@ class Listing:
         return taken
 
     def sort_keypoints(self, names: list[str]) -> None:
-        """In the order of `names`, where they are the same ones in another."""
+        """The listing in the order of `names`, where they are the same ones in another order."""
         if self.keypoint_names != names and sorted(self.keypoint_names) == sorted(names) and len(set(names)) == len(names):
             order = [self.keypoint_names.index(name) for name in names]
             self.keypoints, self.keypoint_names = self.keypoints[:, order], names

@@ -147,7 +147,7 @@ def is_folder(entry: os.DirEntry) -> bool:
 
 
 def count_images(place: str) -> int:
-    """In a folder; a file is one."""
+    """How many images lie in a folder; a file is one."""
     return sum(name.lower().endswith(READ) for _, _, names in os.walk(place) for name in names) + os.path.isfile(place)
 
 

@@ -25,18 +25,15 @@ class Occlusion:
     def label(self) -> str:
         return f"{self.kind} {self.level:g}"
 
-    def hidden(self, indices: range, seed: int) -> np.ndarray:
-        """(B, 32, 32) bool, True where images `indices` are hidden."""
-        patches = np.zeros((len(indices), GRID, GRID), bool)
+    def hidden(self, index: int, seed: int) -> np.ndarray:
+        """(32, 32) bool, True where image `index` is hidden."""
+        patches = np.zeros((GRID, GRID), bool)
         if self.kind == "center":
-            side = int(self.level)
-            first = (GRID - side) // 2
-            patches[:, first : first + side, first : first + side] = True
-            return patches
-        count = round(self.level * GRID * GRID)
-        for row, index in enumerate(indices):
+            first = (GRID - int(self.level)) // 2
+            patches[first : first + int(self.level), first : first + int(self.level)] = True
+        else:
             order = np.random.Generator(np.random.PCG64([seed, index])).permutation(GRID * GRID)
-            patches[row].reshape(-1)[order[:count]] = True
+            patches.reshape(-1)[order[: round(self.level * GRID * GRID)]] = True
         return patches
 
 

@@ -20,7 +20,7 @@ def normalise(name: str) -> str:
 
 
 def list_folders(place: Path) -> list[Path]:
-    """Those that lie in it, which may hold many thousands of files."""
+    """The files that lie in a folder, which may hold many thousands."""
     if not place.is_dir():
         return []
     with os.scandir(place) as entries:
@@ -72,7 +72,7 @@ class ImageFinder:
         return None
 
     def find_by_last_parts(self, name: str) -> Path | None:
-        """Of a path with folders two parts must agree, for a path of another machine one; DATA's own name counts."""
+        """Two parts must agree of a path with folders, one of a path of another machine; DATA's own name counts."""
         parts = normalise(name).split("/")
         files = self.files_by_name.get(self.fold(parts[-1]), [])
         agreeing = [count_common_tail(parts, [self.place.resolve().name, *normalise(file).split("/")]) for file in files]
@@ -156,7 +156,7 @@ def folder_part(name: str) -> str:
 
 
 def is_absolute(parts: list[str]) -> bool:
-    """Of this or another system: /home/..., C:/..., https://..."""
+    """Whether a path is absolute on this or another system: /home/..., C:/..., https://..."""
     return parts[0] == "" or parts[0].endswith(":")
 
 

@@ -76,7 +76,7 @@ def read_shape(described: dict, file: Path) -> tuple[int, int]:
 
 
 def read_names(described: dict, count: int) -> list[str]:
-    """Of the keypoints, where the description has them: kpt_names (for each class, or for all) or node_names."""
+    """Names of the keypoints, where the description has them: kpt_names (for each class, or for all) or node_names."""
     names = described.get("kpt_names") or described.get("node_names") or []
     names = next(iter(names.values()), []) if isinstance(names, dict) else names
     return [str(name) for name in names] if isinstance(names, list) and len(names) == count else []

@@ -16,7 +16,7 @@ EXACT = 0x2 | 0x2000 | 0x40000
 
 
 def to_image(frame: "VideoFrame", fit: Fit | None = None) -> Image.Image:
-    """In RGB, as displayed; with `fit` at the size that it takes within the network's square, where that is smaller."""
+    """The frame in RGB, as displayed; with `fit` as small as it becomes in the network's square, where that is smaller."""
     return Image.fromarray(to_pixels(frame, fit))
 
 

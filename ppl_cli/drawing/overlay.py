@@ -139,7 +139,7 @@ def draw_numbers(picture: np.ndarray, points: np.ndarray, unit: float) -> None:
 
 @lru_cache(maxsize=256)
 def draw_number(number: int, size: float) -> tuple[int, int, np.ndarray]:
-    """Where it lies beside its lower left corner, and (h, w, 4) RGBA, colours times opacity."""
+    """Where the number lies beside its lower left corner, and (h, w, 4) RGBA, colours times opacity."""
     font, text = ImageFont.load_default(size=size), {"text": str(number), "anchor": "ls", "stroke_width": 2}
     left, top, right, bottom = (int(side) for side in font.getbbox(**text))
     image = Image.new("RGBA", (right - left, bottom - top))

@@ -83,7 +83,7 @@ def prototype_sheet(prior: Prior, images: list[Image.Image | None]) -> Image.Ima
 
 
 def bank_sheet(prior: Prior, poses: list[np.ndarray]) -> Image.Image:
-    """For each bank the usual pose with each of its used vectors in turn, `poses[b]` (V, N, 2), laid over each other.
+    """The usual pose, for each bank with each of its used vectors in turn, `poses[b]` (V, N, 2), laid over each other.
 
     Keypoints that the bank moves spread; the others stay one dot.
     """

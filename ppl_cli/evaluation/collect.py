@@ -110,7 +110,7 @@ def collect_occluded(
         images = estimator.to_images(batch.squares)
         found: list[np.ndarray] = []
         for occlusion in occlusions:
-            hidden = np.concatenate([occlusion.hidden(range(index, index + 1), seed) for index in batch.indices])
+            hidden = np.stack([occlusion.hidden(index, seed) for index in batch.indices])
             visible = visible_pixels(hidden, reader.size).to(images.device)
             known = None if options.method == "found" else visible
             poses = refine(estimator, images * visible, known, options, frames=batch.frames).keypoints.cpu().numpy()

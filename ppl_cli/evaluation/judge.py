@@ -57,8 +57,7 @@ class Judge:
         world: World = ALONE,
     ):
         self.checkpoint, self.batch, self.strict, self.world = checkpoint, batch, strict, world
-        calibration = checkpoint.known and checkpoint.known.calibration
-        self.estimator = Estimator(checkpoint.model, compute, calibration, checkpoint.occlusions)
+        self.estimator = Estimator(checkpoint.model, compute, checkpoint.calibration, checkpoint.occlusions)
         config = checkpoint.config
         # Images are brought to the square in the way that this model learned from.
         self.data = data.model_copy(update={name: getattr(config.data, name) for name in ("resize", "figures", "range")})

@@ -8,10 +8,10 @@ from ppl_cli.config.loading import nearest
 from ppl_cli.errors import UsageError
 from ppl_cli.evaluation.human36m import Human36m
 from ppl_cli.evaluation.matching import Matching
-from ppl_cli.evaluation.protocols import MeanPose, Pck, Regression, Taichi
+from ppl_cli.evaluation.protocols import Pck, Regression, Taichi
 from ppl_cli.evaluation.report import Protocol
 
-NAMES = ("regression", "ridge", "h36m", "cub", "taichi", "pck", "matching", "mean_pose")
+NAMES = ("regression", "ridge", "h36m", "cub", "taichi", "pck", "matching")
 USUAL = {"h36m": ["h36m"], "h36m_wobg": ["h36m"], "h5": ["cub"], "taichi": ["taichi"]}  # data.kind -> protocols
 OWN_OPTIONS = {"penalty": "ridge", "thresholds": "pck", "swap_table": "h36m"}  # option -> the protocol that has it
 
@@ -34,7 +34,7 @@ class ProtocolOptions:
 
 
 def choose_protocols(kind: str, options: ProtocolOptions) -> list[Protocol]:
-    """Those asked for, else those that a data set of this kind is measured with in the field. UsageError if one is wrong."""
+    """The protocols asked for, else those that the field measures such a data set with. UsageError if one is wrong."""
     names = [name.strip() for name in (options.names or "").split(",") if name.strip()]
     names = names or USUAL.get(kind, ["regression", "ridge"])
     for option, protocol in OWN_OPTIONS.items():
@@ -66,8 +66,6 @@ def build_protocols(name: str, options: ProtocolOptions) -> list[Protocol]:
             return parse_thresholds("0.05,0.1" if options.thresholds is None else options.thresholds, shared)
         case "matching":
             return [Matching(), Matching(name="matching_squared", unit="mean squared distance, sides of 2", squared=True)]
-        case "mean_pose":
-            return [MeanPose()]
     raise UsageError(f"--protocol {name}: no such protocol{nearest(name, NAMES)}")
 
 

@@ -122,16 +122,6 @@ class Pck(Regression):
         return Score(mean(correct), mean(correct, 0), distances(predicted, test.truth))
 
 
-@dataclass(frozen=True)
-class MeanPose(Regression):
-    """The baseline as a protocol of its own: what is found plays no part."""
-
-    name: str = "mean_pose"
-
-    def fit(self, fit: Sample, test: Sample) -> Fitted:
-        return Fitted(answer_mean_pose(fit.truth), answer_mean_pose(fit.truth))
-
-
 def distances(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """(M, K, 2) twice -> (M, K) in % of the image side; NaN where the truth is missing."""
     return np.linalg.norm(predicted - truth, axis=-1) * 100

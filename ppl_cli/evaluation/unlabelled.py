@@ -110,7 +110,7 @@ class UnlabelledReport:
 def examine(checkpoint: Checkpoint, sampled: Sampled, compute: Compute, name: str = "", batch: int = BATCH) -> UnlabelledReport:
     """The model called `name` on these images, `batch` at a time. PPLError where it finds no finite keypoints."""
     model, config, side = checkpoint.model, checkpoint.config, checkpoint.config.model.image_size
-    calibration = checkpoint.known and checkpoint.known.calibration
+    calibration = checkpoint.calibration
     estimator = Estimator(model, compute, calibration)
     looks, shifts = [], []
     for first in range(0, len(sampled), batch):
@@ -200,7 +200,7 @@ def show_references(images: torch.Tensor, config: Config, groups: list[int] | No
 
 
 def find_duplicates(poses: np.ndarray, names: list[str], strengths: np.ndarray) -> list[tuple[str, str, float]]:
-    """Of poses (M, N, 2) in % of the image side: each keypoint that on most images lies together with a more strongly linked
+    """poses (M, N, 2) in % of the image side -> each keypoint that on most images lies together with a more strongly linked
     one, itself no duplicate; that one first, and the share of images."""
     near = (np.linalg.norm(poses[:, :, None] - poses[:, None], axis=-1) < TOGETHER).mean(0)
     kept, duplicates = [], {}

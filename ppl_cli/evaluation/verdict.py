@@ -17,7 +17,7 @@ DEAD = 2.0  # vectors in use of 16 a bank: failed runs 1.0 to 2.0, good ones 11 
 # % of the image side that a keypoint moves against the image: failed runs 7 to 9, linked ones of good runs 1 to 4.
 RESTLESS = 5.0
 OUTSIDE = 0.5  # share of images beyond whose edge a keypoint lies
-FOREIGN = 0.5  # share of images like those of the training
+FAMILIAR = 0.5  # share of images like those of the training
 
 
 def find_trouble(link: float, on: str | None, shift: float, beyond: float) -> str | None:
@@ -32,16 +32,16 @@ def find_trouble(link: float, on: str | None, shift: float, beyond: float) -> st
 def give_verdict(report: "UnlabelledReport") -> str:
     total, useful = len(report.keypoints), len(report.useful)
     useless = name_keypoints(report, useful=False)
-    if report.familiar is not None and report.familiar < FOREIGN:  # then the numbers are those of strangers
+    if report.familiar is not None and report.familiar < FAMILIAR:  # then the numbers are those of strangers
         return "; ".join([f"only {100 * report.familiar:.0f} % of the images are like those it was trained on", *useless])
     learned = report.gain >= HARDLY
-    untold = "poses were not learned, an image is drawn as well with that of another"
+    not_learned = "poses were not learned, an image is drawn as well with that of another"
     if math.isnan(report.gain):
-        untold = "one image does not tell whether poses were learned: give more"
+        not_learned = "one image does not tell whether poses were learned: give more"
     elif report.gain >= IGNORED:
-        untold = "poses were hardly learned, an image is drawn nearly as well with that of another: train longer"
+        not_learned = "poses were hardly learned, an image is drawn nearly as well with that of another: train longer"
     count = f"all {total} keypoints useful" if useful == total else f"{useful} of {total} keypoints useful"
-    said = [count if learned else untold, *useless]
+    said = [count if learned else not_learned, *useless]
     if useful < total and learned:
         said[-1] += f": try model.keypoints={max(useful, 2)}"
     said += name_keypoints(report, useful=True)

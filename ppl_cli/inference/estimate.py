@@ -40,7 +40,7 @@ CANNOT_FIND = (
 NOT_FINITE = "the model finds no finite keypoints"
 CORES = os.cpu_count() or 1
 DECODERS = max(1, min(8, CORES - CORES // 2))  # beside a network that computes on the CPU
-SHARING, SHARED = Lock(), []  # numbers of threads that open streams found; the first is the original one
+SHARING, SHARED = Lock(), []  # thread counts that open streams found when they began; the first is the original one
 MOST_DECODERS = 16  # beside one that computes elsewhere: large photographs keep them busy (docs/gpu.md)
 
 

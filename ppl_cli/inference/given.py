@@ -53,7 +53,7 @@ def check_hidden(hidden: HiddenLike | None, what: str = "hidden") -> None:
 
 
 def open_image(image: ImageLike, value_range: Range | None = None, fit: Fit | None = None) -> Opened:
-    """In RGB, as displayed; `value_range` and `fit` as in `decode_to_fit`. UnreadableImageError says why not."""
+    """The image in RGB, as displayed; `value_range` and `fit` as in `decode_to_fit`. UnreadableImageError says why not."""
     if isinstance(image, np.ndarray):
         return Opened(Image.fromarray(image))
     if not isinstance(image, Image.Image):
@@ -118,7 +118,7 @@ def take(image: ImageLike) -> ImageLike:
 
 
 def open_all(pairs: Pairs, value_range: Range | None, sources: deque[tuple[Path | None, Place]]) -> Iterator[Opener]:
-    """For each a function that opens it, in any thread; `sources` takes what `find_source` says of each."""
+    """A function for each image that opens it, in any thread; `sources` takes what `find_source` says of each."""
     for pair in pairs:
         sources.append(find_source(pair[0]))
         yield partial(open_given, pair, value_range)

@@ -63,7 +63,7 @@ class Inputs:
         return len(self.paths)
 
     def name(self, index: int) -> str:
-        """With "/" between its parts, unique."""
+        """A unique name, with "/" between its parts."""
         return self.paths.names[index]
 
     def choose_frames(self, root: Path, names: list[str], excerpt: Excerpt) -> list[str]:
@@ -92,7 +92,7 @@ class Inputs:
         return decode(self.paths[index], self.range)
 
     def fetch_all(self, wanted: Iterable[int]) -> Iterator[Callable[[Fit | None], Sized]]:
-        """For each a function that opens it, in any thread; frames of videos are decoded here, one after another."""
+        """A function for each image that opens it, in any thread; frames of videos are decoded here, one after another."""
         with closing(Film()) as film:
             for index in wanted:
                 name, number = split_frame(self.name(index)) or ("", None)
@@ -127,7 +127,7 @@ class Inputs:
         return lines + [f"note: {note}" for note in (*notes, *self.left_out)]
 
     def fingerprint(self) -> str:
-        """Of the names and of the folders that they are in: frames of many videos are called alike."""
+        """A digest of the names and of the folders that they are in: frames of many videos are called alike."""
         return fingerprint_names(self.paths.names, map(os.path.abspath, self.paths.roots))
 
 
@@ -178,7 +178,7 @@ def gather_inputs(given: list[Path], out: Path | None, masks: Path | None = None
 
 
 def once(paths: Paths) -> Paths:
-    """Without the images that were given twice, as files or in overlapping folders; roots become absolute."""
+    """Leaves out images that were given twice, as files or in overlapping folders; roots become absolute."""
     seen: set[str] = set()
     left = Paths()
     for root, indices in groupby(range(len(paths)), paths.root):

@@ -138,7 +138,7 @@ def check_some_visible(hidden: np.ndarray) -> np.ndarray:
 
 
 def stem(name: str) -> str:
-    """Without the suffix; a video's frame keeps its number."""
+    """The name without its suffix; a video's frame keeps its number."""
     frame = split_frame(name)
     return Path(name).with_suffix("").as_posix() if frame is None else f"{stem(frame[0])}#{frame[1]}"
 

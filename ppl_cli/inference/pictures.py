@@ -36,7 +36,7 @@ class Pictures:
         self.draw_overlay: Callable[[Overlay], None] = Overlay.draw
 
     def draw(self, name: str, image: Path, value_range: Range | None, pose: Pose) -> None:
-        """For any thread. `image` is read again. DiskFullError if the disk is full: the next would fail too."""
+        """Draws one picture, in any thread; `image` is read again. DiskFullError: the next one would fail too."""
         if self.overlays and pose.width is not None and split_frame(name) is None:
             read = partial(Overlay, name, image, value_range, (pose.width, pose.height))
             drawn = self.number(pose)
@@ -50,7 +50,7 @@ class Pictures:
             self.draw_one(f"gifs/{name}.gif", lambda place: save_gif(place, columns, self.links))
 
     def number(self, pose: Pose) -> Pose:
-        """With NaN for keypoints that are left out, so that the others keep their numbers and colours."""
+        """The pose with NaN for keypoints that are left out, so that the others keep their numbers and colours."""
         if self.kept is None:
             return pose
         places = np.full((len(self.links), 2), np.nan)

@@ -47,7 +47,7 @@ from ppl_cli.text import counted, on_screen
 
 @dataclass
 class Task:
-    """What a run works with: one field a station."""
+    """What a run works with: one field for each station."""
 
     inputs: Inputs
     occluder: Occluder
@@ -59,7 +59,7 @@ class Task:
     value_range: Range | None = None  # of images of more than 8 bits, where the model has learned from such
 
     def openers(self, wanted: Sequence[int]) -> Iterator[Opener]:
-        """For each image a function that opens it and its mask, in any thread."""
+        """A function for each image that opens it and its mask, in any thread."""
         with closing(Film()) as film, closing(self.inputs.fetch_all(wanted)) as images:
             for index, image in zip(wanted, images, strict=True):
                 mask = self.occluder.fetch(self.inputs.name(index), self.inputs.paths[index], film)
@@ -169,7 +169,7 @@ def all_poses(task: Task, kept: Path, world: World) -> Iterator[list[Pose]]:
 
 
 def find_poses(task: Task, journal: Journal, share: range) -> Iterator[list[Pose]]:
-    """Those in the journal, then the others of the share: found, drawn, kept."""
+    """Poses in the journal, then the others of the share: found, drawn, kept."""
     for poses in journal.batches():
         yield task.check(poses)
     wanted = range(share.start + journal.images, share.stop)

@@ -149,8 +149,7 @@ def believe(estimator: Estimator, images: torch.Tensor, visible: torch.Tensor, f
     occluded = images[rows] * shown
     recalled = estimator.look(occluded).recalled
     with estimator.compute.autocast():
-        reconstruction = estimator.model.reconstruct(occluded, estimator.model.draw(recalled)).float()
-    completed = torch.where(shown > 0, occluded, reconstruction.clamp(-1, 1))
+        completed = estimator.model.complete(occluded, shown, recalled)
     sure, before = (estimator.look(look).confidence.mean(1) for look in (completed, images[rows] * visible[rows]))
     believed = visible.clone()
     believed[rows] = torch.where((sure > before)[:, None, None, None], shown, visible[rows])

@@ -99,6 +99,11 @@ class PosePriorLearner(nn.Module):
         """reference image (B, 3, S, S) in [-1, 1] and skeleton map (B, 1, S, S) -> image (B, 3, S, S)."""
         return self.decoder(self.alpha * reference, skeleton)
 
+    def complete(self, occluded: torch.Tensor, shown: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
+        """images (B, 3, S, S) that are 0 where `shown` (B, 1, S, S) is 0 -> the same, there drawn with the pose (B, N, 2)."""
+        drawn = self.reconstruct(occluded, self.draw(pose)).float()
+        return torch.where(shown > 0, occluded, drawn.clamp(-1, 1))
+
     def recall(self, keypoints: torch.Tensor) -> Recall:
         """The pose (B, N, 2) as the memory knows it."""
         with torch.autocast(keypoints.device.type, enabled=False):

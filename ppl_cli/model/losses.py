@@ -12,6 +12,7 @@ from ppl_cli.model.frozen import FrozenConvReLU
 from ppl_cli.model.memory import Recall
 
 CONFIGURATION_WEIGHT = 100.0
+EDGES = 4.0  # weight of edge strengths beside pixels
 APART = 0.2  # normalised units; pairs of keypoints three times as far apart feel nothing
 
 # Convolutions before each pooling; the last ReLU of each of the first four stages is compared
@@ -68,9 +69,9 @@ class MultiscaleLoss(nn.Module):
     from the skeleton map, which colour a hidden limb has cannot.
     """
 
-    def __init__(self, scales: int = 3, edge_weight: float = 4.0):
+    def __init__(self, scales: int = 3):
         super().__init__()
-        self.scales, self.edge_weight = scales, edge_weight
+        self.scales = scales
 
     def forward(self, reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         ours, theirs = reconstruction.float(), images.float()
@@ -79,7 +80,7 @@ class MultiscaleLoss(nn.Module):
             if scale:
                 ours, theirs = F.avg_pool2d(ours, 2), F.avg_pool2d(theirs, 2)
             edges = F.l1_loss(edge_strength(ours), edge_strength(theirs))
-            total = total + F.l1_loss(ours, theirs) + self.edge_weight * edges
+            total = total + F.l1_loss(ours, theirs) + EDGES * edges
         return total
 
 

@@ -41,7 +41,7 @@ def read_names(file: Path, count: int) -> list[str]:
 
 
 def with_names_of_run(config: Config, folder: Path) -> Config:
-    """With the names of the run's `prior.json`, where there is one. UsageError if it is no prior of this model."""
+    """Fills in the names of the run's `prior.json`, where there is one. UsageError if it is no prior of this model."""
     file = folder / "prior.json"
     if not file.is_file():
         return config

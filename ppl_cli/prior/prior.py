@@ -176,7 +176,7 @@ class Prior(Part):
 
 
 def number_names(count: int) -> list[str]:
-    """Those of keypoints that nobody has named: k0, k1, ..."""
+    """Names of keypoints that nobody has named: k0, k1, ..."""
     return [f"k{i}" for i in range(count)]
 
 

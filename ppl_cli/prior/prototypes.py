@@ -77,7 +77,7 @@ def choose_prototypes(recalled: Recalled, count: int) -> list[Prototype]:
 
 
 def nearest_image(recalled: Recalled, among: list[int], pose: np.ndarray) -> str | None:
-    """Of the images `among` which a prototype is counted, that whose found pose is nearest to `pose` (N, 2)."""
+    """The image, `among` those for which a prototype is counted, whose found pose is nearest to `pose` (N, 2)."""
     if recalled.names is None:
         return None
     return recalled.names[among[int(pose_distances(pose[None], recalled.found[among])[0].argmin())]]

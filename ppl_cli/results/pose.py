@@ -63,7 +63,7 @@ class Pose:
 
     @property
     def image(self) -> Image.Image:
-        """In RGB, as displayed; decoded anew. PPLError where that is no file or cannot be read."""
+        """The image in RGB, as displayed; decoded anew. PPLError where that is no file or cannot be read."""
         if self.source is None:
             raise PPLError("image: this pose does not know its file, since it was not found in a folder or a video")
         try:
@@ -78,5 +78,5 @@ class Pose:
 
     @property
     def time(self) -> float | None:
-        """Of the frame, in seconds of its video's clock."""
+        """The frame's time in seconds of its video's clock."""
         return self.place.time

@@ -35,7 +35,7 @@ class Average:
         torch._foreach_copy_(ours, theirs)
 
     def state(self) -> dict[str, torch.Tensor] | None:
-        """For training.pt; None where there is nothing beside the trained model."""
+        """What training.pt keeps; None where there is nothing beside the trained model."""
         return self.model.state_dict() if self.decay else None
 
     def load(self, state: dict[str, torch.Tensor] | None) -> None:

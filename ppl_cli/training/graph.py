@@ -59,7 +59,7 @@ class ReplayedStep:
         return Outcome({name: loss.clone() for name, loss in losses.items()}, *(tensor.clone() for tensor in rest))
 
     def take(self, batch: Batch, chance: Chance) -> Outcome:
-        """Without a graph, but on the stream of the recording, where gradients then belong."""
+        """Takes a step without a graph, on the stream of the recording, where gradients then belong."""
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
             outcome = take_step(self.step, batch, chance)

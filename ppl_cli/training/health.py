@@ -65,7 +65,7 @@ class Watch:
 
 
 def advice(config: Config) -> dict[str, str]:
-    """For each state what to try next; what is set already is not proposed again."""
+    """What to try next, for each state; what is set already is not proposed again."""
     loss, train, reference = config.loss, config.train, config.reference
     leading = loss.equivariance > 0 and loss.separation > 0
     lead = f"--set loss.equivariance=5 --set loss.separation=0.3 --set loss.ease_to={max(300, train.steps // 10)}"

@@ -165,7 +165,7 @@ def train(
                 watch.row(row, model)
             progress.bar.close()
         if finished and config.train.uncover:
-            # All wait for the leader, who would be missed where the next training begins.
+            # Everyone waits for the leader: a process that ran ahead would meet nobody at the next training.
             finished = world.from_leader(world.leader and add_finder(average.model, images, config, folder, machine, stopped))
         if world.leader:
             give_freed_memory_back()
@@ -203,7 +203,7 @@ def add_finder(
 
 
 def unreported(folder: Path, processes: int) -> InterruptedRunError:
-    """For who stops the run once its training is done."""
+    """What to raise where the run is stopped once its training is done."""
     report = "still that of before" if (folder / REPORT[0]).is_file() else "not written"
     advice = advise_resuming(folder, processes)
     return InterruptedRunError(f"the training is finished and saved, its report is {report}; {advice}")

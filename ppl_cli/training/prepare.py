@@ -74,7 +74,7 @@ def prepare_step(
 
 
 def compiles(config: Config, compute: Compute) -> bool:
-    """In long runs on GPUs. On CPUs convolutions are most of a step, and it got no faster (docs/performance.md)."""
+    """Long runs on GPUs do. On CPUs convolutions are most of a step, and it got no faster (docs/performance.md)."""
     if config.train.compile == "auto":
         return compute.device.type == "cuda" and config.train.steps >= WORTH_COMPILING
     return config.train.compile

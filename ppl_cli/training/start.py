@@ -55,7 +55,7 @@ def read_prior(config: Config) -> Prior | None:
 
 
 def read_init(config: Config) -> Checkpoint | None:
-    """That of `train.init`. UsageError if it cannot be read or has other sizes than the one to be trained."""
+    """Reads what `train.init` names. UsageError if it cannot be read or has other sizes than the one to be trained."""
     source = config.train.init
     if source is None:
         return None

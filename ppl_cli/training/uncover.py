@@ -62,7 +62,7 @@ class Covered(NamedTuple):
 
 
 def split_images(images: ImageSet) -> tuple[range, range]:
-    """Those to learn from, and those to try it on: the last tenth; of fewer than ten images, all are both."""
+    """Images to learn from, and images to try it on: the last tenth. Of fewer than ten images all are both."""
     count = len(images) - len(images) // 10
     return range(count), range(count, len(images)) or range(count)
 
@@ -107,9 +107,8 @@ def try_finder(
 
     def complete(pictures: torch.Tensor) -> torch.Tensor:
         visible = finder.find_visible(pictures)
-        shown = pictures * visible
-        completed = model.reconstruct(shown, model.draw(model.recall(look(shown)).keypoints))
-        return torch.where(visible > 0, pictures, completed.clamp(-1, 1))
+        occluded = pictures * visible
+        return model.complete(occluded, visible, model.recall(look(occluded)).keypoints)
 
     distances = []
     with evaluating(model):

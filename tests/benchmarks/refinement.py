@@ -61,7 +61,7 @@ def cost(run: str) -> float:
     estimator = Estimator(checkpoint.model, choose_compute("auto", "fp32"))
     size = checkpoint.config.model.image_size
     images = torch.rand(COST_BATCH, 3, size, size, device=estimator.compute.device) * 2 - 1
-    hidden = Occlusion("random", 0.2).hidden(range(COST_BATCH), 0)
+    hidden = np.stack([Occlusion("random", 0.2).hidden(index, 0) for index in range(COST_BATCH)])
     visible = visible_pixels(hidden, size).to(images.device)
 
     @torch.inference_mode()

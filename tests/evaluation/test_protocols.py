@@ -7,7 +7,7 @@ from ppl_cli.data.listing import Listing
 from ppl_cli.errors import UsageError
 from ppl_cli.evaluation.human36m import FEW, Human36m, swap_table
 from ppl_cli.evaluation.matching import Matching, assign
-from ppl_cli.evaluation.protocols import MeanPose, Pck, Regression, Sample, Taichi, distances
+from ppl_cli.evaluation.protocols import Pck, Regression, Sample, Taichi, distances
 
 RNG = np.random.default_rng(0)
 
@@ -66,7 +66,6 @@ def test_useless_keypoints_score_as_the_mean_pose():
     fit, test = sample(np.zeros((30, 4, 2)), truth[:30]), sample(np.zeros((20, 4, 2)), truth[30:])
     expected = np.linalg.norm(truth[30:] - truth[:30].mean(0), axis=-1).mean() * 100
     assert scored(Regression(), fit, test)[0].value == pytest.approx(expected)
-    assert scored(MeanPose(), fit, test)[0].value == pytest.approx(expected)
 
 
 def test_missing_annotations_count_nowhere():
