@@ -1,8 +1,8 @@
 """Features of a pretrained network in place of the encoder's own convolutions: eyes that have seen the world.
 
-The network is one of timm's and stays as it is (frozen, its batch norms too). It sees the image twice as large, since what it
-knows of edges and parts it has learned on larger pictures; its features of 2, 4 and 8 pixels are each normalised and mapped to
-the encoder's, added on the encoder's cells of 4 pixels, and mixed by one convolution. Only these maps are learned.
+The network is one of timm's and stays as it is (frozen, its batch norms too). Its features of 4, 8 and 16 pixels are each
+normalised and mapped to the encoder's, added on the encoder's cells of 4 pixels, and mixed by one convolution. Only these
+maps are learned.
 """
 
 import re
@@ -14,8 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ppl_cli.model.blocks import CELL, conv_to_norm, leak
 
-STRIDES = (4, 8, 16)  # of the features that are taken, in pixels of the enlarged image
-ENLARGED = 2
+STRIDES = (4, 8, 16)  # of the features that are taken [pixels]
 FROZEN = "encoder.blocks.network."  # names of a model's tensors that are not learned, and in files take half of the memory
 
 
@@ -59,8 +58,7 @@ class Backbone(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         size = images.shape[-1] // CELL
         with torch.no_grad():
-            enlarged = F.interpolate(images, scale_factor=ENLARGED, mode="bilinear", align_corners=False)
-            seen = [shrink(features, size) for features in self.network(enlarged * self.scale + self.shift)]
+            seen = self.network(images * self.scale + self.shift)
         mapped = (into(norm(features)) for features, norm, into in zip(seen, self.norms, self.maps, strict=True))
         added = sum(F.interpolate(features, size=(size, size), mode="bilinear", align_corners=False) for features in mapped)
         return leak(self.norm(self.conv(leak(self.added_norm(added)))))
@@ -98,11 +96,6 @@ class Backbone(nn.Module):
 def as_stored(tensor: torch.Tensor) -> torch.Tensor:
     """What a model file keeps of a frozen tensor: kernels in half precision, which is all that features need."""
     return tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor
-
-
-def shrink(features: torch.Tensor, size: int) -> torch.Tensor:
-    """(B, C, H, H) -> (B, C, size, size) where H is larger, a multiple of it."""
-    return F.avg_pool2d(features, features.shape[-1] // size) if features.shape[-1] > size else features
 
 
 def build_network(name: str) -> nn.Module:
