@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from ppl_cli.training.trials import Trials
 
 PRIOR, SHOW, SEVERAL = "Starting from a prior", "Configuration", "Several trainings, compared without labels"
-SHORT = {"keypoints": "model.keypoints"}  # what --set and --try also take
+SHORT = {
+    "keypoints": "model.keypoints",
+    "backbone": "model.backbone",
+    "rotate": "train.rotate",
+}  # what --set and --try also take
 
 
 def complete_config(incomplete: str) -> list[str]:

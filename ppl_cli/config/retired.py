@@ -20,7 +20,6 @@ RETIRED: dict[str, object] = {
     "train.weight_decay": 0,
     "train.schedule": "constant",
     "train.warmup": 0,
-    "train.rotate": 0,
     "train.colour": 0,
     "train.occlude": 0,
 }

@@ -193,6 +193,9 @@ class TrainConfig(Section):
     warp: float = Field(
         0.0, ge=0, le=1, description="random rotation, scale and shift; 1: up to 23 degrees, 20 %, 15 % of half a side"
     )
+    rotate: bool = Field(
+        False, description="images are turned by any angle, and keypoints must turn along: for animals seen from above"
+    )
     light: bool = Field(False, description="the encoder sees images in random light: gamma, contrast and brightness differ")
     ghosts: float = Field(
         0.0, ge=0, le=1, description="the encoder sees another image shine through, at most so strongly [share of contrast]"

@@ -69,7 +69,8 @@ def know(model: PosePriorLearner, images: ImageSet, config: Config) -> Known:
             squares = to_unit(images.fetch(indices).to(device))
             tokens.append(model.recall(model.estimate(squares).keypoints).indices.cpu())
             for _ in range(math.ceil(LOOKS / len(chosen))):
-                estimate = model.estimate(warp_images(squares, random_affine(len(squares), random, config.train.warp)))
+                affine = random_affine(len(squares), random, config.train.warp, config.train.rotate)
+                estimate = model.estimate(warp_images(squares, affine))
                 # Measured on the CPU: Apple's GPUs have no float64.
                 signs.append([sign.cpu() for sign in read_signs(estimate, model.recall(estimate.keypoints).keypoints)])
         useful = torch.from_numpy(find_useful(model.link_weights().cpu().numpy()))

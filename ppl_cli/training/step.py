@@ -60,7 +60,8 @@ def draw_chance(config: Config, step: int, part: Part, device: torch.device) -> 
         shape = (part.whole, config.model.keypoints, 2)
         jitter = config.train.jitter * torch.randn(shape, generator=random, device=device)[part.rows]
     if config.loss.equivariance * lead:
-        affine = random_affine(part.whole, generator(device, config.seed, "warp", step))[part.rows]
+        random = generator(device, config.seed, "warp", step)
+        affine = random_affine(part.whole, random, rotate=config.train.rotate)[part.rows]
     if config.train.light:
         light = random_light(2 * part.whole, generator(device, config.seed, "light", step)).unflatten(0, (-1, 2))[part.rows]
     if config.train.ghosts:

@@ -45,3 +45,9 @@ def test_the_encoder_alone_sees_other_light_and_ghosts(tiny, monkeypatch):
     again = draw_chance(config, 5, Part(1, batch - 1, batch), torch.device("cpu"))  # the same however a batch is cut
     assert torch.equal(again.light, chance.light[1:])
     assert torch.equal(again.ghosts, chance.ghosts[1:])
+
+
+def test_the_second_look_is_turned_by_any_angle_where_images_are(tiny):
+    config = tiny.with_fields("loss", equivariance=1.0).with_fields("train", rotate=True)
+    affine = torch.cat([draw_chance(config, step, Part(0, 8, 8), torch.device("cpu")).affine for step in range(20)])
+    assert (affine[:, 0, 0] < 0).float().mean() > 0.3  # by more than a quarter
