@@ -6,11 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from ppl_cli import __version__
 from ppl_cli.cli.app import main
+from ppl_cli.cli.train import next_command
+from ppl_cli.config.sections import DataConfig
 from tests.forks import NO_PICTURES
 
 
@@ -215,3 +218,14 @@ def test_ctrl_c_while_training_saves_and_exits_130(forks, tmp_path, tiny_yaml):
     assert training.wait() == 130
     assert "everything is saved; go on with: ppl train" in one_line(training.error)
     assert (tmp_path / "run" / "training.pt").exists()
+
+
+def test_a_weights_file_is_found_from_wherever_the_run_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, shown, _ = ppl(capsys, "train", "folder", "--perceptual-weights", "vgg.pth", "--show")
+    assert code == 0
+    assert f"weights: {tmp_path / 'vgg.pth'}" in shown
+
+
+def test_after_training_on_labels_the_next_command_asks_for_images():
+    assert next_command(Path("run"), DataConfig(kind="sleap", path="mice.slp")).split()[2:4] == ["run", "IMAGES"]

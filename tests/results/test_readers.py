@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ppl_cli.results.deeplabcut import Table
 from tests.clips import write_clip
 from tests.conftest import ppl
 
@@ -214,3 +215,14 @@ def test_without_sleap_io_one_line_says_what_to_install(lively_file, pictures, t
     earlier.write_text("of an earlier run")
     assert ppl(*command, "--overwrite") == 1
     assert earlier.read_text() == "of an earlier run"
+
+
+def test_a_keypoint_called_na_keeps_its_name(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("tables")
+    path, columns = tmp_path / "mouse.csv", ["NA", "NA", "NA", "nose", "nose", "nose"]
+    rows = [["scorer", *["PPL"] * 6], ["bodyparts", *columns], ["coords", *["x", "y", "likelihood"] * 2], [0, 1, 2, 1, 3, 4, 1]]
+    path.write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+    Table("mouse", path, False).save_h5(tmp_path / "mouse.h5")
+    table = pandas.read_hdf(tmp_path / "mouse.h5", key="df_with_missing")
+    assert table.columns.get_level_values("bodyparts").tolist() == columns
