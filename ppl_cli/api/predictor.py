@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import asdict, replace
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ppl_cli.api.details import BATCH, USUAL, Details, HowToRefine
+from ppl_cli.api.folders import write_poses
 from ppl_cli.checkpoints.model_file import Checkpoint, load_model
 from ppl_cli.config.sections import Config
 from ppl_cli.data.depth import Range
@@ -27,18 +27,14 @@ from ppl_cli.inference.films import drawing_video
 from ppl_cli.inference.given import HiddenLike, ImageLike
 from ppl_cli.inference.inputs import Inputs, gather_inputs
 from ppl_cli.inference.occluder import Occluder
-from ppl_cli.inference.pictures import Pictures
-from ppl_cli.inference.pipeline import Summary, Task, run
+from ppl_cli.inference.pipeline import Summary
 from ppl_cli.inference.refine import NOTHING_SAID, Method, Options
 from ppl_cli.inference.refiner import Refiner
-from ppl_cli.prior.links import find_useful
 from ppl_cli.prior.prior import Prior
 from ppl_cli.prior.prototypes import Recalled, build_prior, decode_tokens, learned_prior
-from ppl_cli.results.deeplabcut import can_write_h5, name_scorer
-from ppl_cli.results.files import Results
 from ppl_cli.results.pose import Pose
-from ppl_cli.results.resuming import identify
 from ppl_cli.runtime import Output, Runtime, as_runtime
+from ppl_cli.text import counted
 
 PROTOTYPES = 9  # as many as `ppl export-prior` gives
 Kind = TypeVar("Kind", bound=ImageLike)
@@ -187,7 +183,11 @@ class Predictor:
         for number, (one, its_hidden) in enumerate(pairs if several else [(image, hidden)]):
             given.check_image(one, f"image {number}" if several else "the image")
             given.check_hidden(its_hidden, f"hidden {number}" if several else "hidden")
-        method = method or self.choose_method(any(mask is not None for _, mask in pairs or [(image, hidden)]))
+        known = [mask is not None for _, mask in pairs or [(image, hidden)]]
+        method = method or self.choose_method(any(known))
+        if method == "visible" and not all(known):
+            images = counted(known.count(False), "image")
+            self.runtime.say(f"note: {images} of {len(known)} without `hidden`: {NOTHING_SAID[method]}")
         refiner = self.refiner(Options(iterations, method, until_px))
         if not several:
             return self._find_one(refiner, image, hidden)
@@ -195,46 +195,13 @@ class Predictor:
 
     def infer_files(self, inputs: list[Path], output: Output, details: Details = USUAL) -> Summary:
         """Poses of files and folders, as files in `output.folder`: what `ppl infer` does, which says what is written."""
-        images = gather_inputs(inputs, output.folder, excerpt=details.excerpt)
-        return self._run(images, Occluder(), self.finder, output, details)
+        return write_poses(self, self.finder, inputs, output, details)
 
     def refine_files(
         self, inputs: list[Path], output: Output, occluder: Occluder, options: Options, details: Details = USUAL
     ) -> Summary:
         """Refined poses of files and folders, as files in `output.folder`: what `ppl refine` does."""
-        images = gather_inputs(inputs, output.folder, occluder.masks, details.excerpt)
-        return self._run(images, occluder, self.refiner(options, details.gif), output, details, options)
-
-    def _run(
-        self,
-        images: Inputs,
-        occluder: Occluder,
-        finder: Finder,
-        output: Output,
-        details: Details,
-        refinement: Options | None = None,
-    ) -> Summary:
-        if details.trail and not images.hold_videos:
-            raise UsageError("--trail is drawn in videos, and there is none")
-        prior, notes = self.bare_prior, self._notes()
-        kept = find_useful(prior.weights).nonzero()[0].tolist() if details.useful else finder.kept
-        if details.useful:
-            idle = [name for i, name in enumerate(self.names) if i not in kept]
-            notes.append(f"idle keypoints, left out: {', '.join(idle)}" if idle else "no keypoint is idle")
-        finder = replace(finder, names=[self.names[i] for i in kept], kept=kept)
-        results = self._results(output, images, prior.select(kept), refinement and refinement.iterations, details)
-        pictures = Pictures(output.folder, prior.weights, details.overlay, details.trail, kept)
-        task = Task(images, occluder, finder, pictures, results, details.batch, details.strict, self.config.data.range)
-        compute, command, reason = self.estimator.compute, "infer", self.estimator.compute.reason
-        how: dict[str, object] = {"overlay": details.overlay, "trail": details.trail, "useful": details.useful}
-        if refinement is not None:
-            command, reason = "refine", f"{reason}; method {refinement.method}"
-            how |= {"gif": details.gif, "all iterations": details.all_iterations, **asdict(refinement), **occluder.identity()}
-            if not occluder.known:
-                said = NOTHING_SAID[refinement.method]
-                notes.append(f"note: nothing says what is hidden: {said}. --masks or --occluder-color say it for sure")
-        identity = identify(command, self.checkpoint.path, images.fingerprint(), compute, formats=results.formats, **how)
-        return run(task, output, identity, self.runtime, [reason, *notes])
+        return write_poses(self, self.refiner(options, details.gif), inputs, output, details, occluder)
 
     def choose_method(self, known: bool) -> Method:
         """The default method of refinement; `known`: whether it is said what is hidden."""
@@ -284,16 +251,3 @@ class Predictor:
             for pose in chain.from_iterable(stream_poses(self.finder, openers, batch)):
                 pose.place, pose.source = inputs.locate(pose.index), inputs.paths[pose.index]
                 yield pose
-
-    def _notes(self) -> list[str]:
-        if self.estimator.calibration is not None:
-            return []
-        again = ": `ppl train --out RUN --resume` measures it" if self.checkpoint.known else ""
-        return [f"note: this model file has no calibration, so confidence is left empty{again}"]
-
-    def _results(self, output: Output, images: Inputs, prior: Prior, iterations: int | None, details: Details) -> Results:
-        if "dlc" in output.formats and not can_write_h5():
-            self.runtime.say('note: dlc has tables in .csv only; pip install "ppl-cli[formats]" adds those in .h5')
-        scorer = name_scorer(self.checkpoint.run or self.config.name, self.checkpoint.step)
-        known = {"paths": images.paths, "scorer": scorer, "videos": images.hold_videos}
-        return Results(output.folder, output.formats, prior, iterations, details.all_iterations, **known)

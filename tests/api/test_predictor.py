@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -250,6 +251,16 @@ def test_where_nothing_is_known_to_be_hidden_the_method_is_that_of_no_masks(mode
     model.refine([GOOD, GOOD], [None, None], iterations=1)
     model.refine([GOOD, GOOD], [None, np.zeros((8, 8), bool)], iterations=1)
     assert asked == [False, True]
+
+
+def test_images_of_a_list_for_which_nothing_is_known_are_not_left_out_silently(model, monkeypatch):
+    said = []
+    monkeypatch.setattr(model, "runtime", replace(model.runtime, say=said.append))
+    masked = np.zeros((8, 8), bool)
+    model.refine([GOOD, GOOD, GOOD], [None, masked, None], iterations=1)
+    assert ["2 images of 3 without `hidden`" in line for line in said] == [True]
+    model.refine([GOOD, GOOD], [masked, masked], iterations=1)
+    assert len(said) == 1
 
 
 def test_wrong_models_and_devices_are_usage_errors(tmp_path):
