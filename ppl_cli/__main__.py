@@ -20,7 +20,7 @@ def run() -> None:
 
 
 def leave() -> None:
-    """End at once. Files are closed and threads have ended by now; PyTorch would take half a second more to take itself apart."""
+    """End at once. Files are closed and threads have ended by now; PyTorch would take half a second to take itself apart."""
     if code is None or "torch" not in sys.modules:
         return
     try:

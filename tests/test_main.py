@@ -47,4 +47,5 @@ def test_without_pytorch_it_ends_as_any_program():
 def test_what_cannot_be_written_is_no_success():
     with open("/dev/full", "w") as full:
         ended = end(0, "sys.modules['torch'] = sys", capture_output=False, stdout=full, stderr=subprocess.PIPE)
-    assert ended.returncode == 120 and "No space left" in ended.stderr
+    assert ended.returncode == 120
+    assert "No space left" in ended.stderr
