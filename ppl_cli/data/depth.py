@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image
 
+from ppl_cli.data.evenly import choose_evenly
+
 DEEP = re.compile(r"\.(tiff?|a?png)(#\d+)?$", re.IGNORECASE)
 SAMPLE = 64  # images looked at
 BITS = (8, 10, 12, 14, 16)
@@ -60,13 +62,7 @@ def choose_range(samples: Iterable[np.ndarray]) -> tuple[Range | None, list[str]
 def sample_deep(names: Sequence[str]) -> list[int]:
     """Which of the images of these names to look at: some of those whose type can have more than 8 bits, else of all."""
     able = [index for index, name in enumerate(names) if DEEP.search(name)]
-    return spread(able or range(len(names)))
-
-
-def spread(items: Sequence, most: int = SAMPLE) -> list:
-    """At most `most` of them, evenly spread."""
-    places = np.linspace(0, len(items) - 1, min(len(items), most)).round().astype(int).tolist()
-    return [items[place] for place in places]
+    return choose_evenly(able or range(len(names)), SAMPLE)
 
 
 def to_8_bits(values: np.ndarray, value_range: Range) -> np.ndarray:

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from ppl_cli.data.depth import Range, choose_range, is_deep, own_range, spread, to_8_bits
+from ppl_cli.data.depth import SAMPLE, Range, choose_range, is_deep, own_range, to_8_bits
+from ppl_cli.data.evenly import choose_evenly
 from ppl_cli.data.formats import FORMATS, name_type
 from ppl_cli.data.frame import PADDING, Fit
 from ppl_cli.data.pages import FILM, Film, open_page, split_page
@@ -102,7 +103,7 @@ def find_range(paths: Sequence[Path]) -> tuple[Range | None, list[str]]:
 
     None where no image has more than 8 bits.
     """
-    return choose_range(values for values in map(read_deep, spread(paths)) if values is not None)
+    return choose_range(values for values in map(read_deep, choose_evenly(paths, SAMPLE)) if values is not None)
 
 
 def read_deep(path: Path) -> np.ndarray | None:

@@ -2,7 +2,7 @@
 
 import torch
 
-from ppl_cli.data.depth import spread
+from ppl_cli.data.evenly import choose_evenly
 from ppl_cli.data.image_set import ImageSet
 
 ENOUGH = 200  # below it, keypoints were seen to fit the images themselves and no others
@@ -11,7 +11,7 @@ WANTED = f"{ENOUGH} to 2,000 different ones are needed"
 
 def note_variety(images: ImageSet) -> list[str]:
     """A line for the user where there are too few images, or copies of a few; looks at 200 of them at most."""
-    looked_at = torch.tensor(spread(range(len(images)), ENOUGH))
+    looked_at = torch.tensor(choose_evenly(range(len(images)), ENOUGH))
     pictures = images.fetch(looked_at).flatten(1).cpu().numpy()
     different = len({picture.tobytes() for picture in pictures})
     if different == 1:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ppl_cli.data.depth import spread
+from ppl_cli.data.evenly import choose_evenly
 from ppl_cli.data.frame import PADDING
 from ppl_cli.drawing.overlay import keypoint_colours, overlay
 from ppl_cli.drawing.page import data_url
@@ -33,9 +33,9 @@ class Shown:
     points: list[np.ndarray]  # (N, 2) each, in pixels of the pictures
     links: np.ndarray  # (N, N)
 
-    def spread(self, count: int) -> list[int]:
+    def rows(self, count: int) -> list[int]:
         """Numbers of so many of them, evenly chosen."""
-        return spread(range(len(self.names)), count)
+        return choose_evenly(range(len(self.names)), count)
 
 
 def save_report_page(path: Path, content: dict, shown: Shown) -> None:
@@ -84,7 +84,7 @@ def keypoints(content: dict, shown: Shown) -> Iterator[str]:
             numbers["confidence"] = f"{keypoint['confidence']:.2f}"
         if keypoint["beyond"] >= SELDOM:
             numbers["beyond the edge"] = f"{100 * keypoint['beyond']:.0f} % of images"
-        sheet = embed(contact_sheet(shown, number), f"what lies under {name} in {len(shown.spread(CROPS))} images")
+        sheet = embed(contact_sheet(shown, number), f"what lies under {name} in {len(shown.rows(CROPS))} images")
         yield f'<section class="card"><h3>{dot}{title}{trouble}</h3>{sheet}{list_numbers(numbers)}</section>'
     yield "</div>"
 
@@ -94,7 +94,7 @@ def whole_images(content: dict, shown: Shown) -> Iterator[str]:
     yield "<h2>Whole images</h2>"
     yield "<p>Keypoints with their numbers and links; those that are not useful are hollow.</p>"
     yield '<div class="images">'
-    for row in shown.spread(WHOLE):
+    for row in shown.rows(WHOLE):
         drawn = overlay(shown.pictures[row], shown.points[row], shown.links, hollow=hollow)
         drawn.thumbnail((SIDE, SIDE))
         yield embed(drawn, f"the pose found in {escape(shown.names[row])}")
@@ -104,7 +104,7 @@ def whole_images(content: dict, shown: Shown) -> Iterator[str]:
 def contact_sheet(shown: Shown, keypoint: int) -> Image.Image:
     """What lies around the keypoint in many images, side by side; beyond the edge of one it is grey."""
     colour, tiles = keypoint_colours(len(shown.links))[keypoint], []
-    for row in shown.spread(CROPS):
+    for row in shown.rows(CROPS):
         picture, (x, y) = shown.pictures[row], shown.points[row][keypoint] + 0.5
         half = WINDOW * max(picture.size) / 2
         box = [round(edge) for edge in (x - half, y - half, x + half, y + half)]

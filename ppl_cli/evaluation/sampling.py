@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ppl_cli.config.sections import Config
-from ppl_cli.data.depth import spread
+from ppl_cli.data.evenly import choose_evenly
 from ppl_cli.data.frame import Fit, Frame
 from ppl_cli.data.listing import Listing
 from ppl_cli.data.pages import FILM, split_frame
@@ -44,7 +44,7 @@ class Sampled:
 
 def sample_images(listing: Listing, config: Config, most: int = MOST, strict: bool = False) -> Sampled:
     """At most so many images, for a model with this configuration. PPLError if none can be read, or `strict` and one cannot."""
-    wanted = spread(range(len(listing)), most)
+    wanted = choose_evenly(range(len(listing)), most)
     look = partial(look_at, listing, config)
     held: list[tuple[Decoded, Image.Image | None]] = []
     with ThreadPoolExecutor(DECODERS) as pool:

@@ -13,7 +13,7 @@ import torch
 from ppl_cli import __version__
 from ppl_cli.checkpoints.model_file import Checkpoint
 from ppl_cli.config.sections import Config
-from ppl_cli.data.depth import spread
+from ppl_cli.data.evenly import choose_evenly
 from ppl_cli.data.references import keep_mask
 from ppl_cli.device import Compute
 from ppl_cli.errors import PPLError
@@ -156,7 +156,7 @@ def measure_reconstruction(
 ) -> tuple[np.ndarray, float]:
     """(N,) by how many % the error of the reconstruction rises without the links of each keypoint; and the factor by which it
     rises with the pose of another image."""
-    model, rows = estimator.model, spread(range(len(keypoints)), RECONSTRUCTED)
+    model, rows = estimator.model, choose_evenly(range(len(keypoints)), RECONSTRUCTED)
     images, poses, count = estimator.to_images(sampled.squares[rows]), keypoints[rows], len(rows)
     groups = None if sampled.groups is None else [sampled.groups[row] for row in rows]
     references = show_references(images, config, groups)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ppl_cli.data.depth import Range, choose_range, is_deep, spread
+from ppl_cli.data.depth import SAMPLE, Range, choose_range, is_deep
+from ppl_cli.data.evenly import choose_evenly
 from ppl_cli.data.frame import Fit
 from ppl_cli.data.images import UnreadableImageError, decode_to_fit, read_deep, to_rgb, turn_as_displayed
 from ppl_cli.data.pages import page_names, split_frame
@@ -92,7 +93,7 @@ def read_values(image: ImageLike) -> np.ndarray | None:
 
 def find_range(images: Sequence[ImageLike]) -> tuple[Range | None, list[str]]:
     """What is black and white in those of more than 8 bits, found over some of them, and lines for the user."""
-    return choose_range(values for values in map(read_values, spread(images)) if values is not None)
+    return choose_range(values for values in map(read_values, choose_evenly(images, SAMPLE)) if values is not None)
 
 
 def find_source(image: ImageLike) -> tuple[Path | None, Place]:

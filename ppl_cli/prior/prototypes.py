@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ppl_cli.data.depth import spread
+from ppl_cli.data.evenly import choose_evenly
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.prior.links import find_useful
 from ppl_cli.prior.prior import Bank, Prior, Prototype
@@ -57,7 +57,7 @@ def build_prior(model: PosePriorLearner, recalled: Recalled, count: int, names: 
 
 def choose_prototypes(recalled: Recalled, count: int) -> list[Prototype]:
     """Most frequent first."""
-    among = spread(range(len(recalled.tokens)), MOST)
+    among = choose_evenly(range(len(recalled.tokens)), MOST)
     if not len(recalled.tokens) or count < 1:
         return []
     poses = recalled.keypoints[among]

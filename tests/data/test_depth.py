@@ -7,7 +7,6 @@ from PIL import Image
 from ppl_cli.config.loading import parse_config
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.datasets import list_part
-from ppl_cli.data.depth import spread
 from ppl_cli.data.images import decode, find_range
 from ppl_cli.errors import UsageError
 from ppl_cli.inference.inputs import gather_inputs
@@ -97,9 +96,3 @@ def test_a_flat_or_empty_picture_gives_a_range(tmp_path):
     write(tmp_path / "nan", np.full((4, 4), np.nan, np.float32))
     assert find_range([tmp_path / "nan.tif"]) == (None, [])
     assert decode(tmp_path / "nan.tif").getpixel((0, 0)) == (0, 0, 0)
-
-
-def test_samples_are_spread_over_the_whole():
-    assert spread(range(3)) == [0, 1, 2]
-    assert spread(range(1000))[::63] == [0, 999]
-    assert spread([]) == []
