@@ -152,9 +152,7 @@ def settle_camera(config: Config, images: ImageSet, machine: Machine) -> Config:
         near = NEAR if moving else 0
         if moving:
             machine.say(f"note: the camera moves: the decoder is shown frames at most {near} away (reference.near)")
-    if config.model.backbone == "none" and config.train.rotate:
-        machine.say(f"note: turned images need pretrained features, or heads are taken for tails: {PRETRAINED}")
-    elif config.model.backbone == "none" and moving:
+    if config.model.backbone == "none" and moving:
         machine.say(f"note: keypoints may leave the object before backgrounds that are new; what can help: {PRETRAINED}")
     mirrored = moving if mirrored == "auto" else mirrored
     return config.with_fields("reference", near=near).with_fields("train", ghosts_mirrored=mirrored)

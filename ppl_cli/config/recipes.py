@@ -34,10 +34,13 @@ def ppl(values: Values) -> Values:
         "loss.anchor": 1.0,  # or keypoints keep beside the parts that they follow
         "loss.ease_from": min(max(100, steps // 40), steps // 8),  # ... and then leave the pose to the reconstruction
         "loss.ease_to": min(max(300, steps // 10), steps * 2 // 5),
+        "loss.turn_from": steps // 6,  # not before poses are found as images show them
+        "loss.turn_to": steps * 5 // 12,
         "train.learning_rate": 5e-4,
         "train.link_rate": 0.1,  # or links fade before the keypoints are in place
         "train.jitter": 0.03,  # or poses hide in shifts too small to see
         "train.warp": 0.4,  # or small sets are memorised
+        "train.rotate": "auto",  # or animals that head another way than those of training are found turned around
         "train.light": True,  # or other sessions, with other lamps, are found less well
         "train.ghosts": 0.4,  # or keypoints leave the object before a background that is new
         "train.ghosts_mirrored": "auto",  # where the camera moves, new backgrounds stand upright as the object does

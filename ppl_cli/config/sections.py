@@ -167,6 +167,8 @@ class LossConfig(Section):
     ease_from: int = Field(0, ge=0, description="when equivariance and separation start to fall [step]")
     ease_to: int = Field(0, ge=0, description="when they have fallen to eased of their value; 0: they never fall [step]")
     eased: float = Field(0.04, ge=0, le=1, description="share of equivariance and separation that stays")
+    turn_from: int = Field(0, ge=0, description="train.rotate: when the warped image is turned by any angle, too [step]")
+    turn_to: int = Field(0, ge=0, description="train.rotate: until when equivariance and separation lead once more [step]")
 
 
 class TrainConfig(Section):
@@ -193,8 +195,9 @@ class TrainConfig(Section):
     warp: float = Field(
         0.0, ge=0, le=1, description="random rotation, scale and shift; 1: up to 23 degrees, 20 %, 15 % of half a side"
     )
-    rotate: bool = Field(
-        False, description="images are turned by any angle, and keypoints must turn along: for animals seen from above"
+    rotate: bool | Literal["auto"] = Field(
+        False,
+        description="objects are found at any angle, as animals seen from above need it; auto: if they head in many directions",
     )
     light: bool = Field(False, description="the encoder sees images in random light: gamma, contrast and brightness differ")
     ghosts: float = Field(
@@ -246,6 +249,8 @@ class Config(Section):
             raise ValueError(f"data.split has no meaning for data.kind {self.data.kind}; leave it out")
         if self.train.batch != "auto" and self.train.batch % self.train.accumulate:
             raise ValueError(f"train.batch ({self.train.batch}) cannot be cut into train.accumulate ({self.train.accumulate})")
+        if self.train.rotate is True and not self.loss.equivariance:
+            raise ValueError("train.rotate turns the images of loss.equivariance, which is 0: the default recipe has 5")
         if self.model.backbone == "none" and self.model.backbone_weights:
             raise ValueError("model.backbone_weights: whose? Name the network too, --set model.backbone=tf_efficientnet_lite0")
         if self.loss.kind == "multiscale" and self.loss.weights:

@@ -90,8 +90,8 @@ def make_batch(images: ImageSet, step: int, config: Config, device: torch.device
 def augmentation(config: Config, part: Part, random: torch.Generator) -> Callable[[torch.Tensor], torch.Tensor]:
     """One random flip and warp for each image: a function that applies the same to images and to their references."""
     flips = (torch.rand(part.whole, 1, 1, 1, generator=random, device=random.device) < 0.5)[part.rows]
-    warp, rotate = config.train.warp, config.train.rotate
-    affine = random_affine(part.whole, random, warp, rotate)[part.rows] if warp or rotate else None
+    warp = config.train.warp
+    affine = random_affine(part.whole, random, warp)[part.rows] if warp else None
 
     def change(pixels: torch.Tensor) -> torch.Tensor:
         pixels = torch.where(flips, pixels.flip(-1), pixels) if config.train.flip else pixels

@@ -69,7 +69,7 @@ def know(model: PosePriorLearner, images: ImageSet, config: Config) -> Known:
             squares = to_unit(images.fetch(indices).to(device))
             tokens.append(model.recall(model.estimate(squares).keypoints).indices.cpu())
             for _ in range(math.ceil(LOOKS / len(chosen))):
-                affine = random_affine(len(squares), random, config.train.warp, config.train.rotate)
+                affine = random_affine(len(squares), random, config.train.warp, config.train.rotate is True)
                 estimate = model.estimate(warp_images(squares, affine))
                 # Measured on the CPU: Apple's GPUs have no float64.
                 signs.append([sign.cpu() for sign in read_signs(estimate, model.recall(estimate.keypoints).keypoints)])

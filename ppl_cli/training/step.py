@@ -27,19 +27,31 @@ from ppl_cli.model.losses import (
 from ppl_cli.training.batches import Batch, Part, generator
 
 
-def eased(config: Config, step: int) -> float:
-    """Factor of the two losses that only lead the way: 1, then falling in a line to `loss.eased`."""
+def eased(config: Config, step: int, start: int | None = None) -> float:
+    """Factor of the two losses that only lead the way: 1, then falling in a line to `loss.eased`, from step `start` on."""
     loss = config.loss
     if not loss.ease_to:
         return 1.0
-    done = min(max((step - loss.ease_from) / max(loss.ease_to - loss.ease_from, 1), 0.0), 1.0)
+    start = loss.ease_from if start is None else start
+    done = min(max((step - start) / max(loss.ease_to - loss.ease_from, 1), 0.0), 1.0)
     return 1.0 + (loss.eased - 1.0) * done
+
+
+def turns(config: Config, step: int) -> bool:
+    """Whether the second look is turned by any angle: it learns from the first, and the leading losses lead once more.
+
+    The first sees images as they are, mostly right. Were both to give way, keypoints would meet in the middle of the object, or
+    the direction in the image tell which end is the head (docs/experiments.md).
+    """
+    return config.train.rotate is True and step >= config.loss.turn_from
 
 
 class Chance(NamedTuple):
     """What a step draws or looks up, beside its batch."""
 
     lead: torch.Tensor  # () see `eased`
+    anchor: torch.Tensor  # () how far the anchor loss counts
+    mutual: torch.Tensor  # () 1; 0 where the second look learns from the first, and not the other way round
     jitter: torch.Tensor | None  # (B, N, 2) what is added to the keypoints that are drawn; None without `train.jitter`
     affine: torch.Tensor | None  # (B, 2, 3) the warps of the equivariance loss; None without it
     light: torch.Tensor | None  # (B, 2, 3) in which the encoder sees an image, and its warp; None without `train.light`
@@ -54,20 +66,23 @@ class Chance(NamedTuple):
 
 def draw_chance(config: Config, step: int, part: Part, device: torch.device) -> Chance:
     """A function of (seed, step) alone, as the batch is."""
-    lead, jitter, affine, light, ghosts = eased(config, step), None, None, None, None
+    turned, jitter, affine, light, ghosts = turns(config, step), None, None, None, None
+    lead = eased(config, step, config.loss.turn_to if turned else None)
     if config.train.jitter:
         random = generator(device, config.seed, "jitter", step)
         shape = (part.whole, config.model.keypoints, 2)
         jitter = config.train.jitter * torch.randn(shape, generator=random, device=device)[part.rows]
     if config.loss.equivariance * lead:
         random = generator(device, config.seed, "warp", step)
-        affine = random_affine(part.whole, random, rotate=config.train.rotate)[part.rows]
+        affine = random_affine(part.whole, random, rotate=turned)[part.rows]
     if config.train.light:
         light = random_light(2 * part.whole, generator(device, config.seed, "light", step)).unflatten(0, (-1, 2))[part.rows]
     if config.train.ghosts:
         random, mirrored = generator(device, config.seed, "ghosts", step), config.train.ghosts_mirrored is True
         ghosts = random_ghosts(2 * part.whole, config.train.ghosts, mirrored, random).unflatten(0, (-1, 2))[part.rows]
-    return Chance(torch.full((), lead, device=device), jitter, affine, light, ghosts)
+    led, first, mutual = (torch.full((), one, device=device) for one in (lead, eased(config, step), float(not turned)))
+    # The anchor loss comes as the leading losses first leave the pose to the reconstruction: before, attention lies nowhere.
+    return Chance(led, 1 - first, mutual, jitter, affine, light, ghosts)
 
 
 class Outcome(NamedTuple):
@@ -99,12 +114,13 @@ class TrainingStep(nn.Module):
         if weights.separation:
             losses["separation"] = chance.lead * weights.separation * separation_loss(keypoints)
         if weights.anchor:
-            # As the leading losses leave the pose to the reconstruction: before, attention lies nowhere yet.
-            losses["anchor"] = (1 - chance.lead) * weights.anchor * anchor_loss(output.estimate)
+            losses["anchor"] = chance.anchor * weights.anchor * anchor_loss(output.estimate)
         if chance.affine is not None:
             with self.compute.autocast():
                 moved = self.model.estimate(warp_images(chance.disturb(batch.images, 1), chance.affine)).keypoints
-            losses["equivariance"] = chance.lead * weights.equivariance * equivariance_loss(keypoints, moved, chance.affine)
+            held = keypoints.detach()
+            first = held + chance.mutual * (keypoints - held)
+            losses["equivariance"] = chance.lead * weights.equivariance * equivariance_loss(first, moved, chance.affine)
         return Outcome(losses, keypoints.detach(), output.recall.tokens.detach(), output.recall.indices)
 
 

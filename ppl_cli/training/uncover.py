@@ -71,7 +71,7 @@ def cover(images: ImageSet, among: range, step: int, config: Config, device: tor
     """Batch number `step` of the images `among`, `small`: as the finder sees them. A function of (seed, step) alone."""
     random = generator(device, config.seed, "cover", step)
     whole = to_unit(images.fetch(among.start + batch_indices(step, BATCH, len(among), config.seed)).to(device))
-    whole = warp_images(shrink(whole) if small else whole, random_affine(BATCH, random, WARP, config.train.rotate))
+    whole = warp_images(shrink(whole) if small else whole, random_affine(BATCH, random, WARP))
     whole = change_light(whole, random_light(BATCH, random)).clamp(-1, 1)
     covers, fills = random_covers(BATCH, whole.shape[-1], random), random_fills(whole, random)
     alike = (fills - whole).abs().amax(1, keepdim=True) < SAME

@@ -47,7 +47,54 @@ def test_the_encoder_alone_sees_other_light_and_ghosts(tiny, monkeypatch):
     assert torch.equal(again.ghosts, chance.ghosts[1:])
 
 
-def test_the_second_look_is_turned_by_any_angle_where_images_are(tiny):
-    config = tiny.with_fields("loss", equivariance=1.0).with_fields("train", rotate=True)
-    affine = torch.cat([draw_chance(config, step, Part(0, 8, 8), torch.device("cpu")).affine for step in range(20)])
-    assert (affine[:, 0, 0] < 0).float().mean() > 0.3  # by more than a quarter
+def turning(tiny):
+    loss = {
+        "equivariance": 1.0,
+        "separation": 1.0,
+        "ease_from": 10,
+        "ease_to": 20,
+        "eased": 0.1,
+        "turn_from": 30,
+        "turn_to": 40,
+    }
+    return tiny.with_fields("loss", **loss).with_fields("train", rotate=True)
+
+
+def test_from_a_step_on_the_second_look_is_turned_by_any_angle_and_the_leading_losses_lead_once_more(tiny):
+    config, part, cpu = turning(tiny), Part(0, 8, 8), torch.device("cpu")
+
+    def turned(steps, config):
+        affine = torch.cat([draw_chance(config, step, part, cpu).affine for step in steps])
+        return (affine[:, 0, 0] < 0).float().mean()  # by more than a quarter
+
+    assert turned(range(10, 30), config) == 0 == turned(range(30, 50), config.with_fields("train", rotate="auto"))
+    assert turned(range(30, 50), config) > 0.3
+    chances = [draw_chance(config, step, part, cpu) for step in (0, 20, 30, 40, 45, 50, 1000)]
+    assert [round(float(chance.lead), 3) for chance in chances] == [1, 0.1, 1, 1, 0.55, 0.1, 0.1]
+    assert [float(chance.mutual) for chance in chances] == [1, 1, 0, 0, 0, 0, 0]
+    assert [round(float(chance.anchor), 3) for chance in chances] == [0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9]
+
+
+def test_the_first_look_learns_nothing_from_the_turned_one(tiny, monkeypatch):
+    """Else keypoints would meet where both looks can find them: in the middle."""
+    config = turning(tiny)
+    batch, size = config.train.batch, config.model.image_size
+    model = prepare_model(config, choose_compute("cpu"))
+    looks, estimate = [], model.estimate
+
+    def look(images):
+        found = estimate(images)
+        found.keypoints.retain_grad()
+        looks.append(found.keypoints)
+        return found
+
+    monkeypatch.setattr(model, "estimate", look)
+    step = TrainingStep(model, torch.nn.L1Loss(), config, choose_compute("cpu"))
+    images = torch.rand(batch, 3, size, size)
+    for at, learns in ((20, True), (30, False)):
+        looks.clear()
+        outcome = step(Batch(images, images), draw_chance(config, at, Part(0, batch, batch), torch.device("cpu")))
+        outcome.losses["equivariance"].backward()
+        first, second = looks
+        assert (first.grad is not None and bool(first.grad.any())) is learns
+        assert second.grad.any()
