@@ -8,7 +8,7 @@ from ppl_cli.config.loading import load_config
 from ppl_cli.data.figures import figure
 from ppl_cli.runtime import Runtime
 from ppl_cli.training import loop
-from ppl_cli.training.heading import MANY, TURNED, turns
+from ppl_cli.training.heading import ALIKE, MANY, TURNED, compare_axes
 
 POSE = torch.tensor([(-0.6, 0.0), (-0.3, 0.1), (0.0, -0.1), (0.3, 0.1), (0.6, 0.0)])
 
@@ -21,20 +21,28 @@ def turn(poses: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
 def test_turns_are_those_of_the_axis_wherever_and_however_large_the_object_is():
     angles = torch.linspace(-1, 1, 41)
     poses = turn(POSE, angles) * torch.linspace(0.1, 2, 41)[:, None, None] + torch.randn(41, 1, 2)
-    torch.testing.assert_close(turns(poses), angles.abs(), atol=1e-3, rtol=0)
-    torch.testing.assert_close(turns(turn(poses, torch.full((41,), 2.5))), angles.abs(), atol=1e-3, rtol=0)
+    for turned in (poses, turn(poses, torch.full((41,), 2.5))):
+        turns, agreement = compare_axes(turned)
+        torch.testing.assert_close(turns, angles.abs().double(), atol=1e-3, rtol=0)
+        torch.testing.assert_close(agreement, torch.ones(41).double(), atol=1e-3, rtol=0)
 
 
 def test_animals_seen_from_the_side_that_look_left_or_right_do_not_head_everywhere():
     sides = torch.cat((POSE.expand(30, -1, -1), (POSE * torch.tensor([-1.0, 1.0])).expand(20, -1, -1)))
     noisy = sides + 0.05 * torch.randn(sides.shape, generator=torch.Generator().manual_seed(0))
-    assert turns(noisy).max() < TURNED
+    assert compare_axes(noisy)[0].max() < TURNED
 
 
 def test_upright_figures_head_nowhere_and_a_point_is_no_error():
     poses = torch.stack([torch.as_tensor(figure(index, 64, 0)[1]) for index in range(200)]).float()
-    assert (turns(poses) > TURNED).float().mean() < MANY / 2
-    assert turns(torch.zeros(4, 5, 2)).isfinite().all()
+    assert (compare_axes(poses)[0] > TURNED).float().mean() < MANY / 2
+    assert all(values.isfinite().all() for values in compare_axes(torch.zeros(4, 5, 2)))
+
+
+def test_keypoints_that_lie_anywhere_have_no_direction():
+    """Those of a model that has learned nothing yet, say."""
+    noise = torch.randn(200, 12, 2, generator=torch.Generator().manual_seed(0))
+    assert (compare_axes(noise)[1] > ALIKE).float().mean() < MANY / 2
 
 
 @pytest.mark.usefixtures("no_pictures")
