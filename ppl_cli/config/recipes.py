@@ -35,7 +35,7 @@ def ppl(values: Values) -> Values:
         "loss.ease_from": min(max(100, steps // 40), steps // 8),  # ... and then leave the pose to the reconstruction
         "loss.ease_to": min(max(300, steps // 10), steps * 2 // 5),
         "loss.turn_from": steps // 6,  # not before poses are found as images show them
-        "loss.turn_to": steps * 5 // 12,
+        "loss.turn_to": steps * 3 // 10,
         "train.learning_rate": 5e-4,
         "train.link_rate": 0.1,  # or links fade before the keypoints are in place
         "train.jitter": 0.03,  # or poses hide in shifts too small to see
