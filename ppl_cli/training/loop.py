@@ -185,7 +185,8 @@ def train(
 
 def settle_rotation(config: Config, model: PosePriorLearner, images: ImageSet, machine: Machine) -> Config:
     """The configuration with `train.rotate` chosen by whether the object heads in many directions."""
-    rotate = machine.world.from_leader(machine.world.leader and heads_everywhere(model, images))
+    able = config.loss.equivariance > 0 and machine.world.leader
+    rotate = machine.world.from_leader(able and heads_everywhere(model, images))
     if rotate:
         machine.say("note: the object heads in many directions: it is learned to be found at any angle (train.rotate)")
     return config.with_fields("train", rotate=rotate)

@@ -63,6 +63,14 @@ def test_a_training_decides_once_says_so_and_a_resumed_one_keeps_to_it(tmp_path,
     assert len(asked) == 1
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_without_the_loss_that_turns_images_a_training_decides_against_it_and_can_go_on(tmp_path, tiny_yaml, monkeypatch):
+    monkeypatch.setattr(loop, "heads_everywhere", lambda *_: True)
+    how, out = {"train.rotate": "auto", "loss.equivariance": 0, "loss.turn_from": 1, "train.steps": 2}, tmp_path / "run"
+    assert ppl_cli.train(tiny_yaml, out=out, device="cpu", **how).config.train.rotate is False
+    assert ppl_cli.train(out=out, resume=True, device="cpu", **{"train.steps": 3}).step == 3
+
+
 def test_turned_images_need_the_loss_that_turns_them(tiny_yaml, tmp_path):
     with pytest.raises(ppl_cli.UsageError, match=r"equivariance.*is 0"):
         ppl_cli.train(tiny_yaml, out=tmp_path / "run", device="cpu", **{"train.rotate": True, "loss.equivariance": 0})
