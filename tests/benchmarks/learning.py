@@ -38,7 +38,7 @@ from ppl_cli.evaluation.judge import Judge, apply_protocol
 from ppl_cli.evaluation.protocols import Regression, Sample
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.training.metrics import read_metrics
-from tests.benchmarks.moving_camera import limbs, write_video
+from tests.benchmarks import from_above, moving_camera
 
 SHARED = Path(__file__).parents[3] / "shared"
 WEIGHTS = SHARED / "weights" / "vgg19_conv4_4_normed.safetensors"
@@ -84,8 +84,11 @@ SETS = {
     "mirror_mouse": VIDEO,
     "open_field_mouse": VIDEO,
     "panned": VIDEO,  # drawn: tests/benchmarks/moving_camera.py, another video for each seed
+    "from_above": VIDEO,  # the same: tests/benchmarks/from_above.py
+    "one_way": VIDEO,  # the same, but in training frames it heads roughly one way
     "hand": ["data.kind=folder"],
 }
+DRAWN = {"panned": moving_camera.write_video, "from_above": from_above.write_video, "one_way": from_above.write_one_way}
 SIZES = {
     # Two stages of VGG19 (figures: the loss without download): 2 to 3 minutes of one core.
     "cpu": [
@@ -130,7 +133,7 @@ def train(row: str, data: str, seed: int, size: str, out: Path, device: str) -> 
 
 
 def find_folder(data: str, seed: int, out: Path) -> Path:
-    return write_video(out / f"panned-{seed}", seed) if data == "panned" else SHARED / "data" / data
+    return DRAWN[data](out / f"{data}-{seed}", seed) if data in DRAWN else SHARED / "data" / data
 
 
 def examine(out: Path, data: str, device: str) -> dict[str, float | None]:
@@ -145,7 +148,7 @@ def examine(out: Path, data: str, device: str) -> dict[str, float | None]:
     chosen: DataConfig = choose_data(checkpoint.config, AnnotatedData(folder))
     judge = Judge(checkpoint, chosen, choose_compute(device, "fp32"), 50, False, checkpoint.config.seed)
     errors, test = judged(judge, data)
-    if data in ("figures", "panned"):
+    if data == "figures" or data in DRAWN:
         on = on_limbs(test, data, checkpoint.config)
     else:
         on = on_fur(test, folder) if data == "open_field_mouse" else on_hull(test)
@@ -164,7 +167,10 @@ def judged(judge: Judge, data: str) -> tuple[dict[str, float], Sample]:
     fit, test = (collect(judge.estimator, judge.reader(part, "")) for part in (judge.fit, judge.test))
     object_ = np.array([not name.startswith("obs") for name in test.keypoint_names])
     errors = {}
-    for protocol in (Regression(), Regression(name="ridge", penalty="stretches" if data in ("tiger", "panned") else "loo")):
+    for protocol in (
+        Regression(),
+        Regression(name="ridge", penalty="stretches" if data == "tiger" or data in DRAWN else "loo"),
+    ):
         result = apply_protocol(protocol, fit, test)
         errors[protocol.name] = result.score.value
         errors[f"{protocol.name}_fit"] = result.on_fit
@@ -184,7 +190,9 @@ def on_limbs(test: Sample, data: str, config) -> float:
     size, inside = config.model.image_size, []
     for name, found in zip(test.names, test.found, strict=True):
         if data == "panned":
-            capsules = limbs(int(Path(name).stem), config.seed)[0]
+            capsules = moving_camera.limbs(int(Path(name).stem), config.seed)[0]
+        elif data in DRAWN:
+            capsules = from_above.limbs(int(Path(name).stem), config.seed)
         else:
             rng = stream(int(name.split()[1]), config.seed + 10**6)
             joints = pose(rng)

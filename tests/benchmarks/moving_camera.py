@@ -10,6 +10,7 @@ a period of its own, so that no pose comes twice.
 import argparse
 import json
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,19 +85,24 @@ def write_video(out: Path, seed: int) -> Path:
     """The folder `out`, unless it is there."""
     scene = landscape(stream(2, seed))
     for part, frames in (("train", range(FIT)), ("test", range(FIT, FIT + TEST))):
-        (out / part).mkdir(parents=True, exist_ok=True)
-        images, annotations = [], []
-        for number, frame in enumerate(frames, 1):
-            name = f"{part}/{frame:05}.png"
-            draw_frame(frame, seed, scene).save(out / name)
-            points = (limbs(frame, seed)[1] + 1) / 2 * (SIZE - 1)
-            keypoints = np.c_[points, np.full(len(points), 2)].round(2).ravel().tolist()
-            images.append({"id": number, "file_name": name, "width": SIZE, "height": SIZE})
-            annotations.append({"id": number, "image_id": number, "category_id": 1, "keypoints": keypoints})
-        category = {"id": 1, "name": "figure", "keypoints": list(KEYPOINT_NAMES)}
-        content = {"images": images, "annotations": annotations, "categories": [category]}
-        (out / f"{part}.json").write_text(json.dumps(content))
+        drawn = ((draw_frame(frame, seed, scene), limbs(frame, seed)[1]) for frame in frames)
+        write_annotated(out, part, frames, drawn, KEYPOINT_NAMES)
     return out
+
+
+def write_annotated(out: Path, part: str, frames: Sequence[int], drawn: Iterable[tuple], names: Sequence[str]) -> None:
+    """OUT/PART/FRAME.png and OUT/PART.json from pairs (square image, keypoints (K, 2) normalised to [-1, 1])."""
+    (out / part).mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    for number, (frame, (picture, points)) in enumerate(zip(frames, drawn, strict=True), 1):
+        name, side = f"{part}/{frame:05}.png", picture.width
+        picture.save(out / name)
+        keypoints = np.c_[(points + 1) / 2 * (side - 1), np.full(len(points), 2)].round(2).ravel().tolist()
+        images.append({"id": number, "file_name": name, "width": side, "height": side})
+        annotations.append({"id": number, "image_id": number, "category_id": 1, "keypoints": keypoints})
+    category = {"id": 1, "name": "drawn", "keypoints": list(names)}
+    content = {"images": images, "annotations": annotations, "categories": [category]}
+    (out / f"{part}.json").write_text(json.dumps(content))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from ppl_cli.config.loading import load_config
 from ppl_cli.data.figures import figure_keypoints
 from ppl_cli.data.frame import Frame
 from ppl_cli.evaluation.protocols import Sample
-from tests.benchmarks import learning, moving_camera
+from tests.benchmarks import from_above, learning, moving_camera
 
 
 def test_every_row_is_a_configuration_of_its_own():
@@ -76,6 +76,23 @@ def test_the_camera_pans_and_joints_are_on_the_figure(tiny, tmp_path, monkeypatc
     found = (keypoints + 0.5) / moving_camera.SIZE
     sample = Sample([image["file_name"] for image in fit["images"]], found, found, np.full((4, 2), moving_camera.SIZE))
     assert learning.on_limbs(sample, "panned", tiny) == 1
+
+
+def test_the_lizard_turns_round_and_joints_are_on_it(tiny, tmp_path, monkeypatch):
+    for part in ("TRAIN", "FIT", "TEST"):
+        monkeypatch.setattr(from_above, part, 60)
+    folder = from_above.write_one_way(tmp_path / "video", tiny.seed)
+    assert not (folder / "train.json").exists()
+    frames = {part: [int(image.stem) for image in sorted((folder / part).glob("*.png"))] for part in ("train", "fit", "test")}
+    assert len({frame for part in frames.values() for frame in part}) == 180
+    heads = {part: np.degrees([from_above.heading(frame, tiny.seed) for frame in of]) for part, of in frames.items()}
+    assert (abs(heads["train"]) >= 130).all()
+    assert all(len(set((heads[part] // 90).tolist())) == 4 for part in ("fit", "test"))
+    fit = json.loads((folder / "fit.json").read_text())
+    keypoints = np.array([annotation["keypoints"] for annotation in fit["annotations"]]).reshape(60, -1, 3)[..., :2]
+    found = (keypoints + 0.5) / from_above.SIZE
+    sample = Sample([image["file_name"] for image in fit["images"]], found, found, np.full((60, 2), from_above.SIZE))
+    assert learning.on_limbs(sample, "from_above", tiny) == 1
 
 
 def test_near_the_hull_is_on_the_object():
