@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ppl_cli.config.sections import Config
+from ppl_cli.data.cutout import cut_out, enclose
 from ppl_cli.data.ghosts import add_ghosts, random_ghosts
 from ppl_cli.data.light import change_light, random_light
 from ppl_cli.data.warp import random_affine, warp_images
@@ -24,6 +25,7 @@ from ppl_cli.model.losses import (
     link_loss,
     separation_loss,
 )
+from ppl_cli.prior.links import IDLE_BELOW
 from ppl_cli.training.batches import Batch, Part, generator
 
 
@@ -38,10 +40,12 @@ def eased(config: Config, step: int, start: int | None = None) -> float:
 
 
 def turns(config: Config, step: int) -> bool:
-    """Whether the second look is turned by any angle: it learns from the first, and the leading losses lead once more.
+    """Whether the second look is turned by any angle: it learns from the first, at the full weight of the equivariance loss,
+    and separation leads once more.
 
     The first sees images as they are, mostly right. Were both to give way, keypoints would meet in the middle of the object, or
-    the direction in the image tell which end is the head (docs/experiments.md).
+    the direction in the image tell which end is the head; were the background always turned too, it would tell
+    (docs/experiments.md).
     """
     return config.train.rotate is True and step >= config.loss.turn_from
 
@@ -49,11 +53,11 @@ def turns(config: Config, step: int) -> bool:
 class Chance(NamedTuple):
     """What a step draws or looks up, beside its batch."""
 
-    lead: torch.Tensor  # () see `eased`
+    lead: torch.Tensor  # () see `eased`; the equivariance loss of turned looks keeps its weight
     anchor: torch.Tensor  # () how far the anchor loss counts
-    mutual: torch.Tensor  # () 1; 0 where the second look learns from the first, and not the other way round
     jitter: torch.Tensor | None  # (B, N, 2) what is added to the keypoints that are drawn; None without `train.jitter`
     affine: torch.Tensor | None  # (B, 2, 3) the warps of the equivariance loss; None without it
+    alone: torch.Tensor | None  # (B,) whether the second look sees the object alone; None unless it is turned (see `turns`)
     light: torch.Tensor | None  # (B, 2, 3) in which the encoder sees an image, and its warp; None without `train.light`
     ghosts: torch.Tensor | None  # (B, 2) how strongly others shine through both; None without `train.ghosts`
 
@@ -66,7 +70,7 @@ class Chance(NamedTuple):
 
 def draw_chance(config: Config, step: int, part: Part, device: torch.device) -> Chance:
     """A function of (seed, step) alone, as the batch is."""
-    turned, jitter, affine, light, ghosts = turns(config, step), None, None, None, None
+    turned, jitter, affine, alone, light, ghosts = turns(config, step), None, None, None, None, None
     lead = eased(config, step, config.loss.turn_to if turned else None)
     if config.train.jitter:
         random = generator(device, config.seed, "jitter", step)
@@ -75,14 +79,16 @@ def draw_chance(config: Config, step: int, part: Part, device: torch.device) -> 
     if config.loss.equivariance * lead:
         random = generator(device, config.seed, "warp", step)
         affine = random_affine(part.whole, random, rotate=turned)[part.rows]
+        if turned:
+            alone = (torch.rand(part.whole, generator=random, device=device) < 0.5)[part.rows]
     if config.train.light:
         light = random_light(2 * part.whole, generator(device, config.seed, "light", step)).unflatten(0, (-1, 2))[part.rows]
     if config.train.ghosts:
         random, mirrored = generator(device, config.seed, "ghosts", step), config.train.ghosts_mirrored is True
         ghosts = random_ghosts(2 * part.whole, config.train.ghosts, mirrored, random).unflatten(0, (-1, 2))[part.rows]
-    led, first, mutual = (torch.full((), one, device=device) for one in (lead, eased(config, step), float(not turned)))
+    led, first = (torch.full((), one, device=device) for one in (lead, eased(config, step)))
     # The anchor loss comes as the leading losses first leave the pose to the reconstruction: before, attention lies nowhere.
-    return Chance(led, 1 - first, mutual, jitter, affine, light, ghosts)
+    return Chance(led, 1 - first, jitter, affine, alone, light, ghosts)
 
 
 class Outcome(NamedTuple):
@@ -117,11 +123,22 @@ class TrainingStep(nn.Module):
             losses["anchor"] = chance.anchor * weights.anchor * anchor_loss(output.estimate)
         if chance.affine is not None:
             with self.compute.autocast():
-                moved = self.model.estimate(warp_images(chance.disturb(batch.images, 1), chance.affine)).keypoints
-            held = keypoints.detach()
-            first = held + chance.mutual * (keypoints - held)
-            losses["equivariance"] = chance.lead * weights.equivariance * equivariance_loss(first, moved, chance.affine)
+                moved = self.model.estimate(self.second_look(batch.images, keypoints.detach(), chance)).keypoints
+            turned = chance.alone is not None
+            first, lead = (keypoints.detach(), 1.0) if turned else (keypoints, chance.lead)
+            losses["equivariance"] = lead * weights.equivariance * equivariance_loss(first, moved, chance.affine)
         return Outcome(losses, keypoints.detach(), output.recall.tokens.detach(), output.recall.indices)
+
+    def second_look(self, images: torch.Tensor, keypoints: torch.Tensor, chance: Chance) -> torch.Tensor:
+        """What the encoder sees of images (B, 3, S, S) for the equivariance loss; their keypoints are (B, N, 2)."""
+        seen = chance.disturb(images, 1)
+        warped = warp_images(seen, chance.affine)
+        if chance.alone is None:
+            return warped
+        links = self.model.link_weights().detach().amax(1)
+        disc = enclose(keypoints.to(links.dtype), links >= IDLE_BELOW * links.amax())
+        cut = cut_out(warped, chance.affine, seen.mean(0, keepdim=True), *disc)
+        return torch.where(chance.alone[:, None, None, None], cut, warped)
 
 
 def take_step(step: nn.Module, batch: Batch, chance: Chance, pieces: int = 1) -> Outcome:

@@ -71,8 +71,27 @@ def test_from_a_step_on_the_second_look_is_turned_by_any_angle_and_the_leading_l
     assert turned(range(30, 50), config) > 0.3
     chances = [draw_chance(config, step, part, cpu) for step in (0, 20, 30, 40, 45, 50, 1000)]
     assert [round(float(chance.lead), 3) for chance in chances] == [1, 0.1, 1, 1, 0.55, 0.1, 0.1]
-    assert [float(chance.mutual) for chance in chances] == [1, 1, 0, 0, 0, 0, 0]
+    assert [chance.alone is None for chance in chances] == [True, True, False, False, False, False, False]
     assert [round(float(chance.anchor), 3) for chance in chances] == [0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9]
+
+
+def test_half_of_the_turned_looks_see_the_object_before_a_background_that_is_not_turned(tiny, monkeypatch):
+    """Else the background, which turns with it, tells the encoder which way the object heads."""
+    config = turning(tiny)
+    chances = [draw_chance(config, step, Part(0, 8, 8), torch.device("cpu")) for step in range(30, 80)]
+    assert 0.4 < torch.cat([chance.alone for chance in chances]).float().mean() < 0.6
+    again = draw_chance(config, 30, Part(2, 4, 8), torch.device("cpu"))
+    assert torch.equal(again.alone, chances[0].alone[2:6])
+    model = prepare_model(config, choose_compute("cpu"))
+    step, size = TrainingStep(model, torch.nn.L1Loss(), config, choose_compute("cpu")), config.model.image_size
+    images, keypoints = torch.rand(8, 3, size, size), torch.rand(8, 5, 2) / 10 + 0.2
+    seen = step.second_look(images, keypoints, chances[0])
+    warped = warp_images(images, chances[0].affine)
+    whole = ~chances[0].alone
+    assert torch.equal(seen[whole], warped[whole])
+    corner = seen[chances[0].alone][..., 0, 0]  # no disc reaches it
+    torch.testing.assert_close(corner, images.mean(0)[:, 0, 0].expand_as(corner))
+    assert not torch.equal(seen[chances[0].alone], images.mean(0).expand_as(images)[chances[0].alone])
 
 
 def test_the_first_look_learns_nothing_from_the_turned_one(tiny, monkeypatch):
