@@ -183,7 +183,17 @@ def test_steps_neither_wait_for_the_device_nor_compile_again(replayed, compiled)
     """With `torch.cuda.set_sync_debug_mode("error")` every wait raises. Compiling takes a minute: once is enough."""
     config = config_of(
         model={"encoder": "fine"},
-        train={"compile": compiled, "ema": 0.9, "warp": 0.4, "jitter": 0.03, "light": True, "ghosts": 0.4, "batch": 8},
+        loss={"equivariance": 1.0, "turn_from": 2},  # and looks are turned
+        train={
+            "compile": compiled,
+            "ema": 0.9,
+            "warp": 0.4,
+            "jitter": 0.03,
+            "light": True,
+            "ghosts": 0.4,
+            "rotate": True,
+            "batch": 8,
+        },
     )
     images, model, learn = training(config, GPU, "bf16")
     images.move_cache(GPU)

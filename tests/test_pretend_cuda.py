@@ -113,6 +113,13 @@ def test_a_training_step_with_a_backbone_mixes_no_devices(tiny, waits):
     assert all(loss.isfinite() for loss in outcome.losses.values())
 
 
+def test_a_training_step_that_turns_looks_mixes_no_devices(tiny, waits):
+    config = everything(tiny).with_fields("train", rotate=True).with_fields("loss", equivariance=1.0, turn_from=1)
+    _, outcome = train(config, Compute(CUDA, "bf16", ""), 2, waits)
+    assert not waits
+    assert outcome.losses["equivariance"].isfinite()
+
+
 def test_links_drawn_without_triton_wait_for_nothing(waits):
     keypoints = torch.rand(2, 3, 2).pin_memory().to("cuda", non_blocking=True).requires_grad_()
     i, j = torch.triu_indices(3, 3, 1, device="cuda")
