@@ -18,6 +18,7 @@ from ppl_cli.data.figures import paint_capsule, stream
 from tests.benchmarks.moving_camera import Swing, write_annotated
 
 TRAIN, FIT, TEST = 240, 240, 120  # frames
+LATER = 1000  # the first frame that may be one of training
 SIZE = 96  # pixels of a frame's side
 SPINE = ("nose", "neck", "chest", "hip", "tail_base", "tail_middle", "tail_tip")
 FEET = ("left_front_foot", "right_front_foot", "left_hind_foot", "right_hind_foot")
@@ -101,7 +102,7 @@ def heading(frame: int, seed: int) -> float:
 def write_video(out: Path, seed: int, within: float = math.pi) -> Path:
     """The folder `out`, unless it is there. In training frames the lizard heads left, but for at most `within` radians."""
     ground = floor(stream(2, seed))
-    left = (frame for frame in count(FIT + TEST) if abs(heading(frame, seed)) >= math.pi - within)
+    left = (frame for frame in count(LATER) if abs(heading(frame, seed)) >= math.pi - within)
     parts = {"train": list(islice(left, TRAIN)), "fit": range(FIT), "test": range(FIT, FIT + TEST)}
     for part, frames in parts.items():
         drawn = ((draw_frame(frame, seed, ground), stack(pose(frame, seed)[0])) for frame in frames)
