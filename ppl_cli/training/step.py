@@ -76,7 +76,7 @@ def draw_chance(config: Config, step: int, part: Part, device: torch.device) -> 
         random = generator(device, config.seed, "jitter", step)
         shape = (part.whole, config.model.keypoints, 2)
         jitter = config.train.jitter * torch.randn(shape, generator=random, device=device)[part.rows]
-    if config.loss.equivariance * lead:
+    if config.loss.equivariance and (lead or turned):
         random = generator(device, config.seed, "warp", step)
         affine = random_affine(part.whole, random, rotate=turned)[part.rows]
         if turned:

@@ -72,6 +72,9 @@ def test_from_a_step_on_the_second_look_is_turned_by_any_angle_and_the_leading_l
     chances = [draw_chance(config, step, part, cpu) for step in (0, 20, 30, 40, 45, 50, 1000)]
     assert [round(float(chance.lead), 3) for chance in chances] == [1, 0.1, 1, 1, 0.55, 0.1, 0.1]
     assert [chance.alone is None for chance in chances] == [True, True, False, False, False, False, False]
+    led_no_more = draw_chance(config.with_fields("loss", eased=0.0), 50, part, cpu)
+    assert led_no_more.lead == 0
+    assert led_no_more.affine is not None  # turned looks keep their weight
     assert [round(float(chance.anchor), 3) for chance in chances] == [0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9]
 
 
