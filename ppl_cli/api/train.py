@@ -11,6 +11,7 @@ from ppl_cli.config.loading import data_settings, load_config
 from ppl_cli.config.sections import Config
 from ppl_cli.data.camera import moves
 from ppl_cli.data.datasets import list_part, open_listing
+from ppl_cli.data.headings import find_turns
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.listing import Listing
 from ppl_cli.data.pages import choose_noun
@@ -95,6 +96,7 @@ def train(
             images = open_images(listing, chosen, strict)
             for note in note_variety(images):
                 machine.say(f"note: {note}")
+            chosen = settle_rotation(chosen, images, machine)
             chosen = settle_camera(chosen, images, machine)
             machine.say(f"{describe_images(images)}; run folder {run.path}")
             chosen = fit_batch(chosen, loss, machine)
@@ -140,6 +142,19 @@ def describe_images(images: ImageSet) -> str:
         skipped = f", {len(images.skipped)} unreadable left out (skipped.csv), the first: {first}"
     kept = "in memory" if images.cache is not None else "read again for every batch (data.cache_gib is too small)"
     return f"{counted(len(images), choose_noun(images.names))}{skipped}, {kept}"
+
+
+def settle_rotation(config: Config, images: ImageSet, machine: Machine) -> Config:
+    """The configuration with `train.rotate` chosen by whether the object heads in many directions. If so, all images are turned
+    to head one way, also those of a run that goes on."""
+    rotate = config.train.rotate
+    if rotate is False or not config.loss.equivariance:
+        return config.with_fields("train", rotate=False)
+    turns = machine.world.from_leader(find_turns(images) if machine.world.leader else None)
+    if turns is not None:
+        machine.say("note: the object heads in many directions: images are turned for it to head one way (train.rotate)")
+        images.turn(turns)
+    return config.with_fields("train", rotate=rotate is True or turns is not None)
 
 
 def settle_camera(config: Config, images: ImageSet, machine: Machine) -> Config:

@@ -19,8 +19,9 @@ from ppl_cli.text import printable
 
 def build_model(config: Config) -> PosePriorLearner:
     sizes = config.model.model_dump(exclude={"backbone_weights"})
+    sizes |= {"any_heading": config.train.rotate is True, "given_keypoints": config.prior.keypoints == "given"}
     try:
-        return PosePriorLearner(Sizes(**sizes, given_keypoints=config.prior.keypoints == "given"))
+        return PosePriorLearner(Sizes(**sizes))
     except BackboneError as error:
         raise UsageError(f"model.backbone {error}") from error
 

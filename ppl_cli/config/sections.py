@@ -197,7 +197,8 @@ class TrainConfig(Section):
     )
     rotate: bool | Literal["auto"] = Field(
         False,
-        description="objects are found at any angle, as animals seen from above need it; auto: if they head in many directions",
+        description="objects head anywhere, as animals seen from above: images are turned for all to head one way, and objects "
+        "are found at any angle; auto: if they do",
     )
     light: bool = Field(False, description="the encoder sees images in random light: gamma, contrast and brightness differ")
     ghosts: float = Field(

@@ -23,6 +23,7 @@ from ppl_cli.model.decoder import Decoder
 from ppl_cli.model.encoder import Encoder, Estimate
 from ppl_cli.model.memory import Memory, Recall
 from ppl_cli.model.skeleton import skeleton_map
+from ppl_cli.model.turns import find_turns, turn
 
 FAINTEST = 1e-6  # a link of weight 0 starts with this: softplus never reaches 0
 LINK_SCALE = 512.0  # w = softplus(512 * raw): acts as a learning rate of the links
@@ -42,6 +43,7 @@ class Sizes:
     links_start: float  # mean of 512 * raw link weights at the start
     encoder: str = "affine"  # see Encoder
     backbone: str = "none"  # timm's name of the network whose features the encoder takes
+    any_heading: bool = False  # objects are found at any angle, and learned as they head one way
     given_keypoints: bool = False  # the keypoint prior is a parameter of its own, not distilled from the memory
 
 
@@ -104,10 +106,20 @@ class PosePriorLearner(nn.Module):
         drawn = self.reconstruct(occluded, self.draw(pose)).float()
         return torch.where(shown > 0, occluded, drawn.clamp(-1, 1))
 
+    def find_turns(self, keypoints: torch.Tensor) -> torch.Tensor:
+        """(B,) by how many radians poses (B, N, 2) are turned from those of training."""
+        if not self.sizes.any_heading:
+            return keypoints.new_zeros(len(keypoints))
+        return find_turns(keypoints, self.distil_prior(), self.link_weights().amax(1))
+
     def recall(self, keypoints: torch.Tensor) -> Recall:
-        """The pose (B, N, 2) as the memory knows it."""
+        """The pose (B, N, 2) as the memory knows it: where objects head anywhere, turned as those of training and back."""
         with torch.autocast(keypoints.device.type, enabled=False):
-            return self.memory.recall(keypoints)
+            if self.training or not self.sizes.any_heading:
+                return self.memory.recall(keypoints)
+            turns = self.find_turns(keypoints)
+            recall = self.memory.recall(turn(keypoints, -turns))
+            return recall._replace(keypoints=turn(recall.keypoints, turns))
 
     def forward(self, images: torch.Tensor, references: torch.Tensor, jitter: torch.Tensor | None = None) -> Output:
         """images and references (B, 3, S, S) in [-1, 1]. Does not touch the memory: training updates it.

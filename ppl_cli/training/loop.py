@@ -33,7 +33,6 @@ from ppl_cli.text import counted
 from ppl_cli.training.averaging import Average
 from ppl_cli.training.batches import Part, make_batch, split_batch
 from ppl_cli.training.graph import ReplayedStep, can_replay
-from ppl_cli.training.heading import heads_everywhere
 from ppl_cli.training.health import Watch
 from ppl_cli.training.metrics import MetricsFile, read_metrics
 from ppl_cli.training.prepare import compiles, make_optimiser, prepare_model, prepare_step
@@ -130,10 +129,6 @@ def train(
     finished = step == config.train.steps
     with stop_signals() as stopped, advice_on_memory(config, device):
         while step < config.train.steps:
-            if config.train.rotate == "auto" and step == config.loss.turn_from:
-                config = settle_rotation(config, average.model, images, machine)
-                if world.leader:
-                    write_config(folder / "config.yaml", config, compute)
             optimiser.zero_grad(set_to_none=True)
             outcomes = []
             for part in parts:
@@ -181,15 +176,6 @@ def train(
     if late:
         raise unreported(folder, world.size)
     return Run(folder, config, compute, average.model.eval(), step, progress.seconds, peak_memory_gib(device))
-
-
-def settle_rotation(config: Config, model: PosePriorLearner, images: ImageSet, machine: Machine) -> Config:
-    """The configuration with `train.rotate` chosen by whether the object heads in many directions."""
-    able = config.loss.equivariance > 0 and machine.world.leader
-    rotate = machine.world.from_leader(able and heads_everywhere(model, images))
-    if rotate:
-        machine.say("note: the object heads in many directions: it is learned to be found at any angle (train.rotate)")
-    return config.with_fields("train", rotate=rotate)
 
 
 def add_finder(

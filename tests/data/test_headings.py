@@ -1,0 +1,143 @@
+"""Headings that are known: drawn animals seen from above, and sets whose images must stay as they are."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ppl_cli.config.sections import DataConfig
+from ppl_cli.data.figures import figure, paint_capsule
+from ppl_cli.data.headings import SAMPLE, find_turns, oppose
+from ppl_cli.data.warp import random_affine, rotation, warp_images
+from tests.benchmarks import from_above
+from tests.data.test_camera import film
+from tests.training_images import open_dataset
+
+
+def open_folder(folder, **how):
+    return open_dataset(DataConfig(kind="video_frames", path=str(folder), **how), 64, 0)
+
+
+def save_lizards(folder, frames: range, seed: int) -> torch.Tensor:
+    """Over a floor that stands still -> (M,) true headings, radians."""
+    ground = from_above.floor(np.random.default_rng(seed))
+    for frame in frames:
+        from_above.draw_frame(frame, seed, ground).save(folder / f"{frame:04}.png")
+    return torch.tensor([from_above.heading(frame, seed) for frame in frames])
+
+
+def save_mice(folder, headings: np.ndarray, tails: int = 1) -> None:
+    """Dark drops, each before noise of its own, with `tails` tails: 2 make both ends alike."""
+    random = np.random.default_rng(0)
+    for number, heading in enumerate(headings):
+        noise = Image.fromarray(random.integers(120, 255, (9, 9, 3), dtype=np.uint8)).resize((96, 96), Image.Resampling.BICUBIC)
+        picture, middle = np.asarray(noise, float).copy(), random.uniform(-0.15, 0.15, 2)
+        ahead = np.array([math.cos(heading), math.sin(heading)])
+        paint_capsule(picture, middle - 0.25 * ahead, middle + 0.25 * ahead, 0.22, np.array([30.0, 25, 20]))
+        for side in (-1, 1)[:tails]:
+            paint_capsule(picture, middle + side * 0.4 * ahead, middle + side * 0.7 * ahead, 0.04, np.array([90.0, 60, 50]))
+        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / f"{number:04}.png")
+
+
+def share_alike(turns: torch.Tensor, headings: torch.Tensor) -> float:
+    """Of objects that head within 60 degrees of the most common heading once images are turned."""
+    left = torch.polar(torch.ones_like(headings), headings - turns)
+    return float(((left * left.mean().conj()).angle().abs() < math.pi / 3).float().mean())
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_lizards_over_a_still_floor_are_turned_to_head_one_way(tmp_path, seed):
+    headings = save_lizards(tmp_path, range(1000, 1150), seed)
+    assert share_alike(torch.zeros(150), headings) < 0.6
+    images = open_folder(tmp_path)
+    turns = find_turns(images)
+    assert share_alike(turns, headings) > 0.9
+    images.turn(turns)
+    assert find_turns(images) is None
+
+
+@pytest.mark.parametrize("count", [60, 200])
+def test_animals_in_photographs_too(tmp_path, count):
+    headings = np.random.default_rng(1).uniform(-math.pi, math.pi, count)
+    save_mice(tmp_path, headings)
+    assert share_alike(find_turns(open_folder(tmp_path)), torch.as_tensor(headings).float()) > 0.95
+
+
+def test_most_images_stay_about_as_they_are(tmp_path):
+    """Of the two ways along the axis, the one that most head already."""
+    headings = np.random.default_rng(1).normal(0.3, 1.0, 120)
+    save_mice(tmp_path, headings)
+    turns = find_turns(open_folder(tmp_path))
+    assert share_alike(turns, torch.as_tensor(headings).float()) > 0.95
+    assert turns.cos().mean() > 0.4
+
+
+def test_of_objects_with_two_like_ends_the_axis_is_turned(tmp_path):
+    headings = np.random.default_rng(1).uniform(-math.pi, math.pi, 120)
+    save_mice(tmp_path, headings, tails=2)
+    assert share_alike(2 * find_turns(open_folder(tmp_path)), 2 * torch.as_tensor(headings).float()) > 0.95
+
+
+def test_animals_that_head_left_or_right_stay_as_they_are(tmp_path):
+    save_mice(tmp_path, np.random.default_rng(1).normal(0, 0.15, 120) + math.pi * (np.arange(120) % 2))
+    assert find_turns(open_folder(tmp_path)) is None
+
+
+def test_figures_stay_as_they_are(tmp_path):
+    for number in range(150):
+        Image.fromarray(figure(number, 64, 0)[0]).save(tmp_path / f"{number}.png")
+    assert find_turns(open_folder(tmp_path)) is None
+
+
+def test_what_passes_by_stays_as_it_is(tmp_path):
+    film(tmp_path / "film", 60, 6, 0)
+    assert find_turns(open_folder(tmp_path)) is None
+
+
+@pytest.mark.parametrize("what", ["noise", "spots", "one colour", "few"])
+def test_images_without_a_common_object_stay_as_they_are(tmp_path, what):
+    random = np.random.default_rng(0)
+    for number in range(20 if what == "few" else 80):
+        side = {"spots": 5, "one colour": 1}.get(what, 40)
+        noise = Image.fromarray(random.integers(0, 256, (side, side, 3), dtype=np.uint8))
+        noise.resize((40, 40), Image.Resampling.BICUBIC).save(tmp_path / f"{number}.png")
+    assert find_turns(open_folder(tmp_path)) is None
+
+
+def test_images_that_are_read_again_for_every_batch_are_turned_alike(tmp_path):
+    save_mice(tmp_path, np.random.default_rng(1).uniform(-math.pi, math.pi, 60))
+    kept, read_again = open_folder(tmp_path), open_folder(tmp_path, cache_gib=0)
+    turns = find_turns(kept)
+    assert torch.equal(turns, find_turns(read_again))
+    assert torch.equal(turns, find_turns(kept))
+    before = kept.fetch(torch.arange(60)).clone()
+    for images in (kept, read_again):
+        images.turn(turns)
+    assert read_again.cache is None
+    chosen = torch.tensor([3, 59, 0, 3])
+    assert torch.equal(kept.fetch(chosen), read_again.fetch(chosen))
+    expected = warp_images(before[chosen].float(), rotation(turns[chosen]))
+    assert (kept.fetch(chosen) - expected).abs().max() <= 0.51
+
+
+def test_many_images_are_each_told_by_what_some_show(tmp_path):
+    headings = np.random.default_rng(1).uniform(-math.pi, math.pi, 3 * SAMPLE)
+    save_mice(tmp_path, headings)
+    assert share_alike(find_turns(open_folder(tmp_path)), torch.as_tensor(headings).float()) > 0.97
+
+
+def test_a_turn_is_a_warp_about_the_middle():
+    turned = random_affine(9, torch.Generator().manual_seed(0), 0.0, rotate=True)
+    assert torch.allclose(rotation(torch.atan2(turned[:, 1, 0], turned[:, 0, 0])), turned, atol=1e-6)
+
+
+def test_two_opposite_values_are_found_among_patterns_of_any_size():
+    random = torch.Generator().manual_seed(0)
+    patterns = torch.randn(500, 6, generator=random, dtype=torch.float64)
+    signs = torch.randint(2, (500,), generator=random).double() * 2 - 1
+    patterns[:, 2] = signs + 0.2 * patterns[:, 2]
+    mixed = torch.linalg.qr(patterns @ torch.randn(6, 6, generator=random, dtype=torch.float64))[0] * math.sqrt(500)
+    agree = ((mixed @ oppose(mixed)).sign() == signs).double().mean()
+    assert max(agree, 1 - agree) > 0.99
