@@ -163,11 +163,12 @@ def settle_camera(config: Config, images: ImageSet, machine: Machine) -> Config:
     if "auto" not in (near, mirrored):
         return config
     moving = config.reference.kind == "video" and moves(images)
+    seen = moving and images.turns is None  # where images are turned, their backgrounds are, too
     if near == "auto":
         near = NEAR if moving else 0
-        if moving:
+        if seen:
             machine.say(f"note: the camera moves: the decoder is shown frames at most {near} away (reference.near)")
-    if config.model.backbone == "none" and moving:
+    if config.model.backbone == "none" and seen:
         machine.say(f"note: keypoints may leave the object before backgrounds that are new; what can help: {PRETRAINED}")
     mirrored = moving if mirrored == "auto" else mirrored
     return config.with_fields("reference", near=near).with_fields("train", ghosts_mirrored=mirrored)

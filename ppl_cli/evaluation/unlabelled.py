@@ -22,11 +22,9 @@ from ppl_cli.evaluation.sampling import Sampled
 from ppl_cli.evaluation.verdict import find_trouble, give_verdict
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.inference.stability import measure_shifts
-from ppl_cli.inference.upright import turn_images
 from ppl_cli.model.core import FAINTEST
 from ppl_cli.model.losses import MultiscaleLoss
 from ppl_cli.model.skeleton import skeleton_map
-from ppl_cli.model.turns import turn
 from ppl_cli.prior.links import IDLE_BELOW, link_strengths
 from ppl_cli.prior.prior import number_names
 from ppl_cli.text import in_utf8
@@ -161,9 +159,6 @@ def measure_reconstruction(
     model, rows = estimator.model, choose_evenly(range(len(keypoints)), RECONSTRUCTED)
     images, poses, count = estimator.to_images(sampled.squares[rows]), keypoints[rows], len(rows)
     groups = None if sampled.groups is None else [sampled.groups[row] for row in rows]
-    if model.sizes.any_heading:
-        turns = model.find_turns(poses)
-        images, poses = turn_images(images, turns), turn(poses, -turns)
     references = show_references(images, config, groups)
     distance = MultiscaleLoss(config.loss.scales)
     links = model.link_weights()

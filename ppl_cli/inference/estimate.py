@@ -24,7 +24,6 @@ from ppl_cli.data.images import UnreadableImageError
 from ppl_cli.data.units import to_unit
 from ppl_cli.device import Compute
 from ppl_cli.errors import UsageError
-from ppl_cli.inference.upright import turn_images, turn_mask
 from ppl_cli.model.blocks import fold_norms
 from ppl_cli.model.calibration import Calibration, read_signs
 from ppl_cli.model.core import PosePriorLearner
@@ -171,12 +170,6 @@ class Estimator:
             return self.encoder(images, self.prior)
 
     @torch.inference_mode()
-    def find_turns(self, images: torch.Tensor) -> torch.Tensor | None:
-        """images (B, 3, S, S) in [-1, 1] -> (B,) by how many radians objects are turned from those of training; None where all
-        head as those do."""
-        return self.model.find_turns(self.estimate(images).keypoints) if self.model.sizes.any_heading else None
-
-    @torch.inference_mode()
     def look(self, images: torch.Tensor) -> Look:
         """images (B, 3, S, S) in [-1, 1] -> keypoints, and what can be said of them without labels."""
         estimate = self.estimate(images)
@@ -189,14 +182,11 @@ class Estimator:
         return Look(keypoints, confidence * self.worth, strangeness / self.calibration.limit, recalled)
 
     @torch.inference_mode()
-    def find_visible(
-        self, images: torch.Tensor, frames: Sequence[Frame | None] = (), turns: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def find_visible(self, images: torch.Tensor, frames: Sequence[Frame | None] = ()) -> torch.Tensor:
         """images (B, 3, S, S) in [-1, 1] -> (B, 1, S, S), 0 where something seems to hide the object, else 1.
 
         `frames` say where in its square each picture lies: padding, which would look like a cover, hides nothing, and the
-        mirror image of the picture is looked at in its place. With `turns` (upright.py) this is of the turned images.
-        UsageError if the model has not learned to see covers.
+        mirror image of the picture is looked at in its place. UsageError if the model has not learned to see covers.
         """
         if self.occlusions is None:
             raise UsageError(CANNOT_FIND)
@@ -207,8 +197,6 @@ class Estimator:
                 pictures[row] = images[row][:, rows[:, None], columns]
                 padding[row] = True
                 padding[row, 0][frame.picture] = False
-        if turns is not None:
-            pictures, padding = turn_images(pictures, turns), turn_mask(padding.to(images), turns) > 0
         return self.occlusions.find_visible(pictures).masked_fill(padding, 1)
 
     def __call__(self, squares: np.ndarray) -> np.ndarray:

@@ -23,7 +23,6 @@ import torch.nn.functional as F
 from ppl_cli.data.frame import Frame
 from ppl_cli.errors import UsageError
 from ppl_cli.inference.estimate import Estimator
-from ppl_cli.inference.upright import turn_back, turn_mask, turn_visible
 
 Method = Literal["visible", "found", "paper"]
 NOTHING_SAID: dict[Method, str] = {  # what a method does where nothing says what is hidden
@@ -82,26 +81,14 @@ def refine(
     """images (B, 3, S, S) in [-1, 1]; visible (B, 1, S, S), 1 where seen; none: the whole image is taken as visible
     but for what method `found` finds in the pictures, which lie in the squares as `frames` say.
 
-    Hidden pixels enter as 0, the grey that training hides with, whatever colour the occluder has. Objects that head another way
-    than those of training are turned (upright.py), in what is appended to `record` of each iteration, too.
+    Hidden pixels enter as 0, the grey that training hides with, whatever colour the occluder has. What happens in each
+    iteration is appended to `record`.
     """
-    visible = torch.ones_like(images[:, :1]) if visible is None else visible.to(images, non_blocking=True)
-    given, turns, pictures = visible, estimator.find_turns(images * visible), images
-    if turns is not None:
-        images, visible = turn_visible(images, visible, turns)
-    if options.method == "found":
-        visible = believe(estimator, images, visible, visible * estimator.find_visible(pictures, frames, turns))
-    refined = iterate(estimator, images * visible, visible, options, record)
-    if turns is None:
-        return refined
-    return refined._replace(keypoints=turn_back(refined.keypoints, turns), visible=given * turn_mask(refined.visible, -turns))
-
-
-def iterate(
-    estimator: Estimator, images: torch.Tensor, visible: torch.Tensor, options: Options, record: list[Step] | None
-) -> Refinement:
-    """images (B, 3, S, S), 0 where visible (B, 1, S, S) is, of objects that head as those of training do."""
     model, count = estimator.model, len(images)
+    visible = torch.ones_like(images[:, :1]) if visible is None else visible.to(images, non_blocking=True)
+    if options.method == "found":
+        visible = believe(estimator, images, visible, visible * estimator.find_visible(images, frames))
+    images = images * visible
     poses = images.new_full((options.iterations + 1, count, model.sizes.keypoints, 2), torch.nan)
     sure, strange = poses[..., 0].clone(), poses[0, :, 0, 0].clone()
     failed = torch.full((count,), -1, device=images.device)

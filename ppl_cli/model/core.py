@@ -106,18 +106,12 @@ class PosePriorLearner(nn.Module):
         drawn = self.reconstruct(occluded, self.draw(pose)).float()
         return torch.where(shown > 0, occluded, drawn.clamp(-1, 1))
 
-    def find_turns(self, keypoints: torch.Tensor) -> torch.Tensor:
-        """(B,) by how many radians poses (B, N, 2) are turned from those of training."""
-        if not self.sizes.any_heading:
-            return keypoints.new_zeros(len(keypoints))
-        return find_turns(keypoints, self.distil_prior(), self.link_weights().amax(1))
-
     def recall(self, keypoints: torch.Tensor) -> Recall:
-        """The pose (B, N, 2) as the memory knows it: where objects head anywhere, turned as those of training and back."""
+        """The pose (B, N, 2) as the memory knows it: where objects head anywhere, turned to head as in training, and back."""
         with torch.autocast(keypoints.device.type, enabled=False):
             if self.training or not self.sizes.any_heading:
                 return self.memory.recall(keypoints)
-            turns = self.find_turns(keypoints)
+            turns = find_turns(keypoints, self.distil_prior(), self.link_weights().amax(1))
             recall = self.memory.recall(turn(keypoints, -turns))
             return recall._replace(keypoints=turn(recall.keypoints, turns))
 

@@ -1,7 +1,7 @@
-"""Poses at any angle: how far one is turned from the prior, and what brings points there and back.
+"""Poses at any angle: how far one is turned from the prior, and what turns it there and back.
 
-The memory and the decoder know objects that head as those of training do. Where the encoder finds them at any angle, a pose is
-turned to head so, looked up or drawn, and turned back.
+The memory knows objects that head one way, as those of training do. Where the encoder finds them at any angle, a pose is turned
+to head so before it is looked up.
 """
 
 import math

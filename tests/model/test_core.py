@@ -1,10 +1,12 @@
 import copy
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
 from ppl_cli.model.core import PosePriorLearner, Sizes
+from ppl_cli.model.turns import turn
 
 TINY = Sizes(image_size=32, keypoints=5, width=4, banks=3, vectors=4, dimension=16, thickness=5e-3, links_start=-4)
 
@@ -122,3 +124,18 @@ def test_blocks_halve_and_convolve_at_once_as_one_after_the_other():
     wanted = torch.autograd.grad(expected.square().sum(), (x, block.side.weight, block.conv1.weight))
     got = torch.autograd.grad(block(x).square().sum(), (x, block.side.weight, block.conv1.weight))
     assert all((a - b).abs().max() < 1e-4 * a.abs().max() for a, b in zip(wanted, got, strict=True))
+
+
+def test_poses_at_any_angle_are_recalled_as_those_of_training_and_turned_back():
+    model = PosePriorLearner(replace(TINY, any_heading=True)).eval()
+    poses = model.distil_prior() * torch.linspace(0.5, 3, 6)[:, None, None] + 0.1 * torch.randn(6, 1, 2)
+    recall = model.recall(poses)
+    for angle in (1.0, -2.0, math.pi):
+        angles = torch.full((6,), angle)
+        turned = model.recall(turn(poses, angles))
+        torch.testing.assert_close(turned.keypoints, turn(recall.keypoints, angles), atol=1e-4, rtol=1e-4)
+        assert torch.equal(turned.indices, recall.indices)
+    plain = PosePriorLearner(TINY)
+    plain.load_state_dict(model.state_dict())
+    for other in (plain.eval(), model.train()):  # images of training are turned already
+        assert torch.equal(other.recall(turn(poses, angles)).keypoints, model.memory.recall(turn(poses, angles)).keypoints)
