@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from ppl_cli.data.evenly import choose_evenly
+from ppl_cli.data.frame import PADDING
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.units import to_unit
 
@@ -83,7 +84,7 @@ def find_turns(images: ImageSet) -> torch.Tensor | None:
     """
     if len(images) < FEWEST:
         return None
-    seen = stand_out(read(images, choose_evenly(range(len(images)), SAMPLE)))
+    seen = read(images, choose_evenly(range(len(images)), SAMPLE))
     common = lay_together(seen)
     if not common.many_headings():
         return None
@@ -94,7 +95,7 @@ def find_turns(images: ImageSet) -> torch.Tensor | None:
     ends = find_ends(images, floor, common)
     turns = []
     for indices in tqdm(torch.arange(len(images)).split(BATCH), "finding which way it heads", disable=None, leave=False):
-        shown = stand_out(read(images, indices.tolist())) - floor
+        shown = read(images, indices.tolist()) - floor
         places = place(shown, common.picture)
         right = show_ends(shown, places, ends.body) @ ends.measure > 0
         turns.append(places.turns + math.pi * right)
@@ -105,12 +106,15 @@ def find_turns(images: ImageSet) -> torch.Tensor | None:
 def read(images: ImageSet, indices: list[int]) -> torch.Tensor:
     """(B, 3, SIDE, SIDE)"""
     batches = torch.tensor(indices).split(BATCH)
-    return torch.cat([F.interpolate(to_unit(images.fetch(some).cpu()), (SIDE, SIDE), mode="area") for some in batches])
+    return torch.cat([F.interpolate(stand_out(images.fetch(some).cpu()), (SIDE, SIDE), mode="area") for some in batches])
 
 
-def stand_out(images: torch.Tensor) -> torch.Tensor:
-    """What differs from the colour that fills most of an image."""
-    return images - images.flatten(2).median(2).values[..., None, None]
+def stand_out(pixels: torch.Tensor) -> torch.Tensor:
+    """(B, 3, S, S) uint8 -> float: what differs from the colour that fills most of a picture; 0 in the padding beside it."""
+    padding = (pixels == PADDING[0]).all(1, keepdim=True)
+    padding = padding.all(2, keepdim=True) | padding.all(3, keepdim=True)
+    images = to_unit(pixels).masked_fill(padding, torch.nan)
+    return (images - images.flatten(2).nanmedian(2).values[..., None, None]).nan_to_num()
 
 
 def look_around(images: torch.Tensor) -> torch.Tensor:
@@ -198,7 +202,7 @@ class Ends(NamedTuple):
 
 def find_ends(images: ImageSet, floor: torch.Tensor, common: Agreement) -> Ends:
     chosen = torch.tensor(choose_evenly(range(len(images)), ENDS)).split(BATCH)
-    shown = [stand_out(read(images, some.tolist())) - floor for some in chosen]
+    shown = [read(images, some.tolist()) - floor for some in chosen]
     places = [place(some, common.picture) for some in shown]
     body = find_body(torch.cat([where.bring(some) for where, some in zip(places, shown, strict=True)]) * DISC, BODY, MARGIN)
     body = F.avg_pool2d(body, 3, 1, 1)

