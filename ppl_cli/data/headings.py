@@ -53,6 +53,11 @@ class Places(NamedTuple):
         x, y = self.shifts.unbind(-1)
         return sample(images, torch.stack((cos, -sin, cos * x - sin * y, sin, cos, sin * x + cos * y), -1))
 
+    def show(self, images: torch.Tensor) -> torch.Tensor:
+        """The same, of length 1 each."""
+        brought = self.bring(images)
+        return brought / brought.flatten(1).norm(dim=1).clamp_min(1e-6)[:, None, None, None]
+
     def take_back(self, picture: torch.Tensor) -> torch.Tensor:
         """The common picture (1, C, S, S) -> what it is in each image (M, C, S, S)."""
         cos, sin = self.turns.cos(), self.turns.sin()
@@ -104,9 +109,9 @@ def find_turns(images: ImageSet) -> torch.Tensor | None:
 
 
 def read(images: ImageSet, indices: list[int]) -> torch.Tensor:
-    """(B, 3, SIDE, SIDE)"""
+    """(B, 3, SIDE, SIDE) within a disc, 0 beside it: so that nothing comes in at the edge where it is turned."""
     batches = torch.tensor(indices).split(BATCH)
-    return torch.cat([F.interpolate(stand_out(images.fetch(some).cpu()), (SIDE, SIDE), mode="area") for some in batches])
+    return DISC * torch.cat([F.interpolate(stand_out(images.fetch(some).cpu()), (SIDE, SIDE), mode="area") for some in batches])
 
 
 def stand_out(pixels: torch.Tensor) -> torch.Tensor:
@@ -118,24 +123,24 @@ def stand_out(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def look_around(images: torch.Tensor) -> torch.Tensor:
-    """(M, 3, S, S) -> (M, ANGLES, 3, S, S) of length 1 each: within a disc, turned all around."""
-    still = torch.zeros(len(images), 2)
-    looks = torch.stack([Places(turn.expand(len(images)), still).bring(images) for turn in TURNS], 1) * DISC
-    return looks / looks.flatten(2).norm(dim=2).clamp_min(1e-6)[..., None, None, None]
+    """(M, 3, S, S) -> spectra (M, ANGLES, 3, S, S / 2 + 1) of each image turned all around, of length 1."""
+
+    def look(some: torch.Tensor) -> torch.Tensor:
+        still = torch.zeros(len(some), 2)
+        turned = torch.stack([Places(turn.expand(len(some)), still).show(some) for turn in TURNS], 1)
+        return torch.fft.rfft2(turned)
+
+    return torch.cat([look(some) for some in images.split(BATCH)])
 
 
 def lay_together(images: torch.Tensor) -> Agreement:
     """Turn and move images (M, 3, S, S) until they agree best with their mean; the best of a few starts."""
-    looks = look_around(images)
-    spectra, every, best = torch.fft.rfft2(looks), torch.arange(len(images)), None
+    spectra, best = look_around(images), None
     for first in choose_evenly(range(len(images)), STARTS + 1)[:-1]:
-        picture = looks[first, 0]
+        picture = images[first]
         for _ in range(ROUNDS):
             scores, shifts = correlate(spectra, picture)
-            turned = scores.argmax(1)
-            moves = shifts[every, turned].tolist()
-            moved = [look.roll((-y, -x), (1, 2)) for look, (x, y) in zip(looks[every, turned], moves, strict=True)]
-            picture = centre(torch.stack(moved).mean(0))
+            picture = centre(choose_places(scores, shifts).show(images).mean(0))
         score = float(scores.amax(1).mean())
         if best is None or score > best[0]:
             best = score, picture
@@ -145,14 +150,17 @@ def lay_together(images: torch.Tensor) -> Agreement:
 
 
 def correlate(spectra: torch.Tensor, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Spectra of looks (M, ANGLES, 3, S, S/2 + 1) -> (M, ANGLES) best correlation with `picture` (3, S, S) over small shifts,
-    (M, ANGLES, 2) that shift (x, y) in pixels."""
+    """Spectra of looks -> (M, ANGLES) best correlation with `picture` (3, S, S) over small shifts, (M, ANGLES, 2) that shift
+    (x, y) in pixels."""
     other = torch.fft.rfft2(picture / picture.norm().clamp_min(1e-6)).conj()
-    found = torch.fft.irfft2((spectra * other).sum(2), s=(SIDE, SIDE))
     reach = int(REACH * SIDE / 2)
     near = torch.arange(-reach, reach + 1)
-    scores, best = found[..., near % SIDE, :][..., near % SIDE].flatten(2).max(2)
-    return scores, torch.stack((near[best % len(near)], near[best // len(near)]), -1)
+    best = []
+    for some in spectra.split(BATCH):
+        found = torch.fft.irfft2((some * other).sum(2), s=(SIDE, SIDE))
+        best.append(found[..., near % SIDE, :][..., near % SIDE].flatten(2).max(2))
+    scores, places = (torch.cat(parts) for parts in zip(*best, strict=True))
+    return scores, torch.stack((near[places % len(near)], near[places // len(near)]), -1)
 
 
 def choose_places(scores: torch.Tensor, shifts: torch.Tensor) -> Places:
@@ -161,7 +169,7 @@ def choose_places(scores: torch.Tensor, shifts: torch.Tensor) -> Places:
 
 
 def place(images: torch.Tensor, picture: torch.Tensor) -> Places:
-    return choose_places(*correlate(torch.fft.rfft2(look_around(images)), picture))
+    return choose_places(*correlate(look_around(images), picture))
 
 
 def centre(picture: torch.Tensor) -> torch.Tensor:
@@ -204,7 +212,7 @@ def find_ends(images: ImageSet, floor: torch.Tensor, common: Agreement) -> Ends:
     chosen = torch.tensor(choose_evenly(range(len(images)), ENDS)).split(BATCH)
     shown = [read(images, some.tolist()) - floor for some in chosen]
     places = [place(some, common.picture) for some in shown]
-    body = find_body(torch.cat([where.bring(some) for where, some in zip(places, shown, strict=True)]) * DISC, BODY, MARGIN)
+    body = find_body(torch.cat([where.bring(some) for where, some in zip(places, shown, strict=True)]), BODY, MARGIN)
     body = F.avg_pool2d(body, 3, 1, 1)
     differences = torch.cat([show_ends(some, where, body) for where, some in zip(places, shown, strict=True)])
     # A place counts as much as another, however much it varies.
@@ -219,9 +227,8 @@ def find_ends(images: ImageSet, floor: torch.Tensor, common: Agreement) -> Ends:
 
 def show_ends(images: torch.Tensor, places: Places, body: torch.Tensor) -> torch.Tensor:
     """(M, 3 S S), of length 1 each: what changes its sign when the object is turned by half a circle, left and right alike."""
-    brought = places.bring(images) * DISC
-    places = Places(places.turns, places.shifts + find_middle(brought * body))
-    brought = places.bring(images) * DISC * body
+    places = Places(places.turns, places.shifts + find_middle(places.bring(images) * body))
+    brought = places.bring(images) * body
     brought = brought + brought.flip(-2)
     return F.normalize((brought - brought.flip((-2, -1))).flatten(1), dim=1)
 
