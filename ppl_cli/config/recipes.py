@@ -40,7 +40,7 @@ def ppl(values: Values) -> Values:
         "train.link_rate": 0.1,  # or links fade before the keypoints are in place
         "train.jitter": 0.03,  # or poses hide in shifts too small to see
         "train.warp": 0.4,  # or small sets are memorised
-        "train.rotate": "auto",  # or animals that head another way than those of training are found turned around
+        "train.rotate": "auto",  # or animals that head anywhere are found head for tail
         "train.light": True,  # or other sessions, with other lamps, are found less well
         "train.ghosts": 0.4,  # or keypoints leave the object before a background that is new
         "train.ghosts_mirrored": "auto",  # where the camera moves, new backgrounds stand upright as the object does

@@ -188,7 +188,7 @@ class TrainConfig(Section):
     ema: float = Field(
         0.0, ge=0, lt=1, description="what is saved is a moving mean of the weights, its past weighed by this each step; 0: off"
     )
-    flip: bool = Field(True, description="random horizontal flips")
+    flip: bool = Field(True, description="random flips, left to right; upside down where images were turned to head one way")
     jitter: float = Field(
         0.0, ge=0, le=0.5, description="random shift of drawn keypoints, standard deviation [half image sides]"
     )

@@ -75,7 +75,8 @@ def make_batch(images: ImageSet, step: int, config: Config, device: torch.device
     indices = batch_indices(step, part.whole, len(images), config.seed)
     pixels = to_unit(images.fetch(indices[part.rows]).to(device, non_blocking=True))
     random = generator(device, config.seed, "augment", step)
-    change = augmentation(config, part, random)
+    # Images that were turned head along x: flipped so, half of them would head the other way.
+    change = augmentation(config, part, random, -1 if images.turns is None else -2)
     pixels = change(pixels)
     hidden = config.reference
     references = pixels * keep_mask(part.whole, hidden.cells, hidden.missing, config.model.image_size, random, part.rows)
@@ -87,14 +88,14 @@ def make_batch(images: ImageSet, step: int, config: Config, device: torch.device
     return Batch(pixels, references)
 
 
-def augmentation(config: Config, part: Part, random: torch.Generator) -> Callable[[torch.Tensor], torch.Tensor]:
-    """One random flip and warp for each image: a function that applies the same to images and to their references."""
+def augmentation(config: Config, part: Part, random: torch.Generator, axis: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """One random flip, along `axis`, and warp for each image: a function that applies the same to images and to references."""
     flips = (torch.rand(part.whole, 1, 1, 1, generator=random, device=random.device) < 0.5)[part.rows]
     warp = config.train.warp
     affine = random_affine(part.whole, random, warp)[part.rows] if warp else None
 
     def change(pixels: torch.Tensor) -> torch.Tensor:
-        pixels = torch.where(flips, pixels.flip(-1), pixels) if config.train.flip else pixels
+        pixels = torch.where(flips, pixels.flip(axis), pixels) if config.train.flip else pixels
         return pixels if affine is None else warp_images(pixels, affine)
 
     return change

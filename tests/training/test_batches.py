@@ -1,5 +1,6 @@
 import torch
 
+from ppl_cli.data.units import to_unit
 from ppl_cli.training.batches import batch_indices, generator, make_batch
 from tests.training_images import open_dataset
 
@@ -81,3 +82,16 @@ def test_warped_batches_show_other_pixels_of_the_same_images(tiny):
         changes.append((warped - plain).abs().mean().item())
         assert torch.equal(warped, make_batch(images, 0, config, cpu).images)
     assert changes[0] < 0.01 < changes[1] < 0.5 * changes[2]
+
+
+def test_images_that_were_turned_to_head_along_x_still_do_when_flipped(tiny):
+    images, config = open_dataset(tiny.data, tiny.model.image_size, tiny.seed), with_train(tiny, flip=True, batch=16)
+    before = images.fetch(torch.arange(len(images))).clone()
+    images.turn(torch.zeros(len(images)))
+    assert torch.equal(images.fetch(torch.arange(len(images))), before)
+    shown = make_batch(images, 0, config, torch.device("cpu")).images
+    chosen = to_unit(images.fetch(batch_indices(0, 16, len(images), config.seed)))
+    flipped = (shown == chosen.flip(-2)).flatten(1).all(1)
+    assert torch.equal(flipped, ~(shown == chosen).flatten(1).all(1))
+    assert flipped.any()
+    assert not flipped.all()
