@@ -1,7 +1,8 @@
 """Which way the object heads in each image, found from the images alone: so that all can be turned to head one way.
 
 An animal seen from above heads anywhere. Learned so, its keypoints go by the direction in the image, and which end is the
-head stays a guess (docs/experiments.md, "Found at any angle"). So images are turned first, in three steps:
+head stays a guess (docs/experiments.md, "Found at any angle"). So images are turned first, by quarters of a circle. Headings
+are found in three steps:
 
 1. All objects are brought to lie on top of each other: each image is turned and moved to agree best with their mean, which
    follows. That finds their axis, not which end is which.
@@ -82,10 +83,10 @@ class Agreement(NamedTuple):
         return float((turns > TURNED).float().mean()) > MANY and alike - without > GAIN and alike > ALIKE
 
 
-def find_turns(images: ImageSet) -> torch.Tensor | None:
-    """(M,) by how many radians each image is to be turned for all objects to head one way.
+def find_turns(images: ImageSet) -> list[int] | None:
+    """By how many quarter turns each image is to be turned (`ImageSet.turn`) for all objects to head one way, along x.
 
-    None where they do already, where they are too few, or too unlike each other to tell.
+    Within about 45 degrees: an object that hardly turned could be followed from beside it (docs/experiments.md). None where they do already, where they are too few, or too unlike each other to tell.
     """
     if len(images) < FEWEST:
         return None
@@ -105,7 +106,8 @@ def find_turns(images: ImageSet) -> torch.Tensor | None:
         right = show_ends(shown, places, ends.body) @ ends.measure > 0
         turns.append(places.turns + math.pi * right)
     turns = torch.cat(turns)
-    return turns + math.pi if turns.cos().mean() < 0 else turns  # of the two ways, that of most images
+    turns = turns + math.pi if turns.cos().mean() < 0 else turns  # of the two ways, that of most images
+    return ((turns / (math.pi / 2)).round().long() % 4).tolist()
 
 
 def read(images: ImageSet, indices: list[int]) -> torch.Tensor:

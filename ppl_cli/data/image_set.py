@@ -18,13 +18,10 @@ from ppl_cli.data.frame import Frame, Resize
 from ppl_cli.data.images import UnreadableImageError
 from ppl_cli.data.listing import Listing
 from ppl_cli.data.pages import FILM, split_frame
-from ppl_cli.data.units import to_bytes, to_unit
-from ppl_cli.data.warp import rotation, warp_images
 from ppl_cli.errors import PPLError
 from ppl_cli.text import none_readable
 
 WORKERS = min(32, os.cpu_count() or 1)
-TURNED_AT_ONCE = 64  # images
 
 
 class ImageSet:
@@ -41,7 +38,7 @@ class ImageSet:
         self.strict = strict
         self.skipped: list[tuple[str, str]] = []
         self.cache: torch.Tensor | None = None
-        self.turns: torch.Tensor | None = None  # see `turn`
+        self.turns: list[int] | None = None  # see `turn`
         self.pins = False  # whether batches go to a GPU: from pinned memory it copies while the program goes on
         self.pool = ThreadPoolExecutor(WORKERS)
 
@@ -81,11 +78,11 @@ class ImageSet:
         self.groups = None if self.groups is None else self.groups[kept]
         self.cache = pixels[: len(kept)]
 
-    def turn(self, turns: torch.Tensor) -> None:
-        """Turn image i by `turns[i]` radians, here and whenever it is read again; what lies outside is its mirror image."""
+    def turn(self, turns: list[int]) -> None:
+        """Turn image i by `turns[i]` quarter turns, counter-clockwise as one sees it, here and whenever it is read again."""
         self.turns = turns
-        for rows in () if self.cache is None else torch.arange(len(self)).split(TURNED_AT_ONCE):
-            self.cache[rows] = turn_pixels(self.cache[rows], turns[rows])
+        for index, number in enumerate(turns if self.cache is not None else ()):
+            self.cache[index] = self.cache[index].rot90(number, (1, 2))
 
     def fetch(self, indices: torch.Tensor) -> torch.Tensor:
         """(B,) int64 on the CPU -> (B, 3, size, size) uint8, on the cache's device or pinned for a GPU, without waiting.
@@ -96,7 +93,7 @@ class ImageSet:
             return self.cache[self.pin(indices).to(self.cache.device, non_blocking=True)]
         if self.cache is not None:
             return self.pin(self.cache[indices])
-        pictures, read = [], []
+        pictures = []
         for index, picture in zip(indices.tolist(), self.pool.map(self._try_load, indices.tolist()), strict=True):
             tries = 0
             while isinstance(picture, str):
@@ -107,9 +104,7 @@ class ImageSet:
                 index = (index + 1) % len(self)
                 picture = self._try_load(index)
             pictures.append(torch.from_numpy(picture).permute(2, 0, 1))
-            read.append(index)
-        pixels = torch.stack(pictures)
-        return self.pin(pixels if self.turns is None else turn_pixels(pixels, self.turns[read]))
+        return self.pin(torch.stack(pictures))
 
     def other_frames(self, indices: torch.Tensor, generator: torch.Generator, near: int = 0) -> torch.Tensor:
         """(B,) -> (B,): for each image another random frame of its video (itself where the video has only one).
@@ -139,7 +134,8 @@ class ImageSet:
     def _try_load(self, index: int) -> np.ndarray | str:
         try:
             image = self.open_image(index)
-            return Frame(*image.size, self.size, self.resize).apply_image(image).copy()
+            picture = Frame(*image.size, self.size, self.resize).apply_image(image)
+            return np.rot90(picture, self.turns[index] if self.turns else 0).copy()
         except UnreadableImageError as error:
             return str(error)
 
@@ -152,8 +148,3 @@ class ImageSet:
             raise PPLError(f"{entry[0]}: {reason} (--strict stops at the first unreadable image)")
         if entry not in self.skipped:
             self.skipped.append(entry)
-
-
-def turn_pixels(pixels: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-    """(B, 3, S, S) uint8, (B,) radians -> (B, 3, S, S) uint8"""
-    return to_bytes(warp_images(to_unit(pixels), rotation(turns)))

@@ -6,8 +6,3 @@ import torch
 def to_unit(pixels: torch.Tensor) -> torch.Tensor:
     """(B, 3, S, S) uint8 0..255 -> float [-1, 1], channels last."""
     return pixels.float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
-
-
-def to_bytes(images: torch.Tensor) -> torch.Tensor:
-    """The way back: float [-1, 1] -> uint8 0..255."""
-    return images.add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)

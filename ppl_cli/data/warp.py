@@ -20,12 +20,6 @@ def random_affine(batch: int, generator: torch.Generator, strength: float = 1.0,
     return torch.stack((cos, -sin, x * SHIFT, sin, cos, y * SHIFT), -1).unflatten(-1, (2, 3))
 
 
-def rotation(turns: torch.Tensor) -> torch.Tensor:
-    """turns (B,) in radians -> (B, 2, 3) maps as above, about the middle of the image."""
-    cos, sin, zero = turns.cos(), turns.sin(), torch.zeros_like(turns)
-    return torch.stack((cos, -sin, zero, sin, cos, zero), -1).unflatten(-1, (2, 3))
-
-
 def warp_images(images: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
     """images (B, 3, S, S), affine as above -> (B, 3, S, S); what lies outside the image is its mirror image."""
     # align_corners: -1 and +1 are the centres of the first and last pixel, our convention everywhere.

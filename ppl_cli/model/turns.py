@@ -8,7 +8,7 @@ import math
 
 import torch
 
-USUAL = math.radians(30)  # training shows turns up to about this
+USUAL = math.radians(45)  # training shows turns up to about this
 
 
 def find_turns(poses: torch.Tensor, prior: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ from PIL import Image
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.headings import find_turns
 from ppl_cli.data.image_set import ImageSet
-from ppl_cli.data.warp import rotation, warp_images
+from ppl_cli.data.warp import random_affine, warp_images
 from tests.benchmarks import from_above
 from tests.benchmarks.learning import SHARED
 from tests.training_images import open_dataset
@@ -29,14 +29,14 @@ MICE = SHARED / "data" / "open_field_mouse"
 SIZE = 64
 
 
-def open_lizards(folder: Path, seed: int) -> tuple[ImageSet, torch.Tensor]:
+def open_lizards(folder: Path, seed: int) -> tuple[ImageSet, np.ndarray]:
     """The 240 training frames, and headings in radians."""
     from_above.write_video(folder, seed)
     images = open_dataset(DataConfig(kind="video_frames", path=str(folder / "train")), SIZE, 0)
-    return images, torch.tensor([from_above.heading(int(Path(name).stem), seed) for name in images.names])
+    return images, np.array([from_above.heading(int(Path(name).stem), seed) for name in images.names])
 
 
-def open_mice(folder: Path, seed: int, most: int) -> tuple[ImageSet, torch.Tensor]:
+def open_mice(folder: Path, seed: int, most: int) -> tuple[ImageSet, np.ndarray]:
     """At most so many training frames and the 116 annotated ones, each turned at random; headings of the last."""
     files, headings = sorted((MICE / "train").glob("*.jpg")), []
     files = files[:: max(1, len(files) // most)][:most]
@@ -47,24 +47,24 @@ def open_mice(folder: Path, seed: int, most: int) -> tuple[ImageSet, torch.Tenso
             keypoints = np.reshape(annotation["keypoints"], (-1, 3))[:, :2]
             files.append(MICE / names[annotation["image_id"]])
             headings.append(math.atan2(*(keypoints[0] - keypoints[-1])[::-1]))  # from the tail to the snout
-    turns = 2 * math.pi * torch.rand(len(files), generator=torch.Generator().manual_seed(seed))
-    for number, (file, affine) in enumerate(zip(files, rotation(turns), strict=True)):
+    warps = random_affine(len(files), torch.Generator().manual_seed(seed), 0, rotate=True)
+    for number, (file, warp) in enumerate(zip(files, warps, strict=True)):
         pixels = torch.from_numpy(np.array(Image.open(file).convert("RGB"))).permute(2, 0, 1)[None].float()
-        turned = warp_images(pixels, affine[None])[0].round().byte().permute(1, 2, 0)
+        turned = warp_images(pixels, warp[None])[0].round().byte().permute(1, 2, 0)
         Image.fromarray(turned.numpy()).save(folder / f"{number:05}.png")
     images = open_dataset(DataConfig(kind="video_frames", path=str(folder)), SIZE, 0)
-    return images, torch.tensor(headings) - turns[-len(headings) :]
+    return images, np.array(headings) - np.arctan2(warps[:, 1, 0], warps[:, 0, 0]).numpy()[-len(headings) :]
 
 
-def measure(what: str, images: ImageSet, headings: torch.Tensor) -> None:
+def measure(what: str, images: ImageSet, headings: np.ndarray) -> None:
     begun = time.perf_counter()
     turns = find_turns(images)
     seconds = time.perf_counter() - begun
     if turns is None:
         print(f"{what}: images stay as they are ({seconds:.1f} s)")
         return
-    left = torch.polar(torch.ones_like(headings), headings - turns[-len(headings) :])
-    alike = ((left * left.mean().conj()).angle().abs() < math.pi / 3).float().mean()
+    left = np.exp(1j * (headings - np.pi / 2 * np.array(turns[-len(headings) :])))
+    alike = (np.abs(np.angle(left * left.mean().conj())) < math.pi / 3).mean()
     print(f"{what}: {100 * alike:.0f} % of {len(headings)} head alike ({len(images)} images, {seconds:.1f} s)")
 
 

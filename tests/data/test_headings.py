@@ -10,7 +10,6 @@ from PIL import Image
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.figures import figure, paint_capsule
 from ppl_cli.data.headings import SAMPLE, find_turns, oppose
-from ppl_cli.data.warp import random_affine, rotation, warp_images
 from tests.benchmarks import from_above
 from tests.data.test_camera import film
 from tests.training_images import open_dataset
@@ -20,13 +19,13 @@ def open_folder(folder, **how):
     return open_dataset(DataConfig(kind="video_frames", path=str(folder), **how), 64, 0)
 
 
-def save_lizards(folder, frames: range, seed: int, rows: int = 96) -> torch.Tensor:
+def save_lizards(folder, frames: range, seed: int, rows: int = 96) -> np.ndarray:
     """Over a floor that stands still -> (M,) true headings, radians."""
     ground = from_above.floor(np.random.default_rng(seed))
     for frame in frames:
         picture = from_above.draw_frame(frame, seed, ground)
         picture.crop((0, 48 - rows // 2, 96, 48 + rows // 2)).save(folder / f"{frame:04}.png")
-    return torch.tensor([from_above.heading(frame, seed) for frame in frames])
+    return np.array([from_above.heading(frame, seed) for frame in frames])
 
 
 def save_mice(folder, headings: np.ndarray, tails: int = 1) -> None:
@@ -42,29 +41,29 @@ def save_mice(folder, headings: np.ndarray, tails: int = 1) -> None:
         Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / f"{number:04}.png")
 
 
-def share_alike(turns: torch.Tensor, headings: torch.Tensor) -> float:
+def share_alike(turns: list[int], headings: np.ndarray) -> float:
     """Of objects that head within 60 degrees of the most common heading once images are turned."""
-    left = torch.polar(torch.ones_like(headings), headings - turns)
-    return float(((left * left.mean().conj()).angle().abs() < math.pi / 3).float().mean())
+    left = np.exp(1j * (headings - np.pi / 2 * np.array(turns)))
+    return float((np.abs(np.angle(left * left.mean().conj())) < math.pi / 3).mean())
 
 
 @pytest.mark.parametrize(("seed", "rows"), [(0, 96), (1, 64)])
 def test_lizards_over_a_still_floor_are_turned_to_head_one_way(tmp_path, seed, rows):
     """Also with padding above and below."""
     headings = save_lizards(tmp_path, range(1000, 1150), seed, rows)
-    assert share_alike(torch.zeros(150), headings) < 0.6
+    assert share_alike([0] * 150, headings) < 0.6
     images = open_folder(tmp_path)
     turns = find_turns(images)
     assert share_alike(turns, headings) > 0.9
     images.turn(turns)
-    assert find_turns(images) is None
+    assert np.mean(np.array(find_turns(images)) == 0) > 0.9
 
 
 @pytest.mark.parametrize("count", [60, 200])
 def test_animals_in_photographs_too(tmp_path, count):
     headings = np.random.default_rng(1).uniform(-math.pi, math.pi, count)
     save_mice(tmp_path, headings)
-    assert share_alike(find_turns(open_folder(tmp_path)), torch.as_tensor(headings).float()) > 0.95
+    assert share_alike(find_turns(open_folder(tmp_path)), headings) > 0.95
 
 
 def test_most_images_stay_about_as_they_are(tmp_path):
@@ -72,14 +71,16 @@ def test_most_images_stay_about_as_they_are(tmp_path):
     headings = np.random.default_rng(1).normal(0.3, 1.0, 120)
     save_mice(tmp_path, headings)
     turns = find_turns(open_folder(tmp_path))
-    assert share_alike(turns, torch.as_tensor(headings).float()) > 0.9
-    assert turns.cos().mean() > 0.4
+    assert share_alike(turns, headings) > 0.9
+    assert np.mean(np.array(turns) == 0) > 0.5
 
 
 def test_of_objects_with_two_like_ends_the_axis_is_turned(tmp_path):
     headings = np.random.default_rng(1).uniform(-math.pi, math.pi, 120)
     save_mice(tmp_path, headings, tails=2)
-    assert share_alike(2 * find_turns(open_folder(tmp_path)), 2 * torch.as_tensor(headings).float()) > 0.95
+    left = headings - np.pi / 2 * np.array(find_turns(open_folder(tmp_path)))
+    axes = np.exp(2j * left)
+    assert (np.abs(np.angle(axes * axes.mean().conj())) / 2 < math.pi / 3).mean() > 0.95
 
 
 def test_animals_that_head_left_or_right_stay_as_they_are(tmp_path):
@@ -112,27 +113,21 @@ def test_images_that_are_read_again_for_every_batch_are_turned_alike(tmp_path):
     save_mice(tmp_path, np.random.default_rng(1).uniform(-math.pi, math.pi, 60))
     kept, read_again = open_folder(tmp_path), open_folder(tmp_path, cache_gib=0)
     turns = find_turns(kept)
-    assert torch.equal(turns, find_turns(read_again))
-    assert torch.equal(turns, find_turns(kept))
+    assert turns == find_turns(read_again) == find_turns(kept)
     before = kept.fetch(torch.arange(60)).clone()
     for images in (kept, read_again):
         images.turn(turns)
     assert read_again.cache is None
     chosen = torch.tensor([3, 59, 0, 3])
     assert torch.equal(kept.fetch(chosen), read_again.fetch(chosen))
-    expected = warp_images(before[chosen].float(), rotation(turns[chosen]))
-    assert (kept.fetch(chosen) - expected).abs().max() <= 0.51
+    quarter = turns.index(1)
+    assert torch.equal(kept.fetch(torch.tensor([quarter]))[0, :, 0], before[quarter, :, :, -1])  # its right side is on top
 
 
 def test_many_images_are_each_told_by_what_some_show(tmp_path):
     headings = np.random.default_rng(1).uniform(-math.pi, math.pi, 3 * SAMPLE)
     save_mice(tmp_path, headings)
-    assert share_alike(find_turns(open_folder(tmp_path)), torch.as_tensor(headings).float()) > 0.97
-
-
-def test_a_turn_is_a_warp_about_the_middle():
-    turned = random_affine(9, torch.Generator().manual_seed(0), 0.0, rotate=True)
-    assert torch.allclose(rotation(torch.atan2(turned[:, 1, 0], turned[:, 0, 0])), turned, atol=1e-6)
+    assert share_alike(find_turns(open_folder(tmp_path)), headings) > 0.97
 
 
 def test_two_opposite_values_are_found_among_patterns_of_any_size():

@@ -87,7 +87,7 @@ def test_warped_batches_show_other_pixels_of_the_same_images(tiny):
 def test_images_that_were_turned_to_head_along_x_still_do_when_flipped(tiny):
     images, config = open_dataset(tiny.data, tiny.model.image_size, tiny.seed), with_train(tiny, flip=True, batch=16)
     before = images.fetch(torch.arange(len(images))).clone()
-    images.turn(torch.zeros(len(images)))
+    images.turn([0] * len(images))
     assert torch.equal(images.fetch(torch.arange(len(images))), before)
     shown = make_batch(images, 0, config, torch.device("cpu")).images
     chosen = to_unit(images.fetch(batch_indices(0, 16, len(images), config.seed)))
