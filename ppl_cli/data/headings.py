@@ -86,7 +86,8 @@ class Agreement(NamedTuple):
 def find_turns(images: ImageSet) -> list[int] | None:
     """By how many quarter turns each image is to be turned (`ImageSet.turn`) for all objects to head one way, along x.
 
-    Within about 45 degrees: an object that hardly turned could be followed from beside it (docs/experiments.md). None where they do already, where they are too few, or too unlike each other to tell.
+    Within about 45 degrees: an object that hardly turned could be followed from beside it (docs/experiments.md). None where
+    they head one way already, or are too few or too unlike each other to tell.
     """
     if len(images) < FEWEST:
         return None

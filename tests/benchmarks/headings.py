@@ -53,7 +53,7 @@ def open_mice(folder: Path, seed: int, most: int) -> tuple[ImageSet, np.ndarray]
         turned = warp_images(pixels, warp[None])[0].round().byte().permute(1, 2, 0)
         Image.fromarray(turned.numpy()).save(folder / f"{number:05}.png")
     images = open_dataset(DataConfig(kind="video_frames", path=str(folder)), SIZE, 0)
-    return images, np.array(headings) - np.arctan2(warps[:, 1, 0], warps[:, 0, 0]).numpy()[-len(headings) :]
+    return images, np.array(headings) - torch.atan2(warps[:, 1, 0], warps[:, 0, 0]).numpy()[-len(headings) :]
 
 
 def measure(what: str, images: ImageSet, headings: np.ndarray) -> None:
