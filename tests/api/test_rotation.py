@@ -8,6 +8,7 @@ from ppl_cli.checkpoints.model_file import load_model
 from ppl_cli.config.loading import load_config
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.runtime import Runtime
+from tests.data.test_camera import film
 
 
 @pytest.fixture
@@ -47,6 +48,18 @@ def test_images_that_head_one_way_stay_as_they_are(tmp_path, tiny_yaml, monkeypa
     run = ppl_cli.train(tiny_yaml, out=tmp_path / "run", device="cpu", **how)
     assert run.config.train.rotate is decided
     assert ppl_cli.train(out=tmp_path / "run", resume=True, device="cpu", **{"train.steps": 3}).config.train.rotate is decided
+
+
+@pytest.mark.usefixtures("no_pictures", "looked")
+def test_the_background_of_turned_images_is_not_called_a_camera_that_moves(tmp_path, tiny_yaml):
+    film(tmp_path / "frames" / "a", 20, 6, 0)
+    said, how = [], {"data.kind": "video_frames", "reference.kind": "video", "reference.near": "auto", "train.rotate": "auto"}
+    how |= {"loss.equivariance": 1.0, "train.steps": 2}
+    run = ppl_cli.train(
+        tiny_yaml, data=tmp_path / "frames", out=tmp_path / "run", device=Runtime("cpu", say=said.append), **how
+    )
+    assert run.config.reference.near == api.NEAR
+    assert not any("camera" in line or "backbone" in line for line in said)
 
 
 @pytest.mark.usefixtures("no_pictures")
