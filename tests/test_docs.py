@@ -135,6 +135,8 @@ def test_every_line_of_python_runs(inside, document, monkeypatch):
         return train(*arguments, resume=resume, **(settings if resume else settings | SMALL))
 
     monkeypatch.setattr(ppl_cli, "train", small_train)
+    for arguments in commands(document):  # which another process may have run
+        inside.run(arguments)
     names: dict[str, object] = {}
     for block in blocks(document, "python"):
         exec(compile(block, str(document), "exec"), names)
