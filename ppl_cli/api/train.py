@@ -11,7 +11,7 @@ from ppl_cli.config.loading import data_settings, load_config
 from ppl_cli.config.sections import Config
 from ppl_cli.data.camera import moves
 from ppl_cli.data.datasets import list_part, open_listing
-from ppl_cli.data.headings import find_turns
+from ppl_cli.data.headings import find_quarter_turns
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.listing import Listing
 from ppl_cli.data.pages import choose_noun
@@ -150,7 +150,7 @@ def settle_rotation(config: Config, images: ImageSet, machine: Machine) -> Confi
     rotate = config.train.rotate
     if rotate is False or not config.loss.equivariance:
         return config.with_fields("train", rotate=False)
-    turns = machine.world.from_leader(find_turns(images) if machine.world.leader else None)
+    turns = machine.world.from_leader(find_quarter_turns(images) if machine.world.leader else None)
     if turns is not None:
         machine.say("note: the object heads in many directions: images are turned for it to head one way (train.rotate)")
         images.turn(turns)

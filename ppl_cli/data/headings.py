@@ -83,7 +83,7 @@ class Agreement(NamedTuple):
         return float((turns > TURNED).float().mean()) > MANY and alike - without > GAIN and alike > ALIKE
 
 
-def find_turns(images: ImageSet) -> list[int] | None:
+def find_quarter_turns(images: ImageSet) -> list[int] | None:
     """By how many quarter turns each image is to be turned (`ImageSet.turn`) for all objects to head one way, along x.
 
     Within about 45 degrees: an object that hardly turned could be followed from beside it (docs/experiments.md). None where

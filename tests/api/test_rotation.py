@@ -16,11 +16,11 @@ def looked(monkeypatch) -> list[int]:
     """Sizes of the sets whose headings were looked for; all are found to head in many directions."""
     numbers = []
 
-    def find_turns(images: ImageSet) -> list[int]:
+    def find_quarter_turns(images: ImageSet) -> list[int]:
         numbers.append(len(images))
         return [index % 4 for index in range(len(images))]
 
-    monkeypatch.setattr(api, "find_turns", find_turns)
+    monkeypatch.setattr(api, "find_quarter_turns", find_quarter_turns)
     return numbers
 
 
@@ -42,7 +42,7 @@ def test_a_training_says_so_turns_its_images_and_a_resumed_one_does_too(tmp_path
 @pytest.mark.parametrize(("asked", "decided"), [("auto", False), (True, True), (False, False)])
 def test_images_that_head_one_way_stay_as_they_are(tmp_path, tiny_yaml, monkeypatch, asked, decided):
     """Objects are found at any angle where that is asked for."""
-    monkeypatch.setattr(api, "find_turns", lambda images: None)
+    monkeypatch.setattr(api, "find_quarter_turns", lambda images: None)
     monkeypatch.setattr(ImageSet, "turn", None)
     how = {"train.rotate": asked, "loss.equivariance": 1.0, "train.steps": 2}
     run = ppl_cli.train(tiny_yaml, out=tmp_path / "run", device="cpu", **how)

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from ppl_cli.config.sections import DataConfig
-from ppl_cli.data.headings import find_turns
+from ppl_cli.data.headings import find_quarter_turns
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.warp import random_affine, warp_images
 from tests.benchmarks import from_above
@@ -58,7 +58,7 @@ def open_mice(folder: Path, seed: int, most: int) -> tuple[ImageSet, np.ndarray]
 
 def measure(what: str, images: ImageSet, headings: np.ndarray) -> None:
     begun = time.perf_counter()
-    turns = find_turns(images)
+    turns = find_quarter_turns(images)
     seconds = time.perf_counter() - begun
     if turns is None:
         print(f"{what}: images stay as they are ({seconds:.1f} s)")

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.figures import figure, paint_capsule
-from ppl_cli.data.headings import SAMPLE, find_turns, oppose
+from ppl_cli.data.headings import SAMPLE, find_quarter_turns, oppose
 from tests.benchmarks import from_above
 from tests.data.test_camera import film
 from tests.training_images import open_dataset
@@ -53,24 +53,24 @@ def test_lizards_over_a_still_floor_are_turned_to_head_one_way(tmp_path, seed, r
     headings = save_lizards(tmp_path, range(1000, 1150), seed, rows)
     assert share_alike([0] * 150, headings) < 0.6
     images = open_folder(tmp_path)
-    turns = find_turns(images)
+    turns = find_quarter_turns(images)
     assert share_alike(turns, headings) > 0.9
     images.turn(turns)
-    assert np.mean(np.array(find_turns(images)) == 0) > 0.9
+    assert np.mean(np.array(find_quarter_turns(images)) == 0) > 0.9
 
 
 @pytest.mark.parametrize("count", [60, 200])
 def test_animals_in_photographs_too(tmp_path, count):
     headings = np.random.default_rng(1).uniform(-math.pi, math.pi, count)
     save_mice(tmp_path, headings)
-    assert share_alike(find_turns(open_folder(tmp_path)), headings) > 0.95
+    assert share_alike(find_quarter_turns(open_folder(tmp_path)), headings) > 0.95
 
 
 def test_most_images_stay_about_as_they_are(tmp_path):
     """Of the two ways along the axis, the one that most head already."""
     headings = np.random.default_rng(1).normal(0.3, 1.0, 120)
     save_mice(tmp_path, headings)
-    turns = find_turns(open_folder(tmp_path))
+    turns = find_quarter_turns(open_folder(tmp_path))
     assert share_alike(turns, headings) > 0.9
     assert np.mean(np.array(turns) == 0) > 0.5
 
@@ -78,25 +78,25 @@ def test_most_images_stay_about_as_they_are(tmp_path):
 def test_of_objects_with_two_like_ends_the_axis_is_turned(tmp_path):
     headings = np.random.default_rng(1).uniform(-math.pi, math.pi, 120)
     save_mice(tmp_path, headings, tails=2)
-    left = headings - np.pi / 2 * np.array(find_turns(open_folder(tmp_path)))
+    left = headings - np.pi / 2 * np.array(find_quarter_turns(open_folder(tmp_path)))
     axes = np.exp(2j * left)
     assert (np.abs(np.angle(axes * axes.mean().conj())) / 2 < math.pi / 3).mean() > 0.95
 
 
 def test_animals_that_head_left_or_right_stay_as_they_are(tmp_path):
     save_mice(tmp_path, np.random.default_rng(1).normal(0, 0.15, 120) + math.pi * (np.arange(120) % 2))
-    assert find_turns(open_folder(tmp_path)) is None
+    assert find_quarter_turns(open_folder(tmp_path)) is None
 
 
 def test_figures_stay_as_they_are(tmp_path):
     for number in range(150):
         Image.fromarray(figure(number, 64, 0)[0]).save(tmp_path / f"{number}.png")
-    assert find_turns(open_folder(tmp_path)) is None
+    assert find_quarter_turns(open_folder(tmp_path)) is None
 
 
 def test_what_passes_by_stays_as_it_is(tmp_path):
     film(tmp_path / "film", 60, 6, 0)
-    assert find_turns(open_folder(tmp_path)) is None
+    assert find_quarter_turns(open_folder(tmp_path)) is None
 
 
 @pytest.mark.parametrize("what", ["noise", "spots", "one colour", "few"])
@@ -106,14 +106,14 @@ def test_images_without_a_common_object_stay_as_they_are(tmp_path, what):
         side = {"spots": 5, "one colour": 1}.get(what, 40)
         noise = Image.fromarray(random.integers(0, 256, (side, side, 3), dtype=np.uint8))
         noise.resize((40, 40), Image.Resampling.BICUBIC).save(tmp_path / f"{number}.png")
-    assert find_turns(open_folder(tmp_path)) is None
+    assert find_quarter_turns(open_folder(tmp_path)) is None
 
 
 def test_images_that_are_read_again_for_every_batch_are_turned_alike(tmp_path):
     save_mice(tmp_path, np.random.default_rng(1).uniform(-math.pi, math.pi, 60))
     kept, read_again = open_folder(tmp_path), open_folder(tmp_path, cache_gib=0)
-    turns = find_turns(kept)
-    assert turns == find_turns(read_again) == find_turns(kept)
+    turns = find_quarter_turns(kept)
+    assert turns == find_quarter_turns(read_again) == find_quarter_turns(kept)
     before = kept.fetch(torch.arange(60)).clone()
     for images in (kept, read_again):
         images.turn(turns)
@@ -127,7 +127,7 @@ def test_images_that_are_read_again_for_every_batch_are_turned_alike(tmp_path):
 def test_many_images_are_each_told_by_what_some_show(tmp_path):
     headings = np.random.default_rng(1).uniform(-math.pi, math.pi, 3 * SAMPLE)
     save_mice(tmp_path, headings)
-    assert share_alike(find_turns(open_folder(tmp_path)), headings) > 0.97
+    assert share_alike(find_quarter_turns(open_folder(tmp_path)), headings) > 0.97
 
 
 def test_two_opposite_values_are_found_among_patterns_of_any_size():
