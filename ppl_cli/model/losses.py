@@ -132,6 +132,16 @@ def anchor_loss(estimate: Estimate) -> torch.Tensor:
     return (estimate.keypoints - attended(estimate.attention, estimate.keypoints)).abs().mean()
 
 
+def shortness_loss(keypoints: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Keypoints stay near those that they are linked to. Ours, off in the paper's recipes.
+
+    Else a link may go on beyond the part that it draws, a leg's into the ground: the reconstruction does not mind. Mean
+    distance of a keypoint to the others, by its weights (N, N) of links, in normalised units.
+    """
+    apart = (keypoints[:, :, None] - keypoints[:, None]).square().sum(-1).add(1e-12).sqrt()
+    return ((apart * weights).sum(-1) / weights.sum(-1).clamp_min(torch.finfo(weights.dtype).tiny)).mean()
+
+
 def equivariance_loss(keypoints: torch.Tensor, moved: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
     """Keypoints must move as the image does. Ours, off in the paper's recipes.
 

@@ -8,8 +8,9 @@ from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.files import read_limited, replace_text
 
 LARGEST_FILE = 1 << 30  # bytes
-LOSSES = ("total", "reconstruction", "boundary", "configuration", "links", "separation", "equivariance", "anchor")
-ADDED = LOSSES.index("anchor")  # where runs begun before ppl 0.2 have nothing
+BEFORE = ("total", "reconstruction", "boundary", "configuration", "links", "separation", "equivariance")
+ADDED = ("anchor", "shortness")  # runs begun before ppl 0.2 have nothing there
+LOSSES = (*BEFORE, *ADDED)
 COLUMNS = ("step", *LOSSES, "images_per_second", "peak_memory_gib", "bank_perplexity", "keypoint_spread")
 
 
@@ -53,8 +54,9 @@ def complete_lines(path: Path) -> list[tuple[int, str]]:
     if not path.exists():
         return []
     header, *lines = read_limited(path, LARGEST_FILE).decode("utf-8", "replace").split("\n")
-    if header.rstrip("\r").split(",") == [column for column in COLUMNS if column != "anchor"]:
-        lines = [",".join((*line.split(",")[: ADDED + 1], "0", *line.split(",")[ADDED + 1 :])) for line in lines[:-1]] + [""]
+    if header.rstrip("\r").split(",") == [column for column in COLUMNS if column not in ADDED]:
+        zeros, after = ["0"] * len(ADDED), 1 + len(BEFORE)
+        lines = [",".join((*line.split(",")[:after], *zeros, *line.split(",")[after:])) for line in lines[:-1]] + [""]
     elif header.rstrip("\r") != ",".join(COLUMNS):
         raise UsageError(f"{path} has other columns than this ppl writes; move it away, and a new one is begun")
     rows = [(number, line.rstrip("\r")) for number, line in enumerate(lines[:-1], 2) if line.strip()]

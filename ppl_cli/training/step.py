@@ -24,6 +24,7 @@ from ppl_cli.model.losses import (
     equivariance_loss,
     link_loss,
     separation_loss,
+    shortness_loss,
 )
 from ppl_cli.prior.links import IDLE_BELOW
 from ppl_cli.training.batches import Batch, Part, generator
@@ -54,7 +55,7 @@ class Chance(NamedTuple):
     """What a step draws or looks up, beside its batch."""
 
     lead: torch.Tensor  # () see `eased`; the equivariance loss of turned looks keeps its weight
-    anchor: torch.Tensor  # () how far the anchor loss counts
+    late: torch.Tensor  # () how far the losses of anchor and shortness count
     jitter: torch.Tensor | None  # (B, N, 2) what is added to the keypoints that are drawn; None without `train.jitter`
     affine: torch.Tensor | None  # (B, 2, 3) the warps of the equivariance loss; None without it
     alone: torch.Tensor | None  # (B,) whether the second look sees the object alone; None unless it is turned (see `turns`)
@@ -87,7 +88,7 @@ def draw_chance(config: Config, step: int, part: Part, device: torch.device) -> 
         random, mirrored = generator(device, config.seed, "ghosts", step), config.train.ghosts_mirrored is True
         ghosts = random_ghosts(2 * part.whole, config.train.ghosts, mirrored, random).unflatten(0, (-1, 2))[part.rows]
     led, first = (torch.full((), one, device=device) for one in (lead, eased(config, step)))
-    # The anchor loss comes as the leading losses first leave the pose to the reconstruction: before, attention lies nowhere.
+    # These two come as the leading losses first leave the pose to the reconstruction: before, attention lies nowhere.
     return Chance(led, 1 - first, jitter, affine, alone, light, ghosts)
 
 
@@ -120,7 +121,10 @@ class TrainingStep(nn.Module):
         if weights.separation:
             losses["separation"] = chance.lead * weights.separation * separation_loss(keypoints)
         if weights.anchor:
-            losses["anchor"] = chance.anchor * weights.anchor * anchor_loss(output.estimate)
+            losses["anchor"] = chance.late * weights.anchor * anchor_loss(output.estimate)
+        if weights.shortness:  # it moves keypoints, and lets links be
+            shortness = shortness_loss(keypoints, self.model.link_weights().detach())
+            losses["shortness"] = chance.late * weights.shortness * shortness
         if chance.affine is not None:
             with self.compute.autocast():
                 moved = self.model.estimate(self.second_look(batch.images, keypoints.detach(), chance)).keypoints

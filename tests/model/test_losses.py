@@ -12,6 +12,7 @@ from ppl_cli.model.losses import (
     equivariance_loss,
     link_loss,
     separation_loss,
+    shortness_loss,
 )
 
 
@@ -44,6 +45,17 @@ def test_an_anchored_keypoint_lies_where_its_attention_does():
     shift = torch.tensor([0.1, -0.3])
     for moved, loss in ((0 * shift, 0.0), (shift, 0.2)):
         assert anchor_loss(Estimate(where + moved, None, attention, None)).item() == pytest.approx(loss, abs=1e-6)
+
+
+def test_shortness_draws_a_keypoint_to_those_linked_to_it_however_strongly():
+    keypoints = torch.tensor([[[0.0, 0.0], [0.3, 0.4], [1.0, 0.0]]], requires_grad=True)
+    weights = torch.tensor([[0.0, 1, 0], [1, 0, 0.01], [0, 0.01, 0]])
+    far = (0.7**2 + 0.4**2) ** 0.5
+    loss = shortness_loss(keypoints, weights)
+    assert loss.item() == pytest.approx((0.5 + (0.5 + 0.01 * far) / 1.01 + far) / 3, abs=1e-5)
+    loss.backward()
+    assert keypoints.grad[0, 2, 0] > 0.2  # it is the weakly linked one's only link
+    assert torch.isfinite(shortness_loss(torch.zeros(1, 3, 2), torch.zeros(3, 3)))
 
 
 def test_equivariance_is_zero_for_points_that_move_with_the_image():
