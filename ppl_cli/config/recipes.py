@@ -32,9 +32,10 @@ def ppl(values: Values) -> Values:
         "loss.equivariance": 5.0,  # these two lead the way ...
         "loss.separation": 0.3,
         "loss.anchor": 1.0,  # or keypoints keep beside the parts that they follow
-        "loss.shortness": 0.1,  # or links go on beyond the object
+        "loss.shortness": 0.15,  # or links go on beyond the object
         "loss.ease_from": min(max(100, steps // 40), steps // 8),  # ... and then leave the pose to the reconstruction
         "loss.ease_to": min(max(300, steps // 10), steps * 2 // 5),
+        "loss.shorten_from": steps // 2,  # not before limbs are followed to their ends
         "loss.turn_from": steps // 6,  # not before poses are found as images show them
         "loss.turn_to": steps * 3 // 10,
         "train.learning_rate": 5e-4,

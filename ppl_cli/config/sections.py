@@ -168,6 +168,7 @@ class LossConfig(Section):
     ease_from: int = Field(0, ge=0, description="when equivariance and separation start to fall [step]")
     ease_to: int = Field(0, ge=0, description="when they have fallen to eased of their value; 0: they never fall [step]")
     eased: float = Field(0.04, ge=0, le=1, description="share of equivariance and separation that stays")
+    shorten_from: int = Field(0, ge=0, description="when shortness begins [step]")
     turn_from: int = Field(0, ge=0, description="train.rotate: when the warped image is turned by any angle, too [step]")
     turn_to: int = Field(0, ge=0, description="train.rotate: until when separation leads once more [step]")
 

@@ -55,7 +55,8 @@ class Chance(NamedTuple):
     """What a step draws or looks up, beside its batch."""
 
     lead: torch.Tensor  # () see `eased`; the equivariance loss of turned looks keeps its weight
-    late: torch.Tensor  # () how far the losses of anchor and shortness count
+    anchor: torch.Tensor  # () how far the anchor loss counts
+    shortness: torch.Tensor  # () the same of the shortness loss
     jitter: torch.Tensor | None  # (B, N, 2) what is added to the keypoints that are drawn; None without `train.jitter`
     affine: torch.Tensor | None  # (B, 2, 3) the warps of the equivariance loss; None without it
     alone: torch.Tensor | None  # (B,) whether the second look sees the object alone; None unless it is turned (see `turns`)
@@ -87,9 +88,10 @@ def draw_chance(config: Config, step: int, part: Part, device: torch.device) -> 
     if config.train.ghosts:
         random, mirrored = generator(device, config.seed, "ghosts", step), config.train.ghosts_mirrored is True
         ghosts = random_ghosts(2 * part.whole, config.train.ghosts, mirrored, random).unflatten(0, (-1, 2))[part.rows]
-    led, first = (torch.full((), one, device=device) for one in (lead, eased(config, step)))
-    # These two come as the leading losses first leave the pose to the reconstruction: before, attention lies nowhere.
-    return Chance(led, 1 - first, jitter, affine, alone, light, ghosts)
+    # The anchor loss comes as the leading losses first leave the pose to the reconstruction: before, attention lies nowhere.
+    # The shortness loss comes once limbs are followed to their ends: it would keep keypoints from getting there.
+    factors = (lead, 1 - eased(config, step), float(step >= config.loss.shorten_from))
+    return Chance(*(torch.full((), factor, device=device) for factor in factors), jitter, affine, alone, light, ghosts)
 
 
 class Outcome(NamedTuple):
@@ -121,10 +123,10 @@ class TrainingStep(nn.Module):
         if weights.separation:
             losses["separation"] = chance.lead * weights.separation * separation_loss(keypoints)
         if weights.anchor:
-            losses["anchor"] = chance.late * weights.anchor * anchor_loss(output.estimate)
+            losses["anchor"] = chance.anchor * weights.anchor * anchor_loss(output.estimate)
         if weights.shortness:  # it moves keypoints, and lets links be
             shortness = shortness_loss(keypoints, self.model.link_weights().detach())
-            losses["shortness"] = chance.late * weights.shortness * shortness
+            losses["shortness"] = chance.shortness * weights.shortness * shortness
         if chance.affine is not None:
             with self.compute.autocast():
                 moved = self.model.estimate(self.second_look(batch.images, keypoints.detach(), chance)).keypoints

@@ -54,6 +54,7 @@ def turning(tiny):
         "ease_from": 10,
         "ease_to": 20,
         "eased": 0.1,
+        "shorten_from": 45,
         "turn_from": 30,
         "turn_to": 40,
     }
@@ -75,7 +76,8 @@ def test_from_a_step_on_the_second_look_is_turned_by_any_angle_and_the_leading_l
     led_no_more = draw_chance(config.with_fields("loss", eased=0.0), 50, part, cpu)
     assert led_no_more.lead == 0
     assert led_no_more.affine is not None  # turned looks keep their weight
-    assert [round(float(chance.late), 3) for chance in chances] == [0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9]
+    assert [round(float(chance.anchor), 3) for chance in chances] == [0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9]
+    assert [float(chance.shortness) for chance in chances] == [0, 0, 0, 0, 1, 1, 1]
 
 
 def test_half_of_the_turned_looks_see_the_object_before_a_background_that_is_not_turned(tiny, monkeypatch):
