@@ -43,7 +43,10 @@ def give_verdict(report: "UnlabelledReport") -> str:
     count = f"all {total} keypoints useful" if useful == total else f"{useful} of {total} keypoints useful"
     said = [count if learned else not_learned, *useless]
     if useful < total and learned:
-        said[-1] += f": try model.keypoints={max(useful, 2)}"
+        advice = f"try model.keypoints={max(useful, 2)}"
+        if useful < total / 2:  # then more is wrong than their number
+            advice = "train longer, or on images that show the object larger"
+        said[-1] += f": {advice}"
     said += name_keypoints(report, useful=True)
     if report.bank_use < DEAD <= report.vectors / 2:
         said.append(f"the memory uses {report.bank_use:.1f} of {report.vectors} vectors a bank")

@@ -151,6 +151,10 @@ def judged(*troubles: str | None, **numbers) -> str:
             "2 of 4 keypoints useful; k1 idle; k3 together with k0: try model.keypoints=2; k2 restless",
         ),
         (judged(None, "idle"), "1 of 2 keypoints useful; k1 idle: try model.keypoints=2"),
+        (
+            judged(None, "idle", "idle"),
+            "1 of 3 keypoints useful; k1, k2 idle: train longer, or on images that show the object larger",
+        ),
         (judged(None, None, bank_use=1.5), "all 2 keypoints useful; the memory uses 1.5 of 16 vectors a bank"),
         (
             judged("restless", "idle", gain=1.01),
