@@ -24,6 +24,8 @@ def test_ppl_leads_the_keypoints_at_first_and_draws_links_that_can_be_seen():
     assert config.loss.equivariance > 0
     assert config.loss.separation > 0
     assert 0 < config.loss.ease_from < config.loss.ease_to < config.train.steps / 2
+    assert config.loss.shortness > 0
+    assert config.loss.ease_to < config.loss.shorten_from == config.train.steps // 2
     assert config.memory.revive > 0
     assert config.model.links_start > -1
     assert config.train.ema > 0.99
