@@ -8,9 +8,8 @@ from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.files import read_limited, replace_text
 
 LARGEST_FILE = 1 << 30  # bytes
-BEFORE = ("total", "reconstruction", "boundary", "configuration", "links", "separation", "equivariance")
-ADDED = ("anchor", "shortness")  # runs begun before ppl 0.2 have nothing there
-LOSSES = (*BEFORE, *ADDED)
+ADDED = ("anchor", "shortness")  # one after the other, since ppl 0.1: runs begun before have nothing there
+LOSSES = ("total", "reconstruction", "boundary", "configuration", "links", "separation", "equivariance", *ADDED)
 COLUMNS = ("step", *LOSSES, "images_per_second", "peak_memory_gib", "bank_perplexity", "keypoint_spread")
 
 
@@ -54,11 +53,13 @@ def complete_lines(path: Path) -> list[tuple[int, str]]:
     if not path.exists():
         return []
     header, *lines = read_limited(path, LARGEST_FILE).decode("utf-8", "replace").split("\n")
-    if header.rstrip("\r").split(",") == [column for column in COLUMNS if column not in ADDED]:
-        zeros, after = ["0"] * len(ADDED), 1 + len(BEFORE)
-        lines = [",".join((*line.split(",")[:after], *zeros, *line.split(",")[after:])) for line in lines[:-1]] + [""]
-    elif header.rstrip("\r") != ",".join(COLUMNS):
+    columns = header.rstrip("\r").split(",")
+    missing = [column for column in ADDED if column not in columns]
+    if columns != [column for column in COLUMNS if column not in missing]:
         raise UsageError(f"{path} has other columns than this ppl writes; move it away, and a new one is begun")
+    if missing:
+        zeros, after = ["0"] * len(missing), 1 + len(LOSSES) - len(missing)
+        lines = [",".join((*line.split(",")[:after], *zeros, *line.split(",")[after:])) for line in lines[:-1]] + [""]
     rows = [(number, line.rstrip("\r")) for number, line in enumerate(lines[:-1], 2) if line.strip()]
     return [(parse_step(line, f"{path}, line {number}"), line) for number, line in rows]
 

@@ -14,7 +14,7 @@ from ppl_cli.config.sections import Config
 from ppl_cli.errors import PPLError
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.processes import all_sum
-from ppl_cli.training.metrics import ADDED, BEFORE, LOSSES
+from ppl_cli.training.metrics import LOSSES
 from ppl_cli.training.step import Outcome
 
 LOWER_RATE = "Try a lower rate (--set train.learning_rate=...) or --precision fp32"
@@ -114,6 +114,5 @@ def peak_memory_gib(device: torch.device) -> float:
 
 def pad_window(window: torch.Tensor) -> torch.Tensor:
     """(steps, losses + 1) of a run begun before the last losses were added -> the same with zeros for these."""
-    if window.shape[1] > len(LOSSES):
-        return window
-    return torch.cat((window[:, : len(BEFORE)], torch.zeros(len(window), len(ADDED)), window[:, len(BEFORE) :]), 1)
+    missing = len(LOSSES) + 1 - window.shape[1]
+    return torch.cat((window[:, :-1], torch.zeros(len(window), missing), window[:, -1:]), 1)
