@@ -100,7 +100,27 @@ def test_keeping_memory_is_harmless_everywhere():
     assert torch.ones(1 << 20).sum() == 1 << 20
 
 
-def test_a_cpu_says_nothing_of_gpus():
+@pytest.mark.parametrize(
+    ("amx", "wish", "words"),
+    [
+        (True, "auto", "precision bf16 (this processor has AMX)"),
+        (True, "fp32", "precision fp32"),
+        (False, "auto", "precision fp32"),
+        (False, "bf16", "precision bf16"),
+    ],
+)
+def test_a_cpu_trains_in_bfloat16_where_it_has_units_for_it(monkeypatch, amx, wish, words):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    assert choose_compute("cpu", wish).reason == f"device cpu (as asked), {words}"
+
+
+def test_a_pytorch_that_does_not_know_of_amx_takes_float32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+    assert choose_compute("cpu").precision == "fp32"
+
+
+def test_a_cpu_says_nothing_of_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
     assert choose_compute("cpu").reason == "device cpu (as asked), precision fp32"
     with pytest.raises(UsageError, match="write auto, fp32 or bf16"):
         choose_compute("cpu", "fp16")

@@ -45,7 +45,7 @@ Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first image 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=MACHINE)]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"],
-    typer.Option(help="Precision of the network; auto takes bf16 on a GPU.", rich_help_panel=MACHINE),
+    typer.Option(help="Precision of the network; auto takes bf16 on a GPU, or a processor with AMX.", rich_help_panel=MACHINE),
 ]
 
 
