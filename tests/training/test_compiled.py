@@ -29,7 +29,7 @@ def graphs(monkeypatch):
 
 def take_steps(config: Config, count: int):
     """Losses and all gradients of the last of `count` steps; and what else they took."""
-    compute, loss = choose_compute("cpu"), reconstruction_loss(config.loss)
+    compute, loss = choose_compute("cpu", "fp32"), reconstruction_loss(config.loss)
     model = prepare_model(config, compute).train()
     average = Average(model, config.train.ema)
     learn = prepare_step(model, loss, config, compute, ALONE)

@@ -25,7 +25,7 @@ def test_the_encoder_alone_sees_other_light_and_ghosts(tiny, monkeypatch):
     )
     size, batch = config.model.image_size, config.train.batch
     images = torch.rand(batch, 3, size, size) * 2 - 1
-    model = prepare_model(config, choose_compute("cpu"))
+    model = prepare_model(config, choose_compute("cpu", "fp32"))
     seen, compared, estimate = [], [], model.estimate
     monkeypatch.setattr(model, "estimate", lambda images: seen.append(images) or estimate(images))
 
@@ -34,7 +34,7 @@ def test_the_encoder_alone_sees_other_light_and_ghosts(tiny, monkeypatch):
             compared.append(images)
             return reconstruction.mean()
 
-    step = TrainingStep(model, Loss(), config, choose_compute("cpu"))
+    step = TrainingStep(model, Loss(), config, choose_compute("cpu", "fp32"))
     chance = draw_chance(config, 5, Part(0, batch, batch), torch.device("cpu"))
     step(Batch(images, images), chance)
     assert torch.equal(compared[0], images)
@@ -87,8 +87,8 @@ def test_half_of_the_turned_looks_see_the_object_before_a_background_that_is_not
     assert 0.4 < torch.cat([chance.alone for chance in chances]).float().mean() < 0.6
     again = draw_chance(config, 30, Part(2, 4, 8), torch.device("cpu"))
     assert torch.equal(again.alone, chances[0].alone[2:6])
-    model = prepare_model(config, choose_compute("cpu"))
-    step, size = TrainingStep(model, torch.nn.L1Loss(), config, choose_compute("cpu")), config.model.image_size
+    model = prepare_model(config, choose_compute("cpu", "fp32"))
+    step, size = TrainingStep(model, torch.nn.L1Loss(), config, choose_compute("cpu", "fp32")), config.model.image_size
     images, keypoints = torch.rand(8, 3, size, size), torch.rand(8, 5, 2) / 10 + 0.2
     seen = step.second_look(images, keypoints, chances[0])
     warped = warp_images(images, chances[0].affine)
@@ -103,7 +103,7 @@ def test_the_first_look_learns_nothing_from_the_turned_one(tiny, monkeypatch):
     """Else keypoints would meet where both looks can find them: in the middle."""
     config = turning(tiny)
     batch, size = config.train.batch, config.model.image_size
-    model = prepare_model(config, choose_compute("cpu"))
+    model = prepare_model(config, choose_compute("cpu", "fp32"))
     looks, estimate = [], model.estimate
 
     def look(images):
@@ -113,7 +113,7 @@ def test_the_first_look_learns_nothing_from_the_turned_one(tiny, monkeypatch):
         return found
 
     monkeypatch.setattr(model, "estimate", look)
-    step = TrainingStep(model, torch.nn.L1Loss(), config, choose_compute("cpu"))
+    step = TrainingStep(model, torch.nn.L1Loss(), config, choose_compute("cpu", "fp32"))
     images = torch.rand(batch, 3, size, size)
     for at, learns in ((20, True), (30, False)):
         looks.clear()
