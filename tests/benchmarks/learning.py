@@ -210,17 +210,26 @@ def distance(points: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarr
 
 
 def on_hull(test: Sample) -> float:
-    """Share of found keypoints within NEAR of the convex hull of the annotated ones."""
+    """Share of found keypoints within NEAR of the convex hull of the annotated ones, or of one of its hulls where the animal
+    is seen twice."""
     from scipy.spatial import ConvexHull
 
-    inside = []
+    views, inside = list_views(test.keypoint_names), []
     for found, truth in zip(test.found, test.truth, strict=True):
-        known = truth[np.isfinite(truth).all(-1)]
-        if len(known) < 3:
+        known = [points[np.isfinite(points).all(-1)] for points in (truth[view] for view in views)]
+        hulls = [ConvexHull(points, qhull_options="QJ").equations for points in known if len(points) >= 3]  # outward normals
+        if len(hulls) < len(views):
             continue
-        hull = ConvexHull(known, qhull_options="QJ").equations  # outward normals and offsets
-        inside.append((found @ hull[:, :2].T + hull[:, 2]).max(-1) <= NEAR)
+        gaps = np.min([(found @ hull[:, :2].T + hull[:, 2]).max(-1) for hull in hulls], 0)
+        inside.append(gaps <= NEAR)
     return float(np.mean(inside))
+
+
+def list_views(names: list[str]) -> list[list[int]]:
+    """The keypoints of each view of the object, which a mirror may show from below too (mirror_mouse)."""
+    own = [k for k, name in enumerate(names) if not name.startswith("obs")]
+    views = [[k for k in own if names[k].endswith(view)] for view in ("_top", "_bot")]
+    return views if all(views) else [own]
 
 
 def on_fur(test: Sample, folder: Path) -> float:
