@@ -98,5 +98,13 @@ def test_the_lizard_turns_round_and_joints_are_on_it(tiny, tmp_path, monkeypatch
 def test_near_the_hull_is_on_the_object():
     truth = np.array([[[0.3, 0.3], [0.7, 0.3], [0.5, 0.7]]])
     found = np.array([[[0.5, 0.4], [0.5, 0.26], [0.5, 0.2], [0.9, 0.9]]])
-    assert learning.on_hull(Sample(["a"], found, truth, np.full((1, 2), 100))) == 0.5
+    assert learning.on_hull(Sample(["a"], found, truth, np.full((1, 2), 100), list("abc"))) == 0.5
     assert learning.spread_of(truth) == pytest.approx(2 * np.mean(np.std(truth[0], 0, ddof=1)))
+
+
+def test_a_keypoint_between_the_two_views_of_a_mirrored_animal_is_beside_it():
+    above, below = np.array([[0.1, 0.1], [0.9, 0.1], [0.5, 0.3]]), np.array([[0.1, 0.7], [0.9, 0.7], [0.5, 0.9]])
+    truth, found = np.concatenate((above, below, [[0.5, 0.5]]))[None], np.array([[[0.5, 0.2], [0.5, 0.8], [0.5, 0.5]]])
+    names = ["paw_top", "nose_top", "tail_top", "paw_bot", "nose_bot", "tail_bot", "obsHigh_bot"]
+    assert learning.on_hull(Sample(["0"], found, truth, np.array([[64, 64]]), names)) == pytest.approx(2 / 3)
+    assert learning.on_hull(Sample(["0"], found, truth, np.array([[64, 64]]), list("abcdefg"))) == 1
