@@ -77,7 +77,8 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     # `ppl --debug train` and `ppl train --debug` both work.
-    arguments = spread([argument for argument in arguments if argument != "--debug"])
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments = spread(expand(arguments) if os.name == "nt" else arguments)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character gets a question mark
@@ -98,6 +99,13 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def expand(arguments: list[str]) -> list[str]:
+    """`*.mp4` as the files that there are, which the shells of Windows leave to programs; as it is where there are none."""
+    from glob import glob
+
+    return [match for word in arguments for match in (not word.startswith("-") and sorted(glob(word))) or [word]]
+
+
 def spread(arguments: list[str]) -> list[str]:
     """`--occlusion A B` as `--occlusion A --occlusion B`, which is what typer can read; so `train --data *.mp4`, too."""
     several = ("--occlusion", "--data") if arguments[:1] == ["train"] else ("--occlusion",)
@@ -107,7 +115,7 @@ def spread(arguments: list[str]) -> list[str]:
         if word.startswith("-"):
             name, equals, _ = word.partition("=")
             option, values = (name if name in several else None), int(bool(equals))
-        elif option and may_follow(option, word):
+        elif option and (not values or may_follow(option, word)):
             result += [option] if values else []
             values += 1
         result.append(word)

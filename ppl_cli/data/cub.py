@@ -55,6 +55,15 @@ def h5_file(path: Path) -> Path:
     return files[0]
 
 
+def holds_birds(path: Path) -> bool:
+    """Whether it has these arrays: DeepLabCut and others write .h5 files too. Without h5py nothing tells."""
+    try:
+        with open_h5(path) as file:
+            return any(name.endswith("_img") for name in file)
+    except PPLError:
+        return False
+
+
 def open_h5(path: Path):
     try:
         import h5py

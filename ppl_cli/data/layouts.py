@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ppl_cli.config.sections import DataConfig
+from ppl_cli.data.cub import holds_birds
 from ppl_cli.data.listing import Listing, Part
 from ppl_cli.errors import UsageError
 from ppl_cli.text import counted
@@ -47,7 +48,7 @@ def detect_kind(path: Path, fit: str | None, test: str | None) -> str | None:
         return "deeplabcut"
     if find_ultralytics(path):
         return "ultralytics"
-    if path.suffix in (".h5", ".hdf5") or any(path.glob("*.h5")) or any(path.glob("*.hdf5")):
+    if path.suffix in (".h5", ".hdf5") or any(map(holds_birds, [*path.glob("*.h5"), *path.glob("*.hdf5")])):
         return "h5"
     if any(path.glob("S*/WithBackground")):
         return "h36m"
@@ -62,8 +63,8 @@ def detect_kind(path: Path, fit: str | None, test: str | None) -> str | None:
 def no_annotations(path: Path) -> UsageError:
     return UsageError(
         f"{path} holds no annotations: looked for test.json, annotations/*.json and */_annotations.coco.json (COCO), "
-        "labeled-data (DeepLabCut), CollectedData.csv (Lightning Pose), data.yaml (Ultralytics), *.slp (SLEAP), *.h5 (CUB), "
-        "S*/WithBackground (Human3.6M), landmark/taichi_*_gt.pkl; name COCO files with --fit FILE --test FILE"
+        "labeled-data (DeepLabCut), CollectedData.csv (Lightning Pose), data.yaml (Ultralytics), *.slp (SLEAP), *.h5 (CUB; "
+        "needs h5py), S*/WithBackground (Human3.6M), landmark/taichi_*_gt.pkl; name COCO files with --fit FILE --test FILE"
     )
 
 
@@ -78,8 +79,14 @@ def find_files(root: Path, suffix: str) -> Iterator[Path]:
     folders = [root, root / "annotations", *(root / word for words in WORDS.values() for word in words)]
     for folder in dict.fromkeys(folders):
         for file in sorted(folder.glob(f"*{suffix}")):
-            if file.is_file() and (suffix != ".json" or '"images"' in (head := read_head(file)) or '"info"' in head):
+            if file.is_file() and (suffix != ".json" or begins_as_coco(read_head(file))):
                 yield file
+
+
+def begins_as_coco(head: str) -> bool:
+    """Other programs write JSON beside images too, some of it with an "info"."""
+    beside_info = ('"licenses"', '"categories"', '"annotations"')
+    return '"images"' in head or ('"info"' in head and any(key in head for key in beside_info))
 
 
 def read_head(file: Path) -> str:

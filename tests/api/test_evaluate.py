@@ -12,7 +12,7 @@ from PIL import Image
 from ppl_cli.api.evaluate import evaluate
 from ppl_cli.checkpoints.model_file import load_model, save_finder, save_model
 from ppl_cli.checkpoints.shapes import build_model
-from ppl_cli.cli.app import spread
+from ppl_cli.cli.app import expand, spread
 from ppl_cli.config.sections import Config, DataConfig
 from ppl_cli.data.figures import figure
 from ppl_cli.device import choose_compute
@@ -248,6 +248,15 @@ def test_the_shell_may_list_what_to_learn_from(tmp_path, monkeypatch):
     assert spread(["train", "--data", "photos", "quickstart"]) == ["train", "--data", "photos", "quickstart"]
     assert spread(["train", "--data", "photos", "mine.yaml"]) == ["train", "--data", "photos", "mine.yaml"]
     assert spread(["eval", "--data", "photos", "more"]) == ["eval", "--data", "photos", "more"]
+    assert spread(["train", "--data", "missing", "photos"]) == ["train", "--data", "missing", "--data", "photos"]
+
+
+def test_wildcards_that_a_shell_leaves_to_programs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.mp4", "a.mp4", "a.txt"):
+        (tmp_path / name).touch()
+    assert expand(["train", "--data", "*.mp4", "--set", "name=*"]) == ["train", "--data", "a.mp4", "b.mp4", "--set", "name=*"]
+    assert expand(["infer", "*.png"]) == ["infer", "*.png"]
 
 
 @pytest.mark.parametrize(

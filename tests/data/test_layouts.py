@@ -11,6 +11,7 @@ from ppl_cli.config.sections import DataConfig
 from ppl_cli.data import figures
 from ppl_cli.data.datasets import list_part
 from ppl_cli.data.figures import figure
+from ppl_cli.data.layouts import detect_kind
 from ppl_cli.errors import UsageError
 from tests.data import layouts
 from tests.training_images import open_dataset
@@ -292,3 +293,16 @@ def test_figures_know_their_keypoints():
     assert np.allclose(fit.keypoints_px(5, (32, 32)), (keypoints + 1) / 2 * 31)
     assert not np.allclose(fit.keypoints[:20], test.keypoints[:20])
     assert isinstance(test.open_image(0), Image.Image)
+
+
+@pytest.mark.parametrize("program", ["deeplabcut", "camera"])
+def test_files_of_other_programs_are_no_annotations(program, tmp_path):
+    if program == "deeplabcut":
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(tmp_path / "clipDLC_resnet50.h5", "w") as file:
+            file["df_with_missing/table"] = [1.0]
+    else:
+        (tmp_path / "camera.json").write_text(json.dumps({"info": {"exposure": 3}}))
+    assert detect_kind(tmp_path, None, None) is None
+    layouts.cub(tmp_path / "birds.h5")
+    assert detect_kind(tmp_path, None, None) == "h5"
