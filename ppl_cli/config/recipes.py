@@ -30,11 +30,13 @@ def ppl(values: Values) -> Values:
         # Measured at 48 and 64 pixels: it learns as well as VGG19, without a download and in half of the time.
         "loss.kind": "multiscale" if small and given(values, "loss.weights") is None else "perceptual",
         "loss.equivariance": 5.0,  # these two lead the way ...
+        "loss.bend": 0.5,  # or keypoints move with parts that they lie beside
         "loss.separation": 0.3,
         "loss.anchor": 1.0,  # or keypoints keep beside the parts that they follow
         "loss.shortness": 0.15,  # or links go on beyond the object
-        "loss.ease_from": min(max(100, steps // 40), steps // 8),  # ... and then leave the pose to the reconstruction
+        "loss.ease_from": min(max(100, steps // 40), steps // 8),  # ... and then leave the pose to the reconstruction ...
         "loss.ease_to": min(max(300, steps // 10), steps * 2 // 5),
+        "loss.eased": 0.2,  # ... but for a fifth
         "loss.shorten_from": steps // 2,  # not before limbs are followed to their ends
         "loss.turn_from": steps // 6,  # not before poses are found as images show them
         "loss.turn_to": steps * 3 // 10,

@@ -162,6 +162,12 @@ class LossConfig(Section):
     equivariance: float = Field(
         0.0, ge=0, description="weight: keypoints move as a randomly warped image does (not in the paper)"
     )
+    bend: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="equivariance: how far the warped image is bent, too [largest stretch]; 0: only turned and moved",
+    )
     separation: float = Field(0.0, ge=0, description="weight: keypoints keep apart (not in the paper)")
     anchor: float = Field(0.0, ge=0, description="weight: keypoints stay where their attention lies (not in the paper)")
     shortness: float = Field(0.0, ge=0, description="weight: keypoints stay near those linked to them (not in the paper)")

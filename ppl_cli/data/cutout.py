@@ -5,7 +5,6 @@ and calls the same end of an animal its head whichever way it heads before it.
 """
 
 import torch
-import torch.nn.functional as F
 
 MARGIN = 1.2  # of the distance to the farthest keypoint
 SMALLEST = 0.3  # radius, normalised: poses may have fallen together
@@ -21,14 +20,13 @@ def enclose(keypoints: torch.Tensor, useful: torch.Tensor) -> tuple[torch.Tensor
 
 
 def cut_out(
-    warped: torch.Tensor, affine: torch.Tensor, backdrop: torch.Tensor, centres: torch.Tensor, radii: torch.Tensor
+    warped: torch.Tensor, before: torch.Tensor, backdrop: torch.Tensor, centres: torch.Tensor, radii: torch.Tensor
 ) -> torch.Tensor:
-    """(B, 3, S, S): of the images `warped` by `affine` (B, 2, 3) only a disc, around it `backdrop` (1 or B, 3, S, S).
+    """(B, 3, S, S): of images `warped` (B, 3, S, S) only a disc, around it `backdrop` (1 or B, 3, S, S).
 
-    `centres` (B, 2) and `radii` (B,) are those of the disc in the images before the warp, normalised.
+    `before` (B, S, S, 2): where each pixel lay before the warp; `centres` (B, 2) and `radii` (B,) are those of the disc there,
+    all normalised.
     """
-    # Where each pixel lay before the warp.
-    before = F.affine_grid(affine.to(warped.dtype), list(warped.shape), align_corners=True)  # (B, S, S, 2)
     beyond = (before - centres[:, None, None].to(warped.dtype)).norm(dim=-1) - radii[:, None, None]
     shown = (-beyond / EDGE).clamp(0, 1).unsqueeze(1)
     return shown * warped + (1 - shown) * backdrop

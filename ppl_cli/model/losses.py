@@ -142,11 +142,10 @@ def shortness_loss(keypoints: torch.Tensor, weights: torch.Tensor) -> torch.Tens
     return ((apart * weights).sum(-1) / weights.sum(-1).clamp_min(torch.finfo(weights.dtype).tiny)).mean()
 
 
-def equivariance_loss(keypoints: torch.Tensor, moved: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
+def equivariance_loss(keypoints: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
     """Keypoints must move as the image does. Ours, off in the paper's recipes.
 
-    `moved` are the keypoints of the warped image, `affine` (B, 2, 3) maps them back to where `keypoints` lie.
-    Mean absolute difference in normalised units.
+    `keypoints` and `back` (B, N, 2): as found, and as found in the warped image and brought back from there. Mean absolute
+    difference in normalised units.
     """
-    back = (affine[:, None, :, :2] * moved[:, :, None]).sum(-1) + affine[:, None, :, 2]
     return (back - keypoints).abs().mean()

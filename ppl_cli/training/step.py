@@ -14,7 +14,7 @@ from ppl_cli.config.sections import Config
 from ppl_cli.data.cutout import cut_out, enclose
 from ppl_cli.data.ghosts import add_ghosts, random_ghosts
 from ppl_cli.data.light import change_light, random_light
-from ppl_cli.data.warp import random_affine, warp_images
+from ppl_cli.data.warp import bring_back, origins, random_affine, random_bends, warp_images
 from ppl_cli.device import Compute
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.losses import (
@@ -59,6 +59,7 @@ class Chance(NamedTuple):
     shortness: torch.Tensor  # () the same of the shortness loss
     jitter: torch.Tensor | None  # (B, N, 2) what is added to the keypoints that are drawn; None without `train.jitter`
     affine: torch.Tensor | None  # (B, 2, 3) the warps of the equivariance loss; None without it
+    bends: torch.Tensor | None  # (B, W, 2, 4) the same; None without `loss.bend`
     alone: torch.Tensor | None  # (B,) whether the second look sees the object alone; None unless it is turned (see `turns`)
     light: torch.Tensor | None  # (B, 2, 3) in which the encoder sees an image, and its warp; None without `train.light`
     ghosts: torch.Tensor | None  # (B, 2) how strongly others shine through both; None without `train.ghosts`
@@ -72,7 +73,7 @@ class Chance(NamedTuple):
 
 def draw_chance(config: Config, step: int, part: Part, device: torch.device) -> Chance:
     """A function of (seed, step) alone, as the batch is."""
-    turned, jitter, affine, alone, light, ghosts = turns(config, step), None, None, None, None, None
+    turned, jitter, affine, bends, alone, light, ghosts = turns(config, step), *[None] * 6
     lead = eased(config, step, config.loss.turn_to if turned else None)
     if config.train.jitter:
         random = generator(device, config.seed, "jitter", step)
@@ -83,6 +84,8 @@ def draw_chance(config: Config, step: int, part: Part, device: torch.device) -> 
         affine = random_affine(part.whole, random, rotate=turned)[part.rows]
         if turned:
             alone = (torch.rand(part.whole, generator=random, device=device) < 0.5)[part.rows]
+        if config.loss.bend:
+            bends = random_bends(part.whole, config.loss.bend, random)[part.rows]
     if config.train.light:
         light = random_light(2 * part.whole, generator(device, config.seed, "light", step)).unflatten(0, (-1, 2))[part.rows]
     if config.train.ghosts:
@@ -91,7 +94,7 @@ def draw_chance(config: Config, step: int, part: Part, device: torch.device) -> 
     # The anchor loss comes as the leading losses first leave the pose to the reconstruction: before, attention lies nowhere.
     # The shortness loss comes once limbs are followed to their ends: it would keep keypoints from getting there.
     factors = (lead, 1 - eased(config, step), float(step >= config.loss.shorten_from))
-    return Chance(*(torch.full((), factor, device=device) for factor in factors), jitter, affine, alone, light, ghosts)
+    return Chance(*(torch.full((), factor, device=device) for factor in factors), jitter, affine, bends, alone, light, ghosts)
 
 
 class Outcome(NamedTuple):
@@ -132,18 +135,19 @@ class TrainingStep(nn.Module):
                 moved = self.model.estimate(self.second_look(batch.images, keypoints.detach(), chance)).keypoints
             turned = chance.alone is not None
             first, lead = (keypoints.detach(), 1.0) if turned else (keypoints, chance.lead)
-            losses["equivariance"] = lead * weights.equivariance * equivariance_loss(first, moved, chance.affine)
+            back = bring_back(moved, chance.affine, chance.bends)
+            losses["equivariance"] = lead * weights.equivariance * equivariance_loss(first, back)
         return Outcome(losses, keypoints.detach(), output.recall.tokens.detach(), output.recall.indices)
 
     def second_look(self, images: torch.Tensor, keypoints: torch.Tensor, chance: Chance) -> torch.Tensor:
         """What the encoder sees of images (B, 3, S, S) for the equivariance loss; their keypoints are (B, N, 2)."""
         seen = chance.disturb(images, 1)
-        warped = warp_images(seen, chance.affine)
+        warped = warp_images(seen, chance.affine, chance.bends)
         if chance.alone is None:
             return warped
         links = self.model.link_weights().detach().amax(1)
         disc = enclose(keypoints.to(links.dtype), links >= IDLE_BELOW * links.amax())
-        cut = cut_out(warped, chance.affine, seen.mean(0, keepdim=True), *disc)
+        cut = cut_out(warped, origins(warped, chance.affine, chance.bends), seen.mean(0, keepdim=True), *disc)
         return torch.where(chance.alone[:, None, None, None], cut, warped)
 
 

@@ -3,7 +3,7 @@ import math
 import torch
 
 from ppl_cli.data.cutout import EDGE, MARGIN, SMALLEST, cut_out, enclose
-from ppl_cli.data.warp import warp_images
+from ppl_cli.data.warp import origins, warp_images
 
 
 def test_discs_enclose_the_useful_keypoints_alone():
@@ -21,7 +21,8 @@ def test_what_lay_in_the_disc_is_seen_turned_and_around_it_the_backdrop():
     cos, sin = math.cos(angle), math.sin(angle)
     affine = torch.tensor([[[cos, -sin, 0.1], [sin, cos, 0.0]]])
     centre, radius = torch.tensor([[0.3, -0.2]]), torch.tensor([0.35])
-    seen = cut_out(warp_images(images, affine), affine, torch.full((1, 3, size, size), 5.0), centre, radius)[0]
+    warped = warp_images(images, affine)
+    seen = cut_out(warped, origins(warped, affine), torch.full((1, 3, size, size), 5.0), centre, radius)[0]
     away = (affine[0, :, :2] @ at.flatten(1) + affine[0, :, 2:] - centre.T).norm(dim=0).unflatten(0, (size, size))
     assert (seen[:, away > radius] == 5).all()
     within = away < radius - EDGE
@@ -32,6 +33,6 @@ def test_what_lay_in_the_disc_is_seen_turned_and_around_it_the_backdrop():
 
 
 def test_a_pose_that_is_not_a_number_hides_nothing_from_the_guard():
-    images, affine = torch.zeros(1, 3, 8, 8), torch.eye(2, 3)[None]
+    images = torch.zeros(1, 3, 8, 8)
     disc = enclose(torch.full((1, 2, 2), torch.nan), torch.tensor([True, True]))
-    assert cut_out(images, affine, images, *disc).isnan().any()
+    assert cut_out(images, origins(images, torch.eye(2, 3)[None]), images, *disc).isnan().any()

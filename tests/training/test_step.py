@@ -20,7 +20,7 @@ def test_the_encoder_alone_sees_other_light_and_ghosts(tiny, monkeypatch):
     config = tiny.model_copy(
         update={
             "train": tiny.train.model_copy(update={"light": True, "ghosts": 0.4, "ghosts_mirrored": True}),
-            "loss": tiny.loss.model_copy(update={"equivariance": 1.0}),
+            "loss": tiny.loss.model_copy(update={"equivariance": 1.0, "bend": 0.5}),
         }
     )
     size, batch = config.model.image_size, config.train.batch
@@ -40,7 +40,7 @@ def test_the_encoder_alone_sees_other_light_and_ghosts(tiny, monkeypatch):
     assert torch.equal(compared[0], images)
     first, second = (add_ghosts(change_light(images, chance.light[:, look]), chance.ghosts[:, look]) for look in (0, 1))
     assert torch.equal(seen[0], first)
-    assert torch.equal(seen[1], warp_images(second, chance.affine))
+    assert torch.equal(seen[1], warp_images(second, chance.affine, chance.bends))
     assert (chance.ghosts[:, 0] != chance.ghosts[:, 1]).all()
     again = draw_chance(config, 5, Part(1, batch - 1, batch), torch.device("cpu"))  # the same however a batch is cut
     assert torch.equal(again.light, chance.light[1:])
