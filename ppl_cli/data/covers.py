@@ -1,6 +1,7 @@
 """Parts of images covered at random, by shapes and in colours of all kinds: what hides an object may look like anything.
 
-From them a network learns to tell covers from what belongs to an image (training/uncover.py).
+From them a network learns to tell covers from what belongs to an image (training/uncover.py), and the encoder to find
+keypoints behind them (training/step.py).
 """
 
 import math
@@ -58,6 +59,19 @@ def random_fills(images: torch.Tensor, generator: torch.Generator) -> torch.Tens
     textured = 0.6 * noise(3, size // 4) + 0.4 * colour
     kinds = [colour, grey, grey.sign(), noise(3, 3), textured, noise(3, size), elsewhere, upside_down]
     return choose(kinds, generator)
+
+
+def random_colours(batch: int, generator: torch.Generator) -> torch.Tensor:
+    """(batch, 3, 1, 1) in [-1, 1], half of them grey. A quarter is NaN: no colour, but another image."""
+    values = 2 * torch.rand(batch, 3, 1, 1, generator=generator, device=generator.device) - 1
+    grey = values[:, :1].expand_as(values)
+    return choose([grey, grey, values, torch.full_like(values, torch.nan)], generator)
+
+
+def hide(images: torch.Tensor, covers: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
+    """images (B, 3, S, S) under covers (B, 1, S, S) in the colours of `random_colours`, or of the next image, upside down."""
+    fills = torch.where(colours.isnan(), images.roll(1, 0).flip(-2), colours)
+    return torch.lerp(images, fills, covers)
 
 
 def choose(kinds: list[torch.Tensor], generator: torch.Generator) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ppl_cli.config.sections import Config
+from ppl_cli.data.covers import hide, random_colours, random_covers
 from ppl_cli.data.cutout import cut_out, enclose
 from ppl_cli.data.ghosts import add_ghosts, random_ghosts
 from ppl_cli.data.light import change_light, random_light
@@ -61,6 +62,8 @@ class Chance(NamedTuple):
     affine: torch.Tensor | None  # (B, 2, 3) the warps of the equivariance loss; None without it
     bends: torch.Tensor | None  # (B, W, 2, 4) the same; None without `loss.bend`
     alone: torch.Tensor | None  # (B,) whether the second look sees the object alone; None unless it is turned (see `turns`)
+    covers: torch.Tensor | None  # (B, 1, S, S) 1 where something hides the object from the second look; None until it does
+    colours: torch.Tensor | None  # (B, 3, 1, 1) of what hides it
     light: torch.Tensor | None  # (B, 2, 3) in which the encoder sees an image, and its warp; None without `train.light`
     ghosts: torch.Tensor | None  # (B, 2) how strongly others shine through both; None without `train.ghosts`
 
@@ -73,7 +76,7 @@ class Chance(NamedTuple):
 
 def draw_chance(config: Config, step: int, part: Part, device: torch.device) -> Chance:
     """A function of (seed, step) alone, as the batch is."""
-    turned, jitter, affine, bends, alone, light, ghosts = turns(config, step), *[None] * 6
+    turned, jitter, affine, bends, alone, covers, colours, light, ghosts = turns(config, step), *[None] * 8
     lead = eased(config, step, config.loss.turn_to if turned else None)
     if config.train.jitter:
         random = generator(device, config.seed, "jitter", step)
@@ -86,6 +89,11 @@ def draw_chance(config: Config, step: int, part: Part, device: torch.device) -> 
             alone = (torch.rand(part.whole, generator=random, device=device) < 0.5)[part.rows]
         if config.loss.bend:
             bends = random_bends(part.whole, config.loss.bend, random)[part.rows]
+        if config.train.cover and step >= config.loss.ease_to:  # before, keypoints lie nowhere in particular
+            random = generator(device, config.seed, "covers", step)
+            there = torch.rand(part.whole, 1, 1, 1, generator=random, device=device) < config.train.cover
+            covers = (there * random_covers(part.whole, config.model.image_size, random))[part.rows]
+            colours = random_colours(part.whole, random)[part.rows]
     if config.train.light:
         light = random_light(2 * part.whole, generator(device, config.seed, "light", step)).unflatten(0, (-1, 2))[part.rows]
     if config.train.ghosts:
@@ -94,7 +102,8 @@ def draw_chance(config: Config, step: int, part: Part, device: torch.device) -> 
     # The anchor loss comes as the leading losses first leave the pose to the reconstruction: before, attention lies nowhere.
     # The shortness loss comes once limbs are followed to their ends: it would keep keypoints from getting there.
     factors = (lead, 1 - eased(config, step), float(step >= config.loss.shorten_from))
-    return Chance(*(torch.full((), factor, device=device) for factor in factors), jitter, affine, bends, alone, light, ghosts)
+    numbers = (torch.full((), factor, device=device) for factor in factors)
+    return Chance(*numbers, jitter, affine, bends, alone, covers, colours, light, ghosts)
 
 
 class Outcome(NamedTuple):
@@ -135,6 +144,8 @@ class TrainingStep(nn.Module):
                 moved = self.model.estimate(self.second_look(batch.images, keypoints.detach(), chance)).keypoints
             turned = chance.alone is not None
             first, lead = (keypoints.detach(), 1.0) if turned else (keypoints, chance.lead)
+            if chance.covers is not None:  # what sees the whole object learns nothing from what does not
+                first = torch.where(chance.covers.amax((2, 3), keepdim=True)[..., 0] > 0, keypoints.detach(), first)
             back = bring_back(moved, chance.affine, chance.bends)
             losses["equivariance"] = lead * weights.equivariance * equivariance_loss(first, back)
         return Outcome(losses, keypoints.detach(), output.recall.tokens.detach(), output.recall.indices)
@@ -143,8 +154,12 @@ class TrainingStep(nn.Module):
         """What the encoder sees of images (B, 3, S, S) for the equivariance loss; their keypoints are (B, N, 2)."""
         seen = chance.disturb(images, 1)
         warped = warp_images(seen, chance.affine, chance.bends)
-        if chance.alone is None:
-            return warped
+        if chance.alone is not None:
+            warped = self.show_alone(seen, warped, keypoints, chance)
+        return warped if chance.covers is None else hide(warped, chance.covers, chance.colours)
+
+    def show_alone(self, seen: torch.Tensor, warped: torch.Tensor, keypoints: torch.Tensor, chance: Chance) -> torch.Tensor:
+        """The warped images, some of them before the mean of those seen, but for a disc around the pose."""
         links = self.model.link_weights().detach().amax(1)
         disc = enclose(keypoints.to(links.dtype), links >= IDLE_BELOW * links.amax())
         cut = cut_out(warped, origins(warped, chance.affine, chance.bends), seen.mean(0, keepdim=True), *disc)

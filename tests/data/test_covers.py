@@ -1,6 +1,6 @@
 import torch
 
-from ppl_cli.data.covers import random_covers, random_fills
+from ppl_cli.data.covers import hide, random_colours, random_covers, random_fills
 
 
 def random() -> torch.Generator:
@@ -29,3 +29,17 @@ def test_fills_are_colours_within_range_that_differ_from_the_images():
     assert 0.25 < plain.float().mean() < 0.5  # three of eight kinds are one colour
     assert ((fills - images).abs().mean((1, 2, 3)) > 0.2).float().mean() > 0.6
     assert torch.equal(fills, random_fills(images, random()))
+
+
+def test_what_is_covered_shows_one_colour_or_another_image_and_the_rest_stays():
+    images, covers = torch.rand(400, 3, 16, 16, generator=random()), random_covers(400, 16, random())
+    colours = random_colours(400, random())
+    hidden = hide(images, covers, colours)
+    seen = (covers == 0).expand_as(images)
+    assert torch.equal(hidden[seen], images[seen])
+    other = colours.isnan().flatten(1).all(1)
+    assert 0.15 < other.float().mean() < 0.35
+    assert 0.4 < (colours.std(1) == 0).float().mean() < 0.6  # grey
+    fills = torch.where(colours.isnan(), images.roll(1, 0).flip(-2), colours)
+    assert torch.equal(hidden[~seen], fills[~seen])
+    assert fills.abs().max() <= 1
