@@ -192,6 +192,7 @@ def test_steps_neither_wait_for_the_device_nor_compile_again(replayed, compiled)
             "light": True,
             "ghosts": 0.4,
             "rotate": True,
+            "cover": 0.5,
             "batch": 8,
         },
     )
@@ -223,7 +224,7 @@ def test_steps_neither_wait_for_the_device_nor_compile_again(replayed, compiled)
 
 def test_a_replayed_step_is_the_step():
     config = config_of(
-        train={"compile": False, "warp": 0.4, "jitter": 0.03, "light": True, "ghosts": 0.4, "batch": 8},
+        train={"compile": False, "warp": 0.4, "jitter": 0.03, "light": True, "ghosts": 0.4, "cover": 0.5, "batch": 8},
         loss={"equivariance": 5.0, "bend": 0.5},
     )
     images, model, learn = training(config, GPU)

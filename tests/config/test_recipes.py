@@ -38,7 +38,9 @@ def test_ppl_leads_the_keypoints_at_first_and_draws_links_that_can_be_seen():
 def test_faithful_recipes_have_nothing_of_ours(name, recipe):
     config = load_config(name, {"recipe": recipe})
     off = [config.loss.equivariance, config.loss.separation, config.memory.revive, config.train.jitter, config.train.ema]
-    assert [*off, config.train.ghosts, config.loss.anchor, config.loss.shortness, config.loss.bend] == [0] * 9
+    assert [*off, config.train.ghosts, config.loss.anchor, config.loss.shortness, config.loss.bend, config.train.cover] == [
+        0
+    ] * 10
     assert (config.model.links_start, config.train.link_rate) == (-4, 1)
     assert (config.reference.cells, config.reference.missing) == (16, 0.8)
     assert config.model.thickness == 5e-4
