@@ -114,7 +114,11 @@ def test_a_training_step_with_a_backbone_mixes_no_devices(tiny, waits):
 
 
 def test_a_training_step_that_turns_looks_mixes_no_devices(tiny, waits):
-    config = everything(tiny).with_fields("train", rotate=True, cover=0.5).with_fields("loss", equivariance=1.0, bend=0.5, turn_from=1)
+    config = (
+        everything(tiny)
+        .with_fields("train", rotate=True, cover=0.5)
+        .with_fields("loss", equivariance=1.0, bend=0.5, turn_from=1)
+    )
     _, outcome = train(config, Compute(CUDA, "bf16", ""), 2, waits)
     assert not waits
     assert outcome.losses["equivariance"].isfinite()

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ppl_cli.checkpoints.model_file import Checkpoint, load_model, prepare_names
+from ppl_cli.checkpoints.model_file import Checkpoint, find_run, load_model, prepare_names
 from ppl_cli.lock import locked
 from ppl_cli.prior.names import read_names
 from ppl_cli.prior.prior import load_prior, save_prior
@@ -20,12 +20,12 @@ def naming_keypoints(model: str | Path, file: str | Path) -> Iterator[Checkpoint
     """
     checkpoint = load_model(model)
     names = read_names(Path(file).expanduser(), checkpoint.config.model.keypoints)
-    folder = checkpoint.path.parent
-    with locked(folder):
-        store = prepare_names(checkpoint.path, names)
+    file, run = checkpoint.path.resolve(), find_run(checkpoint.path)
+    with locked(run or file.parent):
+        store = prepare_names(file, names)
         yield replace(checkpoint, config=checkpoint.config.with_fields("prior", names=names))
         store()
-        if (place := folder / "prior.json").is_file():
+        if run and (place := run / "prior.json").is_file():
             prior = load_prior(place)
             keypoints = [known.model_copy(update={"name": name}) for known, name in zip(prior.keypoints, names, strict=True)]
             save_prior(place, prior.model_copy(update={"keypoints": keypoints}))

@@ -59,11 +59,20 @@ class Checkpoint:
     @property
     def run(self) -> str | None:
         """The name of the run folder that it lies in, of one of several trainings after theirs; None of a file elsewhere."""
-        folder = self.path.resolve().parent
-        if self.path.name != "model.safetensors" or not (folder / "config.yaml").is_file():
+        folder = find_run(self.path)
+        if folder is None:
             return None
+        folder = folder.resolve()
         one_of_several = folder.with_name(f"{folder.name}.yaml").is_file()  # seed-0.yaml beside seed-0
         return f"{folder.parent.name}-{folder.name}" if one_of_several else folder.name
+
+
+def find_run(path: Path) -> Path | None:
+    """The run folder of a model file, or of what it links to. None: what lies beside it may belong to another model."""
+    for file in (path, path.resolve()):
+        if file.name == "model.safetensors" and (file.parent / "config.yaml").is_file():
+            return file.parent
+    return None
 
 
 def save_model(
@@ -182,7 +191,9 @@ def load_own(path: Path) -> Checkpoint:
         raise UsageError(f"{path} is not a readable safetensors file: {in_one_line(error)}") from error
     except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
         raise UsageError(f"{path} was not written by ppl: its header is missing or damaged") from error
-    return Checkpoint(model, with_names_of_run(config, path.parent), step, path, known, finder)
+    if run := find_run(path):
+        config = with_names_of_run(config, run)
+    return Checkpoint(model, config, step, path, known, finder)
 
 
 def load_original(path: Path) -> Checkpoint:

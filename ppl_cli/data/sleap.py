@@ -4,6 +4,7 @@ Of several animals in a frame the largest is taken. Predictions are left out: wh
 """
 
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
 from threading import Lock
 
@@ -15,9 +16,9 @@ from ppl_cli.data.annotations import Annotation, check_images, list_annotations,
 from ppl_cli.data.images import UnreadableImageError, decode
 from ppl_cli.data.layouts import choose_file, take_share
 from ppl_cli.data.listing import Listing, Part
-from ppl_cli.data.paths import ImageFinder, normalise
+from ppl_cli.data.paths import ImageFinder, count_common_tail, normalise
 from ppl_cli.data.videos import is_video
-from ppl_cli.errors import PPLError
+from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.files import refusing
 
 ONE_AT_A_TIME = Lock()  # readers of videos have a position
@@ -29,8 +30,10 @@ def sleap_project(config: DataConfig, part: Part, seed: int, size: int) -> Listi
     finder = ImageFinder(file, root.parent if root.is_file() else root, config.images)
     labels = load_labels(file)
     annotations, frames, alone = [], {}, len(labels.skeletons) == 1
+    images = image_names(labels)
+    files = dict(zip(images, finder.find(images), strict=True)) | find_movies(labels, finder)
     for number, labelled in enumerate(labels.labeled_frames, 1):
-        image, frame = locate_frame(labelled, finder)
+        image, frame = locate_frame(labelled, finder, files)
         if frame is not None:
             frames[finder.name(image)] = frame
         for animal in labelled.user_instances:
@@ -59,22 +62,57 @@ def load_labels(file: Path):
         return sleap_io.load_slp(str(file))
 
 
-def locate_frame(labelled, finder: ImageFinder) -> tuple[Path, tuple | None]:
-    """Where a frame lies, and (video, frame number) if it is not an image file.
+def image_names(labels) -> list[str]:
+    """Of the labelled frames that are files."""
+    lists = ((frame.video.filename, frame.frame_idx) for frame in labels.labeled_frames)
+    return [str(names[number]) for names, number in lists if isinstance(names, list)]
+
+
+def find_movies(labels, finder: ImageFinder) -> dict[str, Path]:
+    """Videos by the names that the project has for them: there, in the data set, or in a folder of it.
+
+    It is the one whose path agrees with most parts of the name, unless it agrees with more of another. UsageError if that does
+    not tell which.
+    """
+    files = {str(video.filename) for video in labels.videos if not isinstance(video.filename, list) and not is_embedded(video)}
+    found = {name: Path(name) for name in files if Path(name).is_file()}
+    ranked = []
+    for name in sorted(files - set(found)):
+        parts = normalise(name).split("/")
+        places = [finder.root / parts[-1], *sorted(finder.root.glob(f"*/{escape(parts[-1])}"))]
+        agreeing = {place: count_common_tail(parts, list(place.resolve().parts)) for place in places if place.is_file()}
+        most = max(agreeing.values(), default=0)
+        ranked += [(most, place, name) for place, count in agreeing.items() if count == most]
+    taken = {place.resolve(): len(place.parts) for place in found.values()}  # and how many parts agree
+    for most, place, name in sorted(ranked, reverse=True):
+        if name in found or taken.get(place.resolve()) == most:
+            raise UsageError(
+                f"{finder.source}: it cannot be told which video {name} is, since several have that name; put them where the "
+                "project says"
+            )
+        if place.resolve() not in taken:
+            found[name], taken[place.resolve()] = place, most
+    return found
+
+
+def is_embedded(video) -> bool:
+    return getattr(video.backend, "has_embedded_images", False)
+
+
+def locate_frame(labelled, finder: ImageFinder, files: dict[str, Path]) -> tuple[Path, tuple | None]:
+    """Where a frame lies, and (video, frame number) if it is not an image file; `files` says where the project's lie.
 
     Frame 7 of a.mp4 is called a.mp4#7, one that a package holds a.pkg.slp#video0-7.
     """
     video, number = labelled.video, labelled.frame_idx
     if isinstance(video.filename, list):
-        return finder.find([str(video.filename[number])])[0], None
-    if getattr(video.backend, "has_embedded_images", False):
+        return files[str(video.filename[number])], None
+    if is_embedded(video):
         return finder.source.with_name(f"{finder.source.name}#{video.backend.dataset.split('/')[0]}-{number}"), (video, number)
-    last = normalise(str(video.filename)).rsplit("/", 1)[-1]
-    places = [Path(video.filename), finder.root / last, *sorted(finder.root.glob(f"*/{last}"))]
-    movie = next((place for place in places if place.is_file()), None)
+    movie = files.get(str(video.filename))
+    place = movie or finder.root / normalise(str(video.filename)).rsplit("/", 1)[-1]
     if movie is not None and str(movie) != video.filename:
         video.replace_filename(str(movie))
-    place = movie or finder.root / last
     return place.with_name(f"{place.name}#{number}"), None if movie and is_video(movie) else (video, number)
 
 

@@ -136,7 +136,7 @@ def open_container(path: Path) -> "InputContainer":
     if kind is None:
         raise UnreadableImageError("not a video" if begin else "an empty file")
     try:
-        return av.open(os.fspath(path), format=kind)
+        return av.open(os.path.abspath(path), format=kind)  # in a relative path a colon would make it an address
     except av.FFmpegError as error:
         lost = ": its index (moov) is missing" if kind == "mov" else ""
         why = f"a video that was cut off or is damaged{lost}; copy or record it again"

@@ -40,7 +40,7 @@ def writing_video(
     clock = max(tick, FINEST) if encoder == "mpeg4" else tick
     with replacing(path) as temporary:
         try:
-            with av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as container:
+            with av.open(str(temporary.absolute()), "w", format="mp4", options={"movflags": "faststart"}) as container:
                 stream = container.add_stream(encoder, rate=rate, options=ENCODERS[encoder])
                 stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
                 context = stream.codec_context

@@ -114,7 +114,7 @@ def repaired(values: np.ndarray, whole: float, better: str) -> str:
     """Share of the damage (occluded against whole images) that the last iteration takes back; empty without damage."""
     damage = values[0] - whole
     worse = damage if better == "lower" else -damage
-    return "" if worse < 0.02 * abs(whole) else f"{100 * (values[0] - values[-1]) / damage:.0f} %"
+    return "" if worse <= 0.02 * abs(whole) else f"{100 * (values[0] - values[-1]) / damage:.0f} %"
 
 
 def shown_name(name: str) -> str:

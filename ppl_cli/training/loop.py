@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,9 +65,9 @@ class Run:
     """A training that came to its end."""
 
     folder: Path
-    config: Config
+    config: Config = field(repr=False)
     compute: Compute
-    learner: PosePriorLearner  # in evaluation mode, as it was saved
+    learner: PosePriorLearner = field(repr=False)  # in evaluation mode, as it was saved
     step: int
     seconds: float
     peak_memory_gib: float

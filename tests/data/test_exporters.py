@@ -14,7 +14,7 @@ from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.datasets import list_part
 from ppl_cli.data.figures import figure
 from ppl_cli.data.layouts import detect_kind
-from ppl_cli.errors import UsageError
+from ppl_cli.errors import UnreadableImageError, UsageError
 from tests.clips import read_number, write_clip
 from tests.conftest import ppl
 from tests.data.layouts import picture
@@ -256,6 +256,33 @@ def test_sleap_frames_of_a_video(tmp_path, name, lively_file, capsys):
     (tmp_path / "moved" / name).unlink()
     assert ppl("eval", lively_file, *given, "--overwrite") == 1
     assert "put the video beside the project" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_sleap_videos_and_images_of_one_name_are_told_apart(tmp_path):
+    sio = pytest.importorskip("sleap_io")
+    skeleton, points = sio.Skeleton(list(NODES), name="mouse"), np.array([[1.0, 2], [30, 4], [5, 40]])
+
+    def save(place, videos):
+        frames = [sio.LabeledFrame(video, 2, [sio.Instance.from_numpy(points, skeleton=skeleton)]) for video in videos]
+        sio.save_slp(sio.Labels(frames, videos=videos, skeletons=[skeleton]), str(place / "train.slp"), verbose=False)
+
+    (movies := tmp_path / "movies").mkdir()
+    for session in "ab":
+        (movies / session).mkdir()
+    save(movies, [sio.Video.from_filename(str(write_clip(movies / session / "clip.mp4"))) for session in "ab"])
+    movies = movies.rename(tmp_path / "moved")
+    assert sorted(read(movies, "fit")[0].names) == ["a/clip.mp4#2", "b/clip.mp4#2"]
+    (movies / "a/clip.mp4").rename(movies / "a/gone")  # b's is not taken for it
+    listing = read(movies, "fit")[0]
+    assert sorted(listing.names) == ["b/clip.mp4#2", "clip.mp4#2"]
+    with pytest.raises(UnreadableImageError, match="put the video beside the project"):
+        listing.open_image(listing.names.index("clip.mp4#2"))
+    for folder in ("b", "c"):
+        (movies / folder).mkdir(exist_ok=True)
+        shutil.copy(movies / "a/gone", movies / folder / "clip.mp4")
+    (movies / "b").rename(movies / "d")
+    with pytest.raises(UsageError, match=r"cannot be told which video .*clip\.mp4 is"):
+        read(movies, "fit")
 
 
 def test_coco_as_sleap_io_writes_it(tmp_path):
