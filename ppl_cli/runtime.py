@@ -29,7 +29,7 @@ class Runtime:
 @dataclass(frozen=True)
 class Output:
     folder: str | Path | None = None  # a Path once made; None: a name of its own, where the command has one
-    formats: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ("csv", "coco", "npz")  # of the poses of infer and refine; also dlc and slp
     overwrite: bool = False  # replace what an earlier command left in the folder
     resume: bool = False  # go on with what was stopped there
 

@@ -1,5 +1,6 @@
 """Files and folders in, a folder of results out: what `ppl infer` and `ppl refine` do with a model."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,9 +27,17 @@ NOTHING = Occluder()
 
 
 def write_poses(
-    model: "Predictor", finder: Finder, inputs: list[Path], output: Output, details: Details, occluder: Occluder = NOTHING
+    model: "Predictor",
+    finder: Finder,
+    inputs: Path | Sequence[Path],
+    output: Output,
+    details: Details,
+    occluder: Occluder = NOTHING,
 ) -> Summary:
     """The poses that `finder` finds in files and folders; a `Refiner` refines them. UsageError if there is nothing to do."""
+    if output.folder is None:
+        raise UsageError("where shall poses be written? Give Output(folder)")
+    inputs = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     images = gather_inputs(inputs, output.folder, occluder.masks, details.excerpt)
     if details.trail and not images.hold_videos:
         raise UsageError("--trail is drawn in videos, and there is none")

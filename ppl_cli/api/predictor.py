@@ -193,12 +193,12 @@ class Predictor:
             return self._find_one(refiner, image, hidden)
         return list(self._stream(refiner, pairs, BATCH, self._find_range(image)))
 
-    def infer_files(self, inputs: list[Path], output: Output, details: Details = USUAL) -> Summary:
+    def infer_files(self, inputs: Path | Sequence[Path], output: Output, details: Details = USUAL) -> Summary:
         """Poses of files and folders, as files in `output.folder`: what `ppl infer` does, which says what is written."""
         return write_poses(self, self.finder, inputs, output, details)
 
     def refine_files(
-        self, inputs: list[Path], output: Output, occluder: Occluder, options: Options, details: Details = USUAL
+        self, inputs: Path | Sequence[Path], output: Output, occluder: Occluder, options: Options, details: Details = USUAL
     ) -> Summary:
         """Refined poses of files and folders, as files in `output.folder`: what `ppl refine` does."""
         return write_poses(self, self.refiner(options, details.gif), inputs, output, details, occluder)
@@ -228,9 +228,11 @@ class Predictor:
 
     def _find_one(self, finder: Finder, image: ImageLike, hidden: HiddenLike | None = None) -> Pose:
         """PPLError if the image or what is hidden of it cannot be used."""
-        opener = partial(given.open_given, (image, hidden), self._find_range([image]))
+        value_range = self._find_range([image])
+        opener = partial(given.open_given, (image, hidden), value_range)
         pose = finder.find([decode_square(opener, finder.size, finder.resize)])[0]
         pose.source, pose.place = given.find_source(image)
+        pose.range = value_range
         if np.isnan(pose.keypoints).all():
             raise PPLError(f"{pose.source or 'the image'}: {pose.problem}")
         return pose
@@ -240,6 +242,7 @@ class Predictor:
         with batch_that_fits(batch):
             for pose in chain.from_iterable(stream_poses(finder, given.open_all(pairs, value_range, sources), batch)):
                 pose.source, pose.place = sources.popleft()
+                pose.range = value_range
                 yield pose
 
     def _stream_files(self, inputs: Inputs, batch: int) -> Iterator[Pose]:
@@ -250,4 +253,5 @@ class Predictor:
             openers = (lambda fit, fetched=image: Opened(*fetched(fit)) for image in images)
             for pose in chain.from_iterable(stream_poses(self.finder, openers, batch)):
                 pose.place, pose.source = inputs.locate(pose.index), inputs.paths[pose.index]
+                pose.range = inputs.range
                 yield pose

@@ -79,6 +79,8 @@ def main(arguments: list[str] | None = None) -> None:
     # `ppl --debug train` and `ppl train --debug` both work.
     arguments = [argument for argument in arguments if argument != "--debug"]
     arguments = spread(expand(arguments) if os.name == "nt" else arguments)
+    # A stream that was closed (ppl ... 2>&-) is None.
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character gets a question mark

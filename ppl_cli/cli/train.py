@@ -126,9 +126,9 @@ def train(
     """
     settings = starting_prior(init_prior, freeze) | parse_settings(set_ or [])
     if perceptual_weights:
-        settings["loss.weights"] = str(perceptual_weights.absolute())
+        settings["loss.weights"] = str(perceptual_weights.expanduser().absolute())
     if init is not None:
-        settings["train.init"] = str(Path(init).absolute())
+        settings["train.init"] = str(Path(init).expanduser().absolute())
     if fields:
         from ppl_cli.config.describe import describe_fields
 
@@ -286,5 +286,5 @@ def starting_prior(file: Path | None, freeze: str | None) -> dict[str, object]:
         raise UsageError(f"--freeze {freeze}: write keypoints, links or keypoints,links")
     settings: dict[str, object] = {"prior.freeze": parts} if parts else {}
     if file is not None:
-        settings |= {"prior.init": str(file.absolute()), "prior.keypoints": "given", "prior.links": "given"}
+        settings |= {"prior.init": str(file.expanduser().absolute()), "prior.keypoints": "given", "prior.links": "given"}
     return settings

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from ppl_cli.config.recipes import fill_in
+from ppl_cli.config.recipes import fill_in, given, is_filled_in
 from ppl_cli.config.retired import drop_retired
 from ppl_cli.config.sections import Config
 from ppl_cli.config.shipped import shipped_configs
@@ -39,12 +39,14 @@ def load_config(source: str | Path, settings: Mapping[str, object] | None = None
     where, values = read_yaml(str(source))
     settings = settings or {}
     resolved = values.pop("written_by", None) is not None  # the config.yaml of a run, with every field
-    if resolved and settings.get("recipe", values.get("recipe")) != values.get("recipe"):
-        raise UsageError(f"recipe: {where} is the configuration of a run, with every field set; start from another one")
+    if settings.get("recipe", values.get("recipe")) != values.get("recipe") and (resolved or is_filled_in(values)):
+        raise UsageError(f"recipe: {where} sets every field that a recipe would; start from another one")
     for key, value in settings.items():
         set_key(values, key, value)
     if not resolved:
         fill_in(values)
+        if isinstance(path := given(values, "data.path"), str | Path):
+            values["data"]["path"] = str(Path(path).expanduser().absolute())  # wherever the run goes on
     return parse_config(values, where, settings)
 
 

@@ -93,6 +93,11 @@ def fill_in(values: Values) -> None:
         values["model"]["thickness"] = line_thickness(whole(given(values, "model.image_size"), 128))
 
 
+def is_filled_in(values: Values) -> bool:
+    """Whether they leave nothing for a recipe to say, as what `ppl train --show` prints."""
+    return all(given(values, key) is not None for key in ppl(values))
+
+
 def line_thickness(size: int) -> float:
     """Thickness (squared normalised units) of links that look alike at every image size, to two digits."""
     return float(f"{LINE * (2 / max(size - 1, 1)) ** 2:.1e}")

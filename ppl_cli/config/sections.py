@@ -71,6 +71,11 @@ class DataConfig(Section):
             raise ValueError("write [BLACK, WHITE] with BLACK below WHITE")
         return found
 
+    @field_validator("split", mode="before")
+    @classmethod
+    def numbers_can_name_folders(cls, split: object) -> object:
+        return str(split) if type(split) is int else split
+
     @field_validator("split")
     @classmethod
     def share_is_a_share(cls, split: str | float) -> str | float:

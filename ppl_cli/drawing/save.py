@@ -1,6 +1,7 @@
 """How pictures become files: PNG, JPEG, animations."""
 
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,9 @@ def save_png(path: Path, picture: "Image.Image | Figure", flush: bool = True) ->
         if isinstance(picture, Image.Image):
             temporary.write_bytes(encode_png(np.asarray(picture.convert("RGB"))))
         else:
-            picture.savefig(temporary, format="png", dpi=110)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Glyph")  # a letter of a name that the font lacks is a box in the picture
+                picture.savefig(temporary, format="png", dpi=110)
 
 
 def save_jpeg(path: Path, picture: Image.Image) -> None:

@@ -17,7 +17,7 @@ from ppl_cli.data.video_images import to_pixels
 from ppl_cli.data.videos import Reader, Video, is_video, open_video
 from ppl_cli.drawing.overlay import SMALLEST, draw_over
 from ppl_cli.drawing.video import writing_video
-from ppl_cli.errors import UnreadableImageError, UsageError
+from ppl_cli.errors import PPLError, UnreadableImageError, UsageError
 from ppl_cli.files import folder_below
 from ppl_cli.inference.pictures import Pictures, is_doubtful, is_inferred
 from ppl_cli.results.pose import Pose
@@ -65,7 +65,8 @@ class Films:
 
     def __init__(self, pictures: Pictures):
         self.pictures = pictures
-        self.name: str | None = None  # of the video whose poses are coming
+        self.name, self.number = None, 0  # of the video whose poses are coming, and of its last frame that came
+        self.begun: set[str] = set()
         self.film, self.draw = ExitStack(), None  # its drawing, unless there is none to do
 
     def __enter__(self) -> "Films":
@@ -78,16 +79,20 @@ class Films:
     def add(self, name: str, path: Path, pose: Pose) -> None:
         """`name` and `path` of the image; DiskFullError if there is no space left."""
         video, number = split_frame(name) or (None, None)
-        if video != self.name:
+        if video != self.name or (video is not None and number <= self.number):
             with self.pictures.forgiving():
                 self.film.close()
             self.name, self.draw = video, None
             if video is not None and self.pictures.overlays:
                 self.attempt(self.begin, video, split_page(path)[0])
+        self.number = number
         if self.draw is not None and pose.width is not None:
             self.attempt(self.draw, number, self.pictures.number(pose))
 
     def begin(self, name: str, path: Path) -> None:
+        if name in self.begun:
+            raise PPLError(f"{name}: only its first frames are drawn, since the others do not come next, in order")
+        self.begun.add(name)
         place = self.pictures.folder / "overlay" / name_drawn(name)
         folder_below(self.pictures.folder, place)
         if not place.exists():  # else it is complete: the run went on

@@ -38,6 +38,7 @@ class Occluder:
     def __post_init__(self) -> None:
         if self.masks is None:
             return
+        self.masks = self.masks.expanduser()
         single = is_video(self.masks)
         if not (self.masks.is_file() if single else self.masks.is_dir()):
             what = "is a file" if self.masks.exists() else "no such folder"

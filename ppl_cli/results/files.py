@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ppl_cli.errors import UsageError
 from ppl_cli.files import folder_below, replacing
 from ppl_cli.prior.prior import Prior
 from ppl_cli.results.arrays import IterationsNpz, KeypointsNpz
@@ -44,6 +45,8 @@ class Results:
     unseen: list[str] = field(default_factory=list)  # videos whose frames SLEAP will not show, once the files are written
 
     def __post_init__(self) -> None:
+        if unknown := [form for form in self.formats if form not in FILES]:
+            raise UsageError(f"format {unknown[0]}: expected any of {', '.join(FILES)}")
         if "slp" in self.formats:  # now: when the files are opened, earlier results are gone
             check_sleap()
 

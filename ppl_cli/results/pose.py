@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
+from ppl_cli.data.depth import Range
 from ppl_cli.data.images import decode
 from ppl_cli.errors import PPLError, UnreadableImageError
 
@@ -60,6 +61,7 @@ class Pose:
     names: Sequence[str] = ()  # (N,) of the keypoints; empty in poses read from a journal
     place: Place = NOWHERE
     source: Path | None = None  # the file, page or frame, where `image` can be opened
+    range: Range | None = None  # black and white of an image of more than 8 bits
 
     @property
     def image(self) -> Image.Image:
@@ -67,7 +69,7 @@ class Pose:
         if self.source is None:
             raise PPLError("image: this pose does not know its file, since it was not found in a folder or a video")
         try:
-            return decode(self.source)
+            return decode(self.source, self.range)
         except UnreadableImageError as error:
             raise PPLError(f"{self.source}: {error}") from error
 

@@ -352,8 +352,10 @@ def test_deep_pixels_are_those_of_the_command_and_pages_are_named(model, model_f
     frames[0].save(tmp_path / "clip.gif", save_all=True, append_images=frames[1:])
     run("infer", model_file, folder, "--out", tmp_path / "poses")
     expected = np.load(tmp_path / "poses" / "keypoints.npz")["keypoints_px"]
-    found = [pose.keypoints for pose in model([folder / f"{number}.tif" for number in range(3)])]
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    poses = model([folder / f"{number}.tif" for number in range(3)])
+    np.testing.assert_allclose([pose.keypoints for pose in poses], expected, atol=1e-4)
+    for pose in (*poses, *model.stream(folder)):  # as bright as it was seen
+        assert 0.5 < np.asarray(pose.image).mean() / figure(pose.index, 64)[0].mean() < 2
     opened = [Image.open(folder / f"{number}.tif") for number in range(3)]
     np.testing.assert_allclose([pose.keypoints for pose in model(opened)], expected, atol=1e-4)
     np.testing.assert_allclose(model(opened[1]).keypoints, expected[1], atol=1e-4)

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -229,3 +230,13 @@ def test_a_weights_file_is_found_from_wherever_the_run_goes_on(tmp_path, monkeyp
 
 def test_after_training_on_labels_the_next_command_asks_for_images():
     assert next_command(Path("run"), DataConfig(kind="sleap", path="mice.slp")).split()[2:4] == ["run", "IMAGES"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="shells of Windows close no streams")
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_a_closed_stream_is_no_error(model_file, pictures, tmp_path, closed):
+    command = [sys.executable, "-m", "ppl_cli", "infer", str(model_file), str(pictures), "--out", str(tmp_path / "out")]
+    done = subprocess.run(f"{shlex.join(command)} {closed}", shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "out/keypoints.csv").is_file()

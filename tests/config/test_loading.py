@@ -39,7 +39,21 @@ def test_settings_are_values_of_yaml_or_of_python():
     config = load_config(
         "folder", parse_settings(["train.steps=5", "train.flip=false", "name=mine"]) | {"data.path": Path("x")}
     )
-    assert (config.train.steps, config.train.flip, config.name, config.data.path) == (5, False, "mine", "x")
+    assert (config.train.steps, config.train.flip, config.name) == (5, False, "mine")
+    assert config.data.path == str(Path("x").absolute())  # a run finds its images from any folder
+
+
+def test_a_folder_may_be_called_by_a_number():
+    assert load_config("folder", parse_settings(["data.split=2024"])).data.split == "2024"
+    assert load_config("folder", parse_settings(["data.split=0.2"])).data.split == 0.2
+
+
+def test_a_recipe_cannot_change_what_a_file_sets_already(tmp_path):
+    (tmp_path / "shown.yaml").write_text(to_yaml(load_config("folder_small")))
+    assert load_config(tmp_path / "shown.yaml", {"recipe": "ppl"}) == load_config("folder_small")
+    with pytest.raises(UsageError, match=r"recipe: .*shown\.yaml sets every field that a recipe would"):
+        load_config(tmp_path / "shown.yaml", {"recipe": "paper"})
+    assert load_config("folder_small", {"recipe": "paper"}).model.encoder == "affine"
 
 
 @pytest.mark.parametrize(

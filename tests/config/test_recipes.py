@@ -96,7 +96,7 @@ def test_the_configuration_of_a_run_has_every_field_and_reloads_to_the_same(name
     assert load_config(str(file)) == config
     assert parse_config(config.model_dump(), "header") == config
     assert load_config(str(file), {"recipe": config.recipe}) == config
-    with pytest.raises(UsageError, match="every field set"):
+    with pytest.raises(UsageError, match="sets every field"):
         load_config(str(file), {"recipe": "ppl" if config.recipe == "paper" else "paper"})
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import ppl_cli
+from ppl_cli.api.details import Details
 from ppl_cli.data.figures import figure
 from ppl_cli.data.videos import open_video
 from ppl_cli.drawing.video import writing_video
@@ -65,6 +66,23 @@ def test_videos_whose_names_differ_in_a_suffix_keep_a_drawing_each(lively_file, 
     assert infer(lively_file, clips / "sub", tmp_path / "out") == 0
     drawn = {path.name for path in (tmp_path / "out" / "overlay").iterdir()}
     assert drawn == {"b.mp4", "b.mov.mp4", "b.mov.mp4.mp4"}
+
+
+def test_frames_that_come_in_parts_are_named_since_only_the_first_are_drawn(lively_file, clips, tmp_path, capsys):
+    frames = ["a.mp4#1", "a.mp4#3", "sub/b.mp4#2", "a.mp4#5", "sub/b.mp4#1"]
+    model = ppl_cli.load(lively_file, ppl_cli.Runtime("cpu", say=print))
+    model.infer_files([clips / name for name in frames], ppl_cli.Output(tmp_path / "out"), Details(overlay=True))
+    assert "2 pictures could not be written; the first: a.mp4: only its first frames are drawn" in capsys.readouterr().out
+    assert [len(look(tmp_path / "out/overlay" / name)[0]) for name in ("a.mp4", "b.mp4")] == [2, 1]
+
+
+def test_paths_with_colons_are_files(lively_file, clips, tmp_path, monkeypatch):
+    """FFmpeg takes what is before a colon for the protocol of an address."""
+    monkeypatch.chdir(tmp_path)
+    (clips / "sub").rename("10:30")
+    shutil.copy(clips / "a.mp4", "10:30/http:a.mp4")
+    assert infer(lively_file, "10:30", "run:1") == 0
+    assert {path.name for path in (tmp_path / "run:1/overlay").iterdir()} == {"b.mp4", "http:a.mp4"}
 
 
 def test_a_trail_shows_the_last_positions(clips, tmp_path):

@@ -56,6 +56,19 @@ def test_every_format_says_the_same(model_file, pictures, tmp_path):
     assert arrays["confidence"].max() <= 1
 
 
+def test_from_python_the_formats_are_those_of_the_command(model_file, pictures, tmp_path):
+    model = load(model_file, "cpu")
+    assert str(model.infer_files(pictures, Output(tmp_path / "out"))) == f"8 poses in {tmp_path / 'out'}"
+    assert {path.name for path in (tmp_path / "out").glob("keypoints*")} == {
+        "keypoints.csv",
+        "keypoints.coco.json",
+        "keypoints.npz",
+    }
+    for output, words in ((Output(tmp_path / "x", ("CSV",)), "format CSV: expected any of csv"), (Output(), "where")):
+        with pytest.raises(UsageError, match=words):
+            model.infer_files([pictures], output)
+
+
 @pytest.mark.parametrize(("limit", "said"), [(1e-9, True), (100.0, False)])
 def test_images_unlike_those_of_training_are_said(pictures, tmp_path, tiny, limit, said):
     """`limit` is what 99 % of training images stay below."""

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import pytest
@@ -67,6 +68,24 @@ def test_a_copied_model_file_has_those_it_was_given(run, names, tmp_path):
     assert alone.config.prior.names == NAMES
     assert all((alone.model.state_dict()[name] == tensor).all() for name, tensor in weights.items())
     assert all((a == b).all() for a, b in zip(alone.known.calibration, load_model(run).known.calibration, strict=True))
+
+
+def test_the_names_of_a_model_are_not_those_of_another_beside_it(run, names, tmp_path):
+    (models := tmp_path / "models").mkdir()
+    for name in ("a.safetensors", "b.safetensors"):
+        shutil.copy(run / "model.safetensors", models / name)
+    assert ppl("export-prior", models / "a.safetensors", "--out", models, "--names", names) == 0
+    assert load_model(models / "a.safetensors").config.prior.names == load_prior(models / "prior.json").names == NAMES
+    assert load_model(models / "b.safetensors").config.prior.names == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_to_a_model_stays_one_and_its_run_gets_the_names(run, names, tmp_path):
+    (best := tmp_path / "best.safetensors").symlink_to(run / "model.safetensors")
+    assert ppl("export-prior", best, "--out", tmp_path / "named", "--names", names) == 0
+    assert best.is_symlink()
+    assert load_model(best).config.prior.names == load_model(run).config.prior.names == NAMES
+    assert load_prior(run / "prior.json").names == NAMES
 
 
 @pytest.mark.usefixtures("no_pictures")
