@@ -48,7 +48,7 @@ def ppl(values: Values) -> Values:
         "train.light": True,  # or other sessions, with other lamps, are found less well
         "train.ghosts": 0.4,  # or keypoints leave the object before a background that is new
         "train.ghosts_mirrored": "auto",  # where the camera moves, new backgrounds stand upright as the object does
-        "train.cover": 0.5,  # or what hides a part of the object leads the keypoints of the rest astray
+        "train.cover": 0.5,  # or what hides a part of an animal turns it head for tail
         "train.ema": min(max(1 - 20 / steps, 0.5), 0.999),  # a mean over a twentieth of the run
         "train.uncover": min(steps // 3, 1000),  # or refinement must be told what is hidden
     }

@@ -221,7 +221,7 @@ class TrainConfig(Section):
         False, description="ghosts: half of them left to right, not upside down; auto: if these are videos and the camera moves"
     )
     cover: float = Field(
-        0.0, ge=0, le=1, description="equivariance: share of warped images in which something hides the object [share]"
+        0.0, ge=0, le=1, description="train.rotate: how many of the turned images show the object partly hidden [share]"
     )
     uncover: int = Field(
         0, ge=0, description="at the end, a small network learns for so long to find what hides the object; 0: none [steps]"

@@ -62,7 +62,7 @@ class Chance(NamedTuple):
     affine: torch.Tensor | None  # (B, 2, 3) the warps of the equivariance loss; None without it
     bends: torch.Tensor | None  # (B, W, 2, 4) the same; None without `loss.bend`
     alone: torch.Tensor | None  # (B,) whether the second look sees the object alone; None unless it is turned (see `turns`)
-    covers: torch.Tensor | None  # (B, 1, S, S) 1 where something hides the object from the second look; None until it does
+    covers: torch.Tensor | None  # (B, 1, S, S) 1 where something hides the object from the turned look; None as above
     colours: torch.Tensor | None  # (B, 3, 1, 1) of what hides it
     light: torch.Tensor | None  # (B, 2, 3) in which the encoder sees an image, and its warp; None without `train.light`
     ghosts: torch.Tensor | None  # (B, 2) how strongly others shine through both; None without `train.ghosts`
@@ -89,7 +89,7 @@ def draw_chance(config: Config, step: int, part: Part, device: torch.device) -> 
             alone = (torch.rand(part.whole, generator=random, device=device) < 0.5)[part.rows]
         if config.loss.bend:
             bends = random_bends(part.whole, config.loss.bend, random)[part.rows]
-        if config.train.cover and step >= config.loss.ease_to:  # before, keypoints lie nowhere in particular
+        if turned and config.train.cover:
             random = generator(device, config.seed, "covers", step)
             there = torch.rand(part.whole, 1, 1, 1, generator=random, device=device) < config.train.cover
             covers = (there * random_covers(part.whole, config.model.image_size, random))[part.rows]
@@ -144,8 +144,6 @@ class TrainingStep(nn.Module):
                 moved = self.model.estimate(self.second_look(batch.images, keypoints.detach(), chance)).keypoints
             turned = chance.alone is not None
             first, lead = (keypoints.detach(), 1.0) if turned else (keypoints, chance.lead)
-            if chance.covers is not None:  # what sees the whole object learns nothing from what does not
-                first = torch.where(chance.covers.amax((2, 3), keepdim=True)[..., 0] > 0, keypoints.detach(), first)
             back = bring_back(moved, chance.affine, chance.bends)
             losses["equivariance"] = lead * weights.equivariance * equivariance_loss(first, back)
         return Outcome(losses, keypoints.detach(), output.recall.tokens.detach(), output.recall.indices)
@@ -154,16 +152,13 @@ class TrainingStep(nn.Module):
         """What the encoder sees of images (B, 3, S, S) for the equivariance loss; their keypoints are (B, N, 2)."""
         seen = chance.disturb(images, 1)
         warped = warp_images(seen, chance.affine, chance.bends)
-        if chance.alone is not None:
-            warped = self.show_alone(seen, warped, keypoints, chance)
-        return warped if chance.covers is None else hide(warped, chance.covers, chance.colours)
-
-    def show_alone(self, seen: torch.Tensor, warped: torch.Tensor, keypoints: torch.Tensor, chance: Chance) -> torch.Tensor:
-        """The warped images, some of them before the mean of those seen, but for a disc around the pose."""
+        if chance.alone is None:
+            return warped
         links = self.model.link_weights().detach().amax(1)
         disc = enclose(keypoints.to(links.dtype), links >= IDLE_BELOW * links.amax())
         cut = cut_out(warped, origins(warped, chance.affine, chance.bends), seen.mean(0, keepdim=True), *disc)
-        return torch.where(chance.alone[:, None, None, None], cut, warped)
+        turned = torch.where(chance.alone[:, None, None, None], cut, warped)
+        return turned if chance.covers is None else hide(turned, chance.covers, chance.colours)
 
 
 def take_step(step: nn.Module, batch: Batch, chance: Chance, pieces: int = 1) -> Outcome:
