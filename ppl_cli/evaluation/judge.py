@@ -63,7 +63,8 @@ class Judge:
         self.data = data.model_copy(update={name: getattr(config.data, name) for name in ("resize", "figures", "range")})
         self.size = config.model.image_size
         self.fit = list_part(self.data, "fit", seed, self.size)
-        self.test = list_part(self.data, "test", seed, self.size)
+        # Black and white are what they are in the fit images, also where test images would have others of their own.
+        self.test = list_part(self.data.model_copy(update={"range": self.fit.range}), "test", seed, self.size)
         self.test.sort_keypoints(self.fit.keypoint_names)
         overlap = check_splits(self.fit, self.test, str(data.path))
         self.notes = list(dict.fromkeys([*self.fit.notes, *self.test.notes, *overlap]))
