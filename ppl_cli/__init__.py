@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ppl_cli.evaluation.protocol_options import ProtocolOptions
     from ppl_cli.evaluation.report import Report
     from ppl_cli.evaluation.unlabelled import UnlabelledReport
+    from ppl_cli.inference.occluder import Occluder
     from ppl_cli.prior.prior import Prior
     from ppl_cli.results.pose import Pose
     from ppl_cli.runtime import Output, Runtime
@@ -34,6 +35,7 @@ __all__ = [
     "DiskFullError",
     "HiddenPatches",
     "InterruptedRunError",
+    "Occluder",
     "Output",
     "PPLError",
     "Pose",
@@ -63,6 +65,7 @@ HOMES = {
     "evaluation.unlabelled": ("UnlabelledReport",),
     "training.loop": ("Run",),
     "errors": ("DiskFullError", "InterruptedRunError", "PPLError", "UsageError"),
+    "inference.occluder": ("Occluder",),
     "prior.prior": ("Prior",),
     "results.pose": ("Pose",),
     "runtime": ("Output", "Runtime"),

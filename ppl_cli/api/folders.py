@@ -30,11 +30,12 @@ def write_poses(
     model: "Predictor",
     finder: Finder,
     inputs: Path | Sequence[Path],
-    output: Output,
+    output: Path | Output,
     details: Details,
     occluder: Occluder = NOTHING,
 ) -> Summary:
     """The poses that `finder` finds in files and folders; a `Refiner` refines them. UsageError if there is nothing to do."""
+    output = output if isinstance(output, Output) else Output(output)
     if output.folder is None:
         raise UsageError("where shall poses be written? Give Output(folder)")
     inputs = [inputs] if isinstance(inputs, str | Path) else list(inputs)

@@ -193,14 +193,24 @@ class Predictor:
             return self._find_one(refiner, image, hidden)
         return list(self._stream(refiner, pairs, BATCH, self._find_range(image)))
 
-    def infer_files(self, inputs: Path | Sequence[Path], output: Output, details: Details = USUAL) -> Summary:
-        """Poses of files and folders, as files in `output.folder`: what `ppl infer` does, which says what is written."""
+    def __repr__(self) -> str:
+        return f"Predictor({str(self.checkpoint.path)!r}, {len(self.names)} keypoints, step {self.checkpoint.step})"
+
+    def infer_files(self, inputs: Path | Sequence[Path], output: Path | Output, details: Details = USUAL) -> Summary:
+        """Poses of files and folders, as files in a folder: what `ppl infer` does, which says what is written."""
         return write_poses(self, self.finder, inputs, output, details)
 
     def refine_files(
-        self, inputs: Path | Sequence[Path], output: Output, occluder: Occluder, options: Options, details: Details = USUAL
+        self,
+        inputs: Path | Sequence[Path],
+        output: Path | Output,
+        occluder: Occluder | None = None,
+        options: Options | None = None,
+        details: Details = USUAL,
     ) -> Summary:
-        """Refined poses of files and folders, as files in `output.folder`: what `ppl refine` does."""
+        """Refined poses of files and folders, as files in a folder: what `ppl refine` does, with its usual options."""
+        occluder = occluder or Occluder()
+        options = options or Options(method=self.choose_method(occluder.known))
         return write_poses(self, self.refiner(options, details.gif), inputs, output, details, occluder)
 
     def choose_method(self, known: bool) -> Method:

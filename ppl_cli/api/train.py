@@ -152,7 +152,8 @@ def settle_rotation(config: Config, images: ImageSet, machine: Machine) -> Confi
         return config.with_fields("train", rotate=False)
     turns = machine.world.from_leader(find_quarter_turns(images) if machine.world.leader else None)
     if turns is not None:
-        machine.say("note: the object heads in many directions: images are turned for it to head one way (train.rotate)")
+        turned = f"{sum(map(bool, turns))} of {counted(len(turns), 'image')} are turned for it to head one way"
+        machine.say(f"note: the object heads in many directions: {turned}. Do all head one way? --set train.rotate=false")
         images.turn(turns)
     return config.with_fields("train", rotate=rotate is True or turns is not None)
 

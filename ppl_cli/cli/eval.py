@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from ppl_cli.cli.options import Device, Precision, only_one, say
+from ppl_cli.errors import UsageError
 from ppl_cli.runtime import Output, Runtime
 
 HOW, HIDE = "Protocol", "Occlusion"
@@ -130,6 +131,9 @@ def evaluate(
     from ppl_cli.evaluation.protocol_options import ProtocolOptions
     from ppl_cli.evaluation.tables import show_report
 
+    for place in map(Path, models[1:]):
+        if place.is_dir() and not any(place.rglob("model.safetensors")):
+            raise UsageError(f"{place} holds no model; images are given with --data {place}")
     report = evaluate.evaluate(
         models,
         AnnotatedData(only_one(data), kind, fit, test, category, images, batch, strict),

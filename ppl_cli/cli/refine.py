@@ -71,7 +71,7 @@ def refine(
 
       ppl refine runs/mine occluded --masks masks --out repaired --gif
 
-      ppl refine runs/mine occluded --occluder-color red --out repaired
+      ppl refine runs/mine occluded --occluder-color 200,30,40 --out repaired
     """
     formats = options.parse_formats(format_)
 

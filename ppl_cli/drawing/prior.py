@@ -78,7 +78,7 @@ def prototype_sheet(prior: Prior, images: list[Image.Image | None]) -> Image.Ima
         if image is not None:
             square = image.resize((TILE, TILE), Image.Resampling.BICUBIC)
             pair.paste(draw_pose(square, prototype.points, prior.weights), (TILE, 0))
-        tiles.append(titled(pair, f"{number}: {100 * prototype.frequency:.0f} % of poses"))
+        tiles.append(titled(pair, f"{number}: {100 * prototype.frequency + 1e-9:.0f} % of poses"))
     return grid(tiles, 3, GAP)
 
 

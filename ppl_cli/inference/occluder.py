@@ -30,15 +30,16 @@ class Occluder:
     like the image's video and has as many frames, else the one image for all its frames.
     """
 
-    masks: Path | None = None
+    masks: str | Path | None = None  # a Path once made
     colour: tuple[int, int, int] | None = None
     files: dict[str, list[Path]] = field(default_factory=dict)  # name without suffix -> masks
+    nearest: tuple[int, tuple[int, int, int]] | None = None  # of all pixels to the colour: how far away, and which
     rows: dict[str, list[Path]] = field(default_factory=dict)  # folder or video, without suffix -> masks of its frames
 
     def __post_init__(self) -> None:
         if self.masks is None:
             return
-        self.masks = self.masks.expanduser()
+        self.masks = Path(self.masks).expanduser()
         single = is_video(self.masks)
         if not (self.masks.is_file() if single else self.masks.is_dir()):
             what = "is a file" if self.masks.exists() else "no such folder"
@@ -66,6 +67,13 @@ class Occluder:
         """What makes two occluders the same, in words for the user; masks by their names."""
         names = sorted(file.relative_to(self.root).as_posix() for files in self.files.values() for file in files)
         return {"masks": fingerprint_names(names) if names else None, "occluder colour": self.colour}
+
+    def notes(self) -> list[str]:
+        """A line for the user, once all images were looked at, where none of them has the colour."""
+        if self.nearest is None or self.nearest[0] <= NEAR:
+            return []
+        wanted, nearest = (",".join(map(str, colour)) for colour in (self.colour, self.nearest[1]))
+        return [f"no pixel is within {NEAR} of the colour {wanted}, so nothing was repaired; the nearest is {nearest}"]
 
     def fetch(self, name: str, image: Path, film: Film) -> Callable[[], Image.Image] | None:
         """A function that opens the mask of `image`, in any thread; `name` is the image's, relative to its input folder."""
@@ -117,8 +125,11 @@ class Occluder:
         if open_mask is not None:
             hidden |= take_mask(np.asarray(open_mask().convert("L")), image)
         if self.colour is not None:
-            away = np.abs(np.asarray(image).astype(np.int16) - np.array(self.colour, np.int16))
-            hidden |= (away <= NEAR).all(-1)
+            pixels = np.asarray(image).reshape(-1, 3)
+            away = np.abs(pixels.astype(np.int16) - np.array(self.colour, np.int16)).max(-1)
+            hidden |= (away <= NEAR).reshape(hidden.shape)
+            if self.nearest is None or away.min() < self.nearest[0]:
+                self.nearest = int(away.min()), tuple(pixels[away.argmin()].tolist())
         return check_some_visible(hidden)
 
 

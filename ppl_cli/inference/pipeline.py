@@ -128,7 +128,7 @@ def run(task: Task, output: Output, identity: dict[str, object], runtime: Runtim
                     films.add(task.inputs.name(pose.index), task.inputs.paths[pose.index], pose)
         undrawn = world.from_all((task.pictures.undrawn, task.pictures.first_undrawn))
         tally = world.from_leader(tally)
-    for line in tally.notes():
+    for line in (*tally.notes(), *task.occluder.notes()):
         say(f"note: {line}")
     if unseen := task.results.unseen:
         which = on_screen(unseen[0]) + (", ..." if len(unseen) > 1 else "")

@@ -475,3 +475,8 @@ def test_each_report_gets_a_folder_of_its_own_and_a_failed_one_none(trained_run,
     with pytest.raises(ZeroDivisionError):
         evaluate(run, output=Output(), device="cpu")
     assert not (run / "eval-3").exists()
+
+
+def test_images_given_as_a_model_get_a_hint(lively_file, pictures, capsys):
+    assert ppl("eval", lively_file, pictures) == 2
+    assert f"{pictures} holds no model; images are given with --data {pictures}" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ppl_cli.api.predictor import load
 from ppl_cli.checkpoints.model_file import load_model, save_finder, save_model
 from ppl_cli.cli.app import main
 from ppl_cli.data.figures import figure
@@ -15,8 +16,10 @@ from ppl_cli.data.frame import Frame
 from ppl_cli.device import choose_compute
 from ppl_cli.inference import overlays
 from ppl_cli.inference.estimate import Estimator
+from ppl_cli.inference.occluder import Occluder
 from ppl_cli.inference.refine import Options, refine
 from ppl_cli.model.finder import OcclusionFinder
+from ppl_cli.runtime import Runtime
 from tests.conftest import lively_model, measured
 
 HOLE = (slice(20, 44), slice(16, 40))
@@ -347,3 +350,16 @@ def test_wrong_options_get_one_line(model_file, occluded, tmp_path, capsys, argu
     assert run(model_file, occluded[0], "--out", tmp_path / "out", *arguments) == 2
     assert expected in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_colour_that_no_image_has_is_said_with_the_nearest(model_file, tmp_path):
+    pixels = np.full((32, 40, 3), 90, np.uint8)
+    pixels[5:20, 5:20] = 200, 30, 40
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    said = []
+    predictor = load(model_file, Runtime("cpu", say=said.append))
+    predictor.refine_files(tmp_path / "a.png", tmp_path / "red", Occluder(colour=(255, 0, 0)))
+    assert "note: no pixel is within 24 of the colour 255,0,0, so nothing was repaired; the nearest is 200,30,40" in said
+    said.clear()
+    predictor.refine_files(str(tmp_path / "a.png"), str(tmp_path / "right"), Occluder(colour=(200, 30, 40)))
+    assert not any("no pixel" in line for line in said)
