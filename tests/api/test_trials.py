@@ -107,7 +107,19 @@ def test_trials_that_were_stopped_go_on_where_they_were(tiny_yaml, tmp_path, sto
 def test_the_command_with_resume_goes_on_and_other_settings_are_refused(tiny_yaml, tmp_path, capsys, stopping):
     stopping("seed-5", InterruptedRunError("stopped at step 1"))
     out, device = tmp_path / "run", ("--device", "cpu")
-    words = ("train", tiny_yaml, "--out", out, *device, "--set", "train.steps=1", "--set", "train.jitter=0.01", "--set", "seed=5")
+    words = (
+        "train",
+        tiny_yaml,
+        "--out",
+        out,
+        *device,
+        "--set",
+        "train.steps=1",
+        "--set",
+        "train.jitter=0.01",
+        "--set",
+        "seed=5",
+    )
     assert ppl(capsys, *words, "--seeds", 2)[0] == 130
     for more in ((), ("--seeds", 2)):
         code, _, error = ppl(capsys, *words, *more, "--resume", "--set", "train.steps=2")

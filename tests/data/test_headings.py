@@ -1,6 +1,8 @@
 """Headings that are known: drawn animals seen from above, and sets whose images must stay as they are."""
 
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from ppl_cli.data.headings import SAMPLE, find_quarter_turns, oppose
 from tests.benchmarks import from_above
 from tests.data.test_camera import film
 from tests.training_images import open_dataset
+
+HANDS = Path(__file__).parents[3] / "shared" / "data" / "hand" / "train"
 
 
 def open_folder(folder, **how):
@@ -86,6 +90,15 @@ def test_of_objects_with_two_like_ends_the_axis_is_turned(tmp_path):
 def test_animals_that_head_left_or_right_stay_as_they_are(tmp_path):
     save_mice(tmp_path, np.random.default_rng(1).normal(0, 0.15, 120) + math.pi * (np.arange(120) % 2))
     assert find_quarter_turns(open_folder(tmp_path)) is None
+
+
+@pytest.mark.skipif(not HANDS.is_dir(), reason="needs the hands of ../shared")
+def test_hands_of_two_signs_that_are_upright_stay_as_they_are(tmp_path):
+    """A fist and a hand with one finger up lie on top of each other best when one of them is turned a little."""
+    for sign, part in (("0", slice(60)), ("9", slice(-60, None))):
+        for file in sorted(HANDS.glob(f"{sign}_*"))[part]:
+            shutil.copy(file, tmp_path / file.name)
+    assert find_quarter_turns(open_dataset(DataConfig(kind="folder", path=str(tmp_path)), 64, 0)) is None
 
 
 def test_figures_stay_as_they_are(tmp_path):
