@@ -128,8 +128,6 @@ def test_a_folder_of_images_and_videos_is_learned_from_and_resumed(mixed, tmp_pa
         "--device",
         "cpu",
         "--set",
-        "recipe=ppl",
-        "--set",
         "reference.kind=auto",
         "--set",
         "data.kind=folder",
