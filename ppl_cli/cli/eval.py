@@ -132,7 +132,7 @@ def evaluate(
     from ppl_cli.evaluation.tables import show_report
 
     for place in map(Path, models[1:]):
-        if place.is_dir() and not any(place.rglob("model.safetensors")):
+        if place.is_dir() and not [*place.glob("model.safetensors"), *place.glob("*/model.safetensors")]:
             raise UsageError(f"{place} holds no model; images are given with --data {place}")
     report = evaluate.evaluate(
         models,

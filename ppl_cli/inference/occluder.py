@@ -73,7 +73,7 @@ class Occluder:
         if self.nearest is None or self.nearest[0] <= NEAR:
             return []
         wanted, nearest = (",".join(map(str, colour)) for colour in (self.colour, self.nearest[1]))
-        return [f"no pixel is within {NEAR} of the colour {wanted}, so nothing was repaired; the nearest is {nearest}"]
+        return [f"no pixel is within {NEAR} of the colour {wanted}, so it hides nothing; the nearest is {nearest}"]
 
     def fetch(self, name: str, image: Path, film: Film) -> Callable[[], Image.Image] | None:
         """A function that opens the mask of `image`, in any thread; `name` is the image's, relative to its input folder."""

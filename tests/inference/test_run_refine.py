@@ -359,7 +359,7 @@ def test_a_colour_that_no_image_has_is_said_with_the_nearest(model_file, tmp_pat
     said = []
     predictor = load(model_file, Runtime("cpu", say=said.append))
     predictor.refine_files(tmp_path / "a.png", tmp_path / "red", Occluder(colour=(255, 0, 0)))
-    assert "note: no pixel is within 24 of the colour 255,0,0, so nothing was repaired; the nearest is 200,30,40" in said
+    assert "note: no pixel is within 24 of the colour 255,0,0, so it hides nothing; the nearest is 200,30,40" in said
     said.clear()
     predictor.refine_files(str(tmp_path / "a.png"), str(tmp_path / "right"), Occluder(colour=(200, 30, 40)))
     assert not any("no pixel" in line for line in said)
