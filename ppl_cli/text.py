@@ -1,6 +1,8 @@
 """Names of anyone's files, made safe for what they are written into. Nothing here changes how a file is opened."""
 
 import re
+import shlex
+import sys
 from collections.abc import Sequence
 
 # What a spreadsheet takes for the start of a formula, also in full width. A leading + or - is harmless where only
@@ -40,6 +42,15 @@ def on_screen(text: str) -> str:
     """One line without what a terminal would act upon (escape sequences, line breaks, marks that turn the direction)."""
     shown = (c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in in_utf8(text))
     return "".join(shown)
+
+
+def as_command(words: Sequence[str], windows: bool = sys.platform == "win32") -> str:
+    """A line that the system's shell takes for these words."""
+    if not windows:
+        return shlex.join(words)
+    from subprocess import list2cmdline
+
+    return list2cmdline(words)
 
 
 def printable(text: str, most: int = 80) -> str:

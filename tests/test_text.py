@@ -1,8 +1,9 @@
 import os
+import shlex
 
 import pytest
 
-from ppl_cli.text import in_csv, in_utf8, on_screen
+from ppl_cli.text import as_command, in_csv, in_utf8, on_screen
 
 
 @pytest.mark.parametrize(
@@ -41,3 +42,9 @@ def test_nothing_on_the_screen_commands_the_terminal():
     shown = on_screen(hostile)
     assert shown.isprintable()
     assert shown == "\\x1b[2J\\x1b]0;title\\x07 \\x9b31m a\\rb\\nc \\u202egpj.exe\\xff猫 é"
+
+
+def test_commands_run_as_they_are_shown():
+    words = ["ppl", "infer", r"runs\my run", "it's"]
+    assert shlex.split(as_command(words, windows=False)) == words
+    assert as_command(words, windows=True) == r"""ppl infer "runs\my run" it's"""

@@ -5,6 +5,7 @@ from typing import TypedDict
 
 from ppl_cli.data.excerpt import WHOLE, Excerpt
 from ppl_cli.errors import UsageError
+from ppl_cli.inference.films import check_trail
 from ppl_cli.inference.refine import Method
 
 BATCH = 32
@@ -24,6 +25,7 @@ class Details:
     useful: bool = False  # leave out idle keypoints
 
     def __post_init__(self) -> None:
+        check_trail(self.trail)
         if self.trail and not self.overlay:
             raise UsageError("--trail is drawn in the videos of --overlay: add it")
 

@@ -24,8 +24,8 @@ def naming_keypoints(model: str | Path, file: str | Path) -> Iterator[Checkpoint
     with locked(run or file.parent):
         store = prepare_names(file, names)
         yield replace(checkpoint, config=checkpoint.config.with_fields("prior", names=names))
-        store()
-        if run and (place := run / "prior.json").is_file():
+        if run and (place := run / "prior.json").is_file():  # first: its names are those that count
             prior = load_prior(place)
             keypoints = [known.model_copy(update={"name": name}) for known, name in zip(prior.keypoints, names, strict=True)]
             save_prior(place, prior.model_copy(update={"keypoints": keypoints}))
+        store()

@@ -191,7 +191,8 @@ class Predictor:
         refiner = self.refiner(Options(iterations, method, until_px))
         if not several:
             return self._find_one(refiner, image, hidden)
-        return list(self._stream(refiner, pairs, BATCH, self._find_range(image)))
+        taken = ((given.take(one), None if mask is None else given.take(mask)) for one, mask in pairs)
+        return list(self._stream(refiner, taken, BATCH, self._find_range(image)))
 
     def __repr__(self) -> str:
         return f"Predictor({str(self.checkpoint.path)!r}, {len(self.names)} keypoints, step {self.checkpoint.step})"

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ppl_cli.cli.options import Device, Model, only_one, say, split_commas
+from ppl_cli.distributed import launched
 from ppl_cli.runtime import Runtime
 from ppl_cli.text import counted, on_screen
 
@@ -47,6 +48,8 @@ def export_prior(
     from ppl_cli.api import export
     from ppl_cli.api.naming import naming_keypoints
 
+    if launched()[0]:  # of several processes one is enough
+        return
     formats, machine = split_commas(format_), Runtime(device, "fp32", say)
     with naming_keypoints(model, names) if names is not None else nullcontext(model) as named:
         done = export.export_prior(

@@ -1,6 +1,5 @@
 """`ppl train`: its options, what they set in the configuration, and what is printed at the end."""
 
-import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from ppl_cli.config.shipped import shipped_configs
 from ppl_cli.distributed import launched
 from ppl_cli.errors import InterruptedRunError, UsageError
 from ppl_cli.runtime import Runtime
-from ppl_cli.text import counted
+from ppl_cli.text import as_command, counted
 
 if TYPE_CHECKING:
     from ppl_cli.api.trials import Comparison
@@ -126,9 +125,9 @@ def train(
     """
     settings = starting_prior(init_prior, freeze) | parse_settings(set_ or [])
     if perceptual_weights:
-        settings["loss.weights"] = str(perceptual_weights.expanduser().absolute())
+        settings["loss.weights"] = perceptual_weights
     if init is not None:
-        settings["train.init"] = str(Path(init).expanduser().absolute())
+        settings["train.init"] = init
     if fields:
         from ppl_cli.config.describe import describe_fields
 
@@ -163,7 +162,7 @@ def train(
         try:
             score = held_out(run.learner, run.config, run.compute)
         except KeyboardInterrupt:
-            measure = shlex.join(["ppl", "eval", str(run.folder)])
+            measure = as_command(["ppl", "eval", str(run.folder)])
             left = "the training is finished and saved, its error is not measured"
             raise InterruptedRunError(f"{left}; to measure it: {measure}") from None
         error, baseline = score.score.value, score.baseline.value
@@ -185,7 +184,7 @@ def next_command(run: Path, data: "DataConfig") -> str:
     """It runs as it stands, where there are images as files: those drawn beside a run of figures, or what it learned from."""
     images = [str(run / "try")] if data.kind == "figures" else ["IMAGES"] if data.kind in ("h5", "sleap") else data.places
     again = ["--overwrite"] if (run / "poses").exists() else []
-    return shlex.join(["ppl", "infer", str(run), *images, "--out", str(run / "poses"), "--overlay", *again])
+    return as_command(["ppl", "infer", str(run), *images, "--out", str(run / "poses"), "--overlay", *again])
 
 
 def count_seeds(number: int, config: str | None, settings: dict[str, object], begun: "Trials | None") -> tuple[int, ...]:
@@ -286,5 +285,5 @@ def starting_prior(file: Path | None, freeze: str | None) -> dict[str, object]:
         raise UsageError(f"--freeze {freeze}: write keypoints, links or keypoints,links")
     settings: dict[str, object] = {"prior.freeze": parts} if parts else {}
     if file is not None:
-        settings |= {"prior.init": str(file.expanduser().absolute()), "prior.keypoints": "given", "prior.links": "given"}
+        settings |= {"prior.init": file, "prior.keypoints": "given", "prior.links": "given"}
     return settings

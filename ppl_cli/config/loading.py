@@ -18,6 +18,8 @@ from ppl_cli.files import read_limited
 from ppl_cli.text import in_one_line
 
 LARGEST_YAML = 256 << 10  # bytes
+# Fields that name files and folders.
+PLACES = ("data.path", "data.also", "loss.weights", "model.backbone_weights", "train.init", "prior.init")
 WORDS = {  # pydantic's, as regular expressions -> ours
     "Input should be greater": "expected a number greater",
     "Input should be less": "expected a number less",
@@ -45,15 +47,23 @@ def load_config(source: str | Path, settings: Mapping[str, object] | None = None
         set_key(values, key, value)
     if not resolved:
         fill_in(values)
-        if isinstance(path := given(values, "data.path"), str | Path):
-            values["data"]["path"] = str(Path(path).expanduser().absolute())  # wherever the run goes on
+    for key in PLACES:
+        if (key in settings or not resolved) and (place := given(values, key)):
+            set_key(values, key, in_full(place))  # wherever the run goes on
     return parse_config(values, where, settings)
 
 
 def data_settings(places: Iterable[str | Path]) -> dict[str, object]:
     """Folders and videos as settings of `DataConfig`, wherever the program runs next; none of none."""
-    found = [str(Path(place).expanduser().absolute()) for place in places]
+    found = in_full(list(places))
     return {"data.path": found[0], "data.also": found[1:]} if found else {}
+
+
+def in_full(place: object) -> object:
+    """The absolute path, or those of a list; what is no path stays, for validation to name."""
+    if isinstance(place, list):
+        return [in_full(one) for one in place]
+    return str(Path(place).expanduser().absolute()) if isinstance(place, str | Path) else place
 
 
 def read_yaml(source: str) -> tuple[str, dict]:

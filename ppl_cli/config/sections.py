@@ -193,7 +193,8 @@ class TrainConfig(Section):
         64, description="images in a step, of each process; auto: as many as fit into memory, up to 64 [images]"
     )
     accumulate: Positive = Field(
-        1, description="a batch is computed in this many pieces, one after the other: less memory, the same step [pieces]"
+        1,
+        description="a batch is computed in this many pieces, one after the other: less memory, nearly the same step [pieces]",
     )
     compile: bool | Literal["auto"] = Field("auto", description="torch.compile; auto: on a CUDA GPU, from 2,000 steps on")
     learning_rate: float = Field(1e-4, gt=0, description="of Adam, constant")

@@ -183,7 +183,7 @@ quiet_decoders()
 
 def to_rgb(image: Image.Image, value_range: Range | None = None) -> Image.Image:
     """Any Pillow mode -> RGB."""
-    if image.mode == "RGB":
+    if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if is_deep(image):
         values = np.asarray(image)

@@ -130,8 +130,11 @@ class Packet(NamedTuple):
 def open_container(path: Path) -> "InputContainer":
     import av
 
-    with path.open("rb") as file:
-        begin = file.read(8)
+    try:
+        with path.open("rb") as file:
+            begin = file.read(8)
+    except OSError as error:
+        raise UnreadableImageError(f"cannot be read: {error.strerror}") from error
     kind = "mov" if begin[4:] in MP4 else "mpegts" if begin[:1] == b"G" else BEGINNINGS.get(begin[:4])
     if kind is None:
         raise UnreadableImageError("not a video" if begin else "an empty file")

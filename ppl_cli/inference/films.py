@@ -23,6 +23,12 @@ from ppl_cli.inference.pictures import Pictures, is_doubtful, is_inferred
 from ppl_cli.results.pose import Pose
 
 
+def check_trail(trail: int) -> None:
+    """UsageError if it is no number of earlier positions."""
+    if type(trail) is not int or trail < 0:
+        raise UsageError(f"trail: expected a whole number of 0 or more, got {trail!r}")
+
+
 @contextmanager
 def drawing_video(place: Path, video: Video, links: np.ndarray, trail: int = 0) -> Iterator[Callable[[int, Pose], None]]:
     """Yields a function that draws a pose over a frame of `video`, by its number, and adds it to the video at `place`, which
@@ -31,8 +37,7 @@ def drawing_video(place: Path, video: Video, links: np.ndarray, trail: int = 0) 
     `links` (N, N) weights; `trail`: how many earlier positions of every keypoint are drawn too. A frame that cannot be decoded
     is left out, so the one before it stays. PPLError if the video cannot be written.
     """
-    if type(trail) is not int or trail < 0:
-        raise UsageError(f"trail: expected a whole number of 0 or more, got {trail!r}")
+    check_trail(trail)
     size, earlier = (video.width, video.height), deque(maxlen=trail)
     numbered = max(size) >= SMALLEST  # in smaller ones numbers would hide each other and the animal
     with Reader(video) as reader, writing_video(place, size, video.tick, video.rate) as add:

@@ -108,13 +108,14 @@ def find_source(image: ImageLike) -> tuple[Path | None, Place]:
     return path, NOWHERE
 
 
-def take(image: ImageLike) -> ImageLike:
-    """`image` as it is now: decoding comes later, when its owner may have closed it or put other pixels in its place."""
+def take(image: HiddenLike) -> HiddenLike:
+    """`image` as it is now: decoding comes later, in several threads, when its owner may have closed it or put other pixels in
+    its place."""
     if isinstance(image, np.ndarray):
         return image.copy()
     if isinstance(image, Image.Image):
         with suppress(Exception):  # a damaged one is named when it is decoded
-            image.load()
+            return image.copy()
     return image
 
 

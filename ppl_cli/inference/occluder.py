@@ -1,6 +1,6 @@
 """Where an image is hidden: a mask file of its own, or the colour of what covers it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,8 @@ from ppl_cli.text import counted
 MIDDLE = 128  # a mask is white, hidden, above it
 NEAR = 24  # how far a pixel may be from the occluder's colour, in each channel of 0..255: JPEG blurs colours
 
+Nearest = tuple[int, tuple[int, int, int]]  # pixel to the occluder's colour: how far away, and which
+
 
 @dataclass
 class Occluder:
@@ -33,7 +35,7 @@ class Occluder:
     masks: str | Path | None = None  # a Path once made
     colour: tuple[int, int, int] | None = None
     files: dict[str, list[Path]] = field(default_factory=dict)  # name without suffix -> masks
-    nearest: tuple[int, tuple[int, int, int]] | None = None  # of all pixels to the colour: how far away, and which
+    nearest: Nearest | None = None  # of the pixels that were seen
     rows: dict[str, list[Path]] = field(default_factory=dict)  # folder or video, without suffix -> masks of its frames
 
     def __post_init__(self) -> None:
@@ -68,11 +70,12 @@ class Occluder:
         names = sorted(file.relative_to(self.root).as_posix() for files in self.files.values() for file in files)
         return {"masks": fingerprint_names(names) if names else None, "occluder colour": self.colour}
 
-    def notes(self) -> list[str]:
-        """A line for the user, once all images were looked at, where none of them has the colour."""
-        if self.nearest is None or self.nearest[0] <= NEAR:
+    def notes(self, found: Sequence[Nearest | None]) -> list[str]:
+        """A line for the user where no image has the colour; `found`: `nearest` of every process, once all images were seen."""
+        away, nearest = min((one for one in found if one), default=(0, ()))
+        if away <= NEAR:
             return []
-        wanted, nearest = (",".join(map(str, colour)) for colour in (self.colour, self.nearest[1]))
+        wanted, nearest = (",".join(map(str, colour)) for colour in (self.colour, nearest))
         return [f"no pixel is within {NEAR} of the colour {wanted}, so it hides nothing; the nearest is {nearest}"]
 
     def fetch(self, name: str, image: Path, film: Film) -> Callable[[], Image.Image] | None:

@@ -57,6 +57,7 @@ class Task:
     batch: int
     strict: bool  # stop at the first image that could not be used
     value_range: Range | None = None  # of images of more than 8 bits, where the model has learned from such
+    goes_on: bool = False  # some poses were found before, by a run that was stopped
 
     def openers(self, wanted: Sequence[int]) -> Iterator[Opener]:
         """A function for each image that opens it and its mask, in any thread."""
@@ -110,6 +111,7 @@ def run(task: Task, output: Output, identity: dict[str, object], runtime: Runtim
     finder, compute = task.finder, task.finder.estimator.compute
     keep_freed_memory()
     tally = Tally(finder.size, finder.resize, task.inputs.noun, "csv" in task.results.formats)
+    task.occluder.nearest = None  # of an earlier run, from Python
     with processes(compute) as world:
         say = runtime.say if world.leader else silent
         with results_folder(output, identity, say, world) as kept:
@@ -127,8 +129,11 @@ def run(task: Task, output: Output, identity: dict[str, object], runtime: Runtim
                     tally.add(task.inputs.name(pose.index), pose)
                     films.add(task.inputs.name(pose.index), task.inputs.paths[pose.index], pose)
         undrawn = world.from_all((task.pictures.undrawn, task.pictures.first_undrawn))
+        nearest = world.from_all((task.goes_on, task.occluder.nearest))
         tally = world.from_leader(tally)
-    for line in (*tally.notes(), *task.occluder.notes()):
+    all_seen = not any(goes_on for goes_on, _ in nearest)
+    hidden = task.occluder.notes([one for _, one in nearest]) if all_seen else ()
+    for line in (*tally.notes(), *hidden):
         say(f"note: {line}")
     if unseen := task.results.unseen:
         which = on_screen(unseen[0]) + (", ..." if len(unseen) > 1 else "")
@@ -172,6 +177,7 @@ def find_poses(task: Task, journal: Journal, share: range) -> Iterator[list[Pose
     """Poses in the journal, then the others of the share: found, drawn, kept."""
     for poses in journal.batches():
         yield task.check(poses)
+    task.goes_on = journal.images > 0
     wanted = range(share.start + journal.images, share.stop)
     overlays = sum(split_frame(task.inputs.name(i)) is None for i in wanted) if task.pictures.overlays else 0
     with (

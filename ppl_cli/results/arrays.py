@@ -40,6 +40,8 @@ class NpzColumns:
             for name, values in whole.items():
                 values = values.astype("<f8") if values.dtype.kind == "f" else values
                 self.write(archive, name, values.dtype.str, values.shape, [values.tobytes()])
+
+    def close(self) -> None:
         for file in self.files.values():
             file.close()
 

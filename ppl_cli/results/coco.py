@@ -68,5 +68,7 @@ class KeypointsCoco:
         self.annotations.seek(0)
         shutil.copyfileobj(self.annotations, self.file)
         self.file.write("\n]}\n")
+
+    def close(self) -> None:
         self.annotations.close()
         self.file.close()

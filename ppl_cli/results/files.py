@@ -1,8 +1,8 @@
 """The files that `ppl infer` and `ppl refine` write, streamed: nothing is held in memory while images come in.
 
-Each format is a writer with `add(name, pose)` and `finish()` (table.py, coco.py, arrays.py, deeplabcut.py, sleap.py). Every
-file grows under a temporary name and takes its own when all images are done. A name that is not valid UTF-8 is written with its
-odd bytes as \\xNN.
+Each format is a writer with `add(name, pose)`, `finish()` where all went well, and `close()` (table.py, coco.py, arrays.py,
+deeplabcut.py, sleap.py). Every file grows under a temporary name and takes its own when all images are done. A name that is not
+valid UTF-8 is written with its odd bytes as \\xNN.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,7 @@ FILES = {"csv": "keypoints.csv", "coco": "keypoints.coco.json", "npz": "keypoint
 FILES |= {"dlc": DEEPLABCUT, "slp": "keypoints.slp"}  # the first is a folder
 ITERATIONS_FILE, SKIPPED_FILE = "keypoints_iterations.npz", "skipped.csv"
 
-Writer = KeypointsCsv | KeypointsCoco | KeypointsNpz | DeepLabCut | SleapProject
+Writer = SkippedCsv | IterationsNpz | KeypointsCsv | KeypointsCoco | KeypointsNpz | DeepLabCut | SleapProject
 
 
 @dataclass
@@ -58,13 +58,20 @@ class Results:
                 folder_below(self.folder, self.folder / name)
                 return stack.enter_context(replacing(self.folder / name))
 
-            self.writers = [SkippedCsv(place(SKIPPED_FILE))]
-            self.writers += [self.writer(form, place) for form in self.formats]
+            def begin(writer: Writer) -> None:
+                stack.callback(writer.close)  # before its file takes its name, or goes: Windows keeps open ones
+                self.writers.append(writer)
+
+            self.writers = []
+            begin(SkippedCsv(place(SKIPPED_FILE)))
+            for form in self.formats:
+                begin(self.writer(form, place))
             if self.iterations is not None:
-                self.writers.append(IterationsNpz(place(ITERATIONS_FILE), self.prior, self.iterations))
+                begin(IterationsNpz(place(ITERATIONS_FILE), self.prior, self.iterations))
             yield
             for writer in self.writers:
                 writer.finish()
+                writer.close()
 
     def writer(self, form: str, place: Callable[[str], Path]) -> Writer:
         match form:

@@ -95,8 +95,6 @@ class SleapProject(NpzColumns):
                     for column, values in columns.items():
                         rows[column] = values
                     file[name][first * sizes[name] : first * sizes[name] + len(rows)] = rows
-        for held in self.files.values():
-            held.close()
 
     def read_predictions(self, number: np.ndarray) -> dict[str, dict[str, np.ndarray | int]]:
         """The next poses, whose numbers are given, as columns of the format's tables."""

@@ -24,6 +24,9 @@ class Table:
         self.rows.writerow(columns)
 
     def finish(self) -> None:
+        pass
+
+    def close(self) -> None:
         self.file.close()
 
 

@@ -28,7 +28,8 @@ class Part:
     """The rows first ... first + count - 1 of a step's batch of `whole` rows.
 
     Processes and gradient accumulation cut batches into parts. Whatever is random is drawn for the whole batch, so that
-    an image is changed in the same way however the batch is cut.
+    an image is changed in the same way however the batch is cut. But what comes from another image (ghosts, covers) comes from
+    one of the same part.
     """
 
     first: int

@@ -3,7 +3,6 @@
 The loop never waits for the device between logged steps: losses stay there until a row of metrics.csv is due.
 """
 
-import shlex
 import signal
 import threading
 import time
@@ -29,7 +28,7 @@ from ppl_cli.evaluation.unlabelled import FILES as REPORT
 from ppl_cli.heap import give_freed_memory_back, keep_freed_memory
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.runtime import silent
-from ppl_cli.text import counted
+from ppl_cli.text import as_command, counted
 from ppl_cli.training.averaging import Average
 from ppl_cli.training.batches import Part, make_batch, split_batch
 from ppl_cli.training.graph import ReplayedStep, can_replay
@@ -211,7 +210,7 @@ def unreported(folder: Path, processes: int) -> InterruptedRunError:
 
 def advise_resuming(folder: Path, processes: int) -> str:
     program = ["ppl"] if processes == 1 else ["torchrun", "--nproc-per-node", str(processes), "-m", "ppl_cli"]
-    return f"go on with: {shlex.join([*program, 'train', '--out', str(folder), '--resume'])}"
+    return f"go on with: {as_command([*program, 'train', '--out', str(folder), '--resume'])}"
 
 
 def sharing_gradients(learn: torch.nn.Module, now: bool) -> AbstractContextManager:

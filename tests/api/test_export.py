@@ -268,6 +268,16 @@ def test_links_of_zero_give_no_skeleton(run, tmp_path, tiny_yaml):
     assert load_prior(out / "prior.json").strong_links() == []
 
 
+def test_of_several_processes_one_exports(run, tmp_path, monkeypatch):
+    for name, value in (("TORCHELASTIC_RUN_ID", "1"), ("RANK", "1"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    assert ppl("export-prior", run, "--out", tmp_path / "out") == 0
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setenv("RANK", "0")
+    assert ppl("export-prior", run, "--out", tmp_path / "out") == 0
+    assert (tmp_path / "out/prior.json").is_file()
+
+
 def test_an_export_is_not_written_over(run, tmp_path, capsys):
     assert ppl("export-prior", run, "--out", tmp_path / "out") == 0
     assert ppl("export-prior", run, "--out", tmp_path / "out") == 2

@@ -15,6 +15,7 @@ from ppl_cli.checkpoints.model_file import save_model
 from ppl_cli.cli.app import main
 from ppl_cli.data.figures import figure
 from ppl_cli.data.images import decode
+from ppl_cli.inference import estimate
 from tests.clips import write_clip
 from tests.conftest import lively_model, measured
 
@@ -285,10 +286,34 @@ def test_a_stream_keeps_what_it_was_given(model, pictures):
             with Image.open(pictures / f"{number}.jpg") as image:
                 yield image
 
+    def painted_over():
+        canvas = Image.new("RGB", (64, 64))
+        for number in range(3):
+            canvas.paste(Image.fromarray(figure(number, 64)[0]))
+            yield canvas
+
     arrays = [pose.keypoints for pose in model.stream(reused(), batch=1)]
     assert not np.allclose(arrays[0], arrays[1])
+    for pose, keypoints in zip(model.stream(painted_over(), batch=2), arrays, strict=True):
+        np.testing.assert_allclose(pose.keypoints, keypoints, atol=1e-4)
     for pose, keypoints in zip(model.stream(closed()), expected, strict=True):
         np.testing.assert_allclose(pose.keypoints, keypoints, atol=1e-4)
+
+
+def test_images_and_masks_that_are_not_read_yet_may_be_shared(model, pictures, tmp_path, monkeypatch):
+    """Several threads that read one open file would disturb each other."""
+    monkeypatch.setattr(estimate, "DECODERS", 8)
+    sys.setswitchinterval(1e-5)
+    try:
+        mask = Image.new("L", (640, 640))
+        mask.paste(255, (0, 0, 90, 90))
+        mask.save(tmp_path / "mask.png")
+        Image.fromarray(figure(0, 640)[0]).save(tmp_path / "image.png")
+        for _ in range(3):
+            poses = model.refine([Image.open(tmp_path / "image.png")] * 6, [Image.open(tmp_path / "mask.png")] * 6)
+            assert [pose.problem for pose in poses] == [None] * 6
+    finally:
+        sys.setswitchinterval(0.005)
 
 
 def test_streams_beside_each_other_give_all_cores_back(model, pictures):

@@ -6,7 +6,9 @@ import pytest
 from ppl_cli.cli.train import parse_settings
 from ppl_cli.config.loading import load_config, shipped_configs, to_yaml
 from ppl_cli.config.sections import Config
+from ppl_cli.device import choose_compute
 from ppl_cli.errors import UsageError
+from ppl_cli.training.save import write_config
 
 PAPER = {"h36m", "h36m_wobg", "taichi", "cub", "cub_three", "hands", "flowers", "horse", "dogs"}
 
@@ -41,6 +43,18 @@ def test_settings_are_values_of_yaml_or_of_python():
     )
     assert (config.train.steps, config.train.flip, config.name) == (5, False, "mine")
     assert config.data.path == str(Path("x").absolute())  # a run finds its images from any folder
+
+
+def test_places_are_kept_in_full_also_those_that_a_run_goes_on_with(tmp_path, monkeypatch):
+    settings = parse_settings(["data.path=im", "data.also=[a, ~/b]", "loss.weights=w.safetensors", "train.init=runs/one"])
+    config = load_config("folder", settings)
+    assert config.data.also == [str(Path("a").absolute()), str(Path.home() / "b")]
+    assert (config.loss.weights, config.train.init) == (str(Path("w.safetensors").absolute()), str(Path("runs/one").absolute()))
+    write_config(tmp_path / "config.yaml", config, choose_compute("cpu"))
+    monkeypatch.chdir(tmp_path)
+    assert load_config("config.yaml") == config
+    moved = load_config("config.yaml", parse_settings(["data.path=other"]))
+    assert (moved.data.path, moved.data.also) == (str(tmp_path / "other"), config.data.also)
 
 
 def test_a_folder_may_be_called_by_a_number():

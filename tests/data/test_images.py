@@ -64,6 +64,8 @@ def test_transparent_pixels_show_grey(tmp_path):
     image.save(tmp_path / "x.png")
     assert decode(tmp_path / "x.png").getpixel((5, 5)) == (128, 128, 128)
     assert decode(tmp_path / "x.png").getpixel((0, 0)) == (255, 0, 0)
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "colour.png", transparency=(255, 0, 0))
+    assert decode(tmp_path / "colour.png").getpixel((5, 5)) == (128, 128, 128)
 
 
 def test_exif_orientation_is_applied(tmp_path):

@@ -1,9 +1,11 @@
 """Frames of videos by their numbers, read off the pictures themselves, and their times beside those of PyAV."""
 
 import csv
+import errno
 import io
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import av
 import numpy as np
@@ -105,6 +107,20 @@ def test_each_broken_video_has_one_line_and_the_rest_goes_on(clips, lively_file,
         skipped = [row["image"] for row in csv.DictReader(file)]
     assert sorted(name for name in skipped if "#" not in name) == sorted(NOTHING)
     assert {name.split("#")[0] for name in skipped} <= set(BROKEN) - {"growing.webm", "truncated.mkv"}
+
+
+def test_a_video_that_may_not_be_read_is_one_of_those_left_out(tmp_path, monkeypatch):
+    """Who runs the tests as root may read everything."""
+    path, open_file = write_clip(tmp_path / "a.mp4"), Path.open
+
+    def refuse(self, *arguments, **options):
+        if self == path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return open_file(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UnreadableImageError, match="cannot be read: Permission denied"):
+        open_video(path)
 
 
 @pytest.mark.parametrize("name", [name for name in IN_PART if not name.startswith("damaged")])

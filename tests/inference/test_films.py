@@ -146,6 +146,9 @@ def test_a_trail_without_a_video_is_refused(lively_file, clips, tmp_path, capsys
     Image.new("RGB", (64, 64)).save(tmp_path / "still.png")
     assert ppl("infer", lively_file, tmp_path / "still.png", "--out", tmp_path / "out", "--trail", "3", "--overlay") == 2
     assert "--trail is drawn in videos, and there is none" in capsys.readouterr().err
+    for trail in (-1, 1.5):
+        with pytest.raises(ppl_cli.UsageError, match="trail: expected a whole number of 0 or more"):
+            Details(overlay=True, trail=trail)
 
 
 def test_in_python_too(lively_file, clips, tmp_path):

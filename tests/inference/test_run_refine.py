@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ppl_cli.api.details import Details
 from ppl_cli.api.predictor import load
 from ppl_cli.checkpoints.model_file import load_model, save_finder, save_model
 from ppl_cli.cli.app import main
@@ -19,7 +20,8 @@ from ppl_cli.inference.estimate import Estimator
 from ppl_cli.inference.occluder import Occluder
 from ppl_cli.inference.refine import Options, refine
 from ppl_cli.model.finder import OcclusionFinder
-from ppl_cli.runtime import Runtime
+from ppl_cli.results.journal import Journal
+from ppl_cli.runtime import Output, Runtime
 from tests.conftest import lively_model, measured
 
 HOLE = (slice(20, 44), slice(16, 40))
@@ -363,3 +365,36 @@ def test_a_colour_that_no_image_has_is_said_with_the_nearest(model_file, tmp_pat
     said.clear()
     predictor.refine_files(str(tmp_path / "a.png"), str(tmp_path / "right"), Occluder(colour=(200, 30, 40)))
     assert not any("no pixel" in line for line in said)
+
+
+def test_what_other_runs_and_processes_have_seen_of_the_colour_counts(model_file, tmp_path, monkeypatch):
+    red, said = Occluder(colour=(200, 30, 40)), []
+    for name in ("a", "b"):
+        pixels = np.full((32, 40, 3), 90, np.uint8)
+        if name == "a":
+            pixels[5:20, 5:20] = 200, 30, 40
+        (tmp_path / name).mkdir()
+        for folder in (name, "both"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{name}.png")
+    predictor = load(model_file, Runtime("cpu", say=said.append))
+    nothing = "note: no pixel is within 24 of the colour 200,30,40, so it hides nothing; the nearest is 90,90,90"
+    predictor.refine_files(tmp_path / "a", tmp_path / "1", red)
+    assert nothing not in said
+    predictor.refine_files(tmp_path / "b", tmp_path / "2", red)
+    assert said.count(nothing) == 1
+    append = Journal.append
+
+    def stop(journal, poses):
+        if journal.images:
+            raise KeyboardInterrupt
+        append(journal, poses)
+
+    monkeypatch.setattr(Journal, "append", stop)
+    with pytest.raises(KeyboardInterrupt):
+        predictor.refine_files(tmp_path / "both", Output(tmp_path / "3"), red, details=Details(batch=1))
+    monkeypatch.setattr(Journal, "append", append)
+    predictor.refine_files(tmp_path / "both", Output(tmp_path / "3", resume=True), red, details=Details(batch=1))
+    assert said.count(nothing) == 1
+    assert red.notes([None, (110, (90, 90, 90))]) == [nothing.removeprefix("note: ")]
+    assert red.notes([(110, (90, 90, 90)), (0, (200, 30, 40))]) == red.notes([None, None]) == []

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 import ppl_cli
+from ppl_cli.api import naming
 from ppl_cli.checkpoints.model_file import load_model
 from ppl_cli.errors import UsageError
 from ppl_cli.lock import locked
@@ -170,6 +171,15 @@ def test_a_model_in_training_is_left_alone(run, names, tmp_path, capsys):
         assert ppl("export-prior", run, "--out", tmp_path / "out", "--names", names) == 1
     assert "another ppl is writing" in capsys.readouterr().err
     assert load_prior(run / "prior.json").names != NAMES
+
+
+def test_stopped_between_the_two_files_new_names_count(run, names, tmp_path, monkeypatch):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(naming, "prepare_names", lambda *arguments: stop)
+    ppl("export-prior", run, "--out", tmp_path / "out", "--names", names)
+    assert load_model(run).config.prior.names == NAMES
 
 
 @pytest.mark.parametrize(
