@@ -17,6 +17,11 @@ FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", None), errno.EFBIG}  # of the dis
 LEFTOVER = (".writing-", ".tmp")  # how names of temporary files begin and end
 
 
+def at_home(path: str | os.PathLike) -> Path:
+    """With ~ as the user's folder. A name that only begins so stays, where `Path.expanduser` would raise: ~$x.jpg."""
+    return Path(os.path.expanduser(path))
+
+
 @contextmanager
 def replacing(path: Path, flush: bool = True) -> Iterator[Path]:
     """Yields a temporary path beside `path`; when the block ends it is flushed and takes the place of `path`.

@@ -1,9 +1,11 @@
 """What every command and every function of the Python API is told: on which machine to compute, and where to write."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ppl_cli.files import at_home
 
 if TYPE_CHECKING:
     from ppl_cli.device import Compute
@@ -29,13 +31,14 @@ class Runtime:
 @dataclass(frozen=True)
 class Output:
     folder: str | Path | None = None  # a Path once made; None: a name of its own, where the command has one
-    formats: tuple[str, ...] = ("csv", "coco", "npz")  # of the poses of infer and refine; also dlc and slp
+    formats: Sequence[str] = ("csv", "coco", "npz")  # of the poses of infer and refine; also dlc and slp; or one of them
     overwrite: bool = False  # replace what an earlier command left in the folder
     resume: bool = False  # go on with what was stopped there
 
     def __post_init__(self) -> None:
         if self.folder is not None:
-            object.__setattr__(self, "folder", Path(self.folder).expanduser())
+            object.__setattr__(self, "folder", at_home(self.folder))
+        object.__setattr__(self, "formats", (self.formats,) if isinstance(self.formats, str) else tuple(self.formats))
 
 
 def as_runtime(device: str | Runtime, precision: str = "auto") -> Runtime:

@@ -25,7 +25,7 @@ from ppl_cli.evaluation.report import FILES, Protocol, Report, Result, note_wors
 from ppl_cli.evaluation.sampling import sample_images
 from ppl_cli.evaluation.unlabelled import FILES as UNLABELLED
 from ppl_cli.evaluation.unlabelled import UnlabelledReport, examine
-from ppl_cli.files import find_earlier, make_folder, next_free_folder, replace_text
+from ppl_cli.files import at_home, find_earlier, make_folder, next_free_folder, replace_text
 from ppl_cli.inference.estimate import CANNOT_FIND
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.runtime import Output, Runtime
@@ -80,6 +80,8 @@ def evaluate(
             return world.from_leader(report)
     protocols = choose_protocols(chosen.kind, options)
     names = [name_model(model) for model in models]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"{twice} is given twice: it would count twice in the mean")
     for name, checkpoint in zip(names, checkpoints, strict=True):
         if hidden.occlusions and hidden.method == "found" and checkpoint.occlusions is None:
             raise UsageError(f"{name}: {CANNOT_FIND}")
@@ -193,7 +195,7 @@ def check_folder(output: Output | None, files: tuple[str, ...]) -> None:
 def choose_folder(output: Output, names: list[str]) -> Path:
     """The one given, else the next of eval-1, eval-2, ... in the run folder, or in runs/ for several models or a bare file."""
     if output.folder is None:
-        folder = Path(names[0]).expanduser()
+        folder = at_home(names[0])
         return next_free_folder(folder if len(names) == 1 and folder.is_dir() else Path("runs"), "eval")
     make_folder(output.folder)
     return output.folder

@@ -16,7 +16,7 @@ from ppl_cli.drawing.page import save_page
 from ppl_cli.drawing.prior import bank_sheet, prototype_sheet, save_evolution, save_links, save_svg, skeleton_picture
 from ppl_cli.drawing.save import save_png
 from ppl_cli.errors import PPLError, UsageError
-from ppl_cli.files import find_earlier, make_folder
+from ppl_cli.files import at_home, find_earlier, make_folder
 from ppl_cli.inference.estimate import Estimator, Opened, decode_square
 from ppl_cli.inference.inputs import gather_inputs
 from ppl_cli.inference.recall import recall_images
@@ -76,7 +76,7 @@ def export_prior(
     that the model file remembers. `formats` of the skeleton for other tools: coco, sleap, deeplabcut. UsageError if the folder
     holds a prior already (`overwrite` replaces it) or an argument is wrong; PPLError if no image can be read.
     """
-    out = Path(out).expanduser()
+    out = at_home(out)
     formats = (formats,) if isinstance(formats, str) else formats
     if unknown := [form for form in formats if form not in SKELETONS]:
         raise UsageError(f"--format {unknown[0]}: expected any of {', '.join(SKELETONS)}")
@@ -91,7 +91,7 @@ def export_prior(
     recalled = recall_pictures(estimator, pictures, runtime) if pictures else remembered(checkpoint, runtime)
     prior = build_prior(estimator.model, recalled, prototypes, checkpoint.config.prior.names)
     for name in earlier:  # not before all that can fail
-        (out / name).unlink()
+        (out / name).unlink(missing_ok=True)
     save_prior(out / "prior.json", prior)
     save_npz(out / "prior.npz", prior)
     save_skeletons(out, prior, formats)

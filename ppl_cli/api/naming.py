@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ppl_cli.checkpoints.model_file import Checkpoint, find_run, load_model, prepare_names
+from ppl_cli.files import at_home
 from ppl_cli.lock import locked
 from ppl_cli.prior.names import read_names
 from ppl_cli.prior.prior import load_prior, save_prior
@@ -19,7 +20,7 @@ def naming_keypoints(model: str | Path, file: str | Path) -> Iterator[Checkpoint
     UsageError if they do not fit or the model is a .pth, which cannot hold names; TakenError while it is trained.
     """
     checkpoint = load_model(model)
-    names = read_names(Path(file).expanduser(), checkpoint.config.model.keypoints)
+    names = read_names(at_home(file), checkpoint.config.model.keypoints)
     file, run = checkpoint.path.resolve(), find_run(checkpoint.path)
     with locked(run or file.parent):
         store = prepare_names(file, names)

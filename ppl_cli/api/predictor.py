@@ -21,6 +21,7 @@ from ppl_cli.data.videos import is_video, open_video
 from ppl_cli.device import Compute, batch_that_fits
 from ppl_cli.drawing.video import note_encoder
 from ppl_cli.errors import PPLError, UnreadableImageError, UsageError
+from ppl_cli.files import at_home
 from ppl_cli.inference import given
 from ppl_cli.inference.estimate import CANNOT_FIND, Estimator, Finder, Opened, decode_square, stream_poses
 from ppl_cli.inference.films import drawing_video
@@ -110,7 +111,7 @@ class Predictor:
         those of `ppl infer`. Such poses have an `image`, and of a video `frame` and `time`. An image that cannot be read gives
         a pose with a `problem`, the reason, and NaN as keypoints. What is no image at all is a UsageError.
         """
-        if isinstance(images, str | Path) and (is_video(images) or not Path(images).expanduser().is_file()):
+        if isinstance(images, str | Path) and (is_video(images) or not at_home(images).is_file()):
             return self._stream_files(gather_inputs([Path(images)], None, excerpt=Excerpt(**excerpt)), batch)
         if excerpt or isinstance(images, str | Path | Image.Image):
             raise UsageError(
@@ -129,7 +130,7 @@ class Predictor:
         keypoint. UsageError if that is the video itself or not called .mp4, or `path` is no video; PPLError if one cannot be
         read or the other not be written.
         """
-        poses, drawing, path = [], nullcontext(), Path(path).expanduser()
+        poses, drawing, path = [], nullcontext(), at_home(path)
         if not is_video(path) or path.is_dir():
             raise UsageError(f"video: expected a video, got {path}; for folders and images there is stream")
         try:
@@ -137,7 +138,7 @@ class Predictor:
         except UnreadableImageError as error:
             raise PPLError(f"{path}: {error}") from error
         if overlay is not None:
-            overlay = Path(overlay).expanduser()
+            overlay = at_home(overlay)
             if overlay.suffix.lower() != ".mp4":
                 raise UsageError(f"overlay: an MP4 is written; expected a name that ends in .mp4, got {overlay}")
             if overlay.exists() and overlay.samefile(path):
@@ -211,6 +212,8 @@ class Predictor:
     ) -> Summary:
         """Refined poses of files and folders, as files in a folder: what `ppl refine` does, with its usual options."""
         occluder = occluder or Occluder()
+        if not isinstance(occluder, Occluder):
+            raise UsageError(f"occluder: expected Occluder(masks=...) or Occluder(colour=...), got {occluder!r}")
         options = options or Options(method=self.choose_method(occluder.known))
         return write_poses(self, self.refiner(options, details.gif), inputs, output, details, occluder)
 

@@ -18,6 +18,7 @@ from ppl_cli.data.pages import choose_noun
 from ppl_cli.data.variety import note_variety
 from ppl_cli.distributed import processes
 from ppl_cli.errors import UsageError
+from ppl_cli.files import at_home
 from ppl_cli.prior.names import with_names_of_run
 from ppl_cli.runtime import Runtime, as_runtime, silent
 from ppl_cli.text import counted, on_screen
@@ -59,7 +60,7 @@ def train(
     own images say without labels, where that could be made. Raises UsageError for what is wrong with the arguments or the
     data, InterruptedRunError after SIGINT or SIGTERM (everything is saved), else PPLError.
     """
-    runtime, out = as_runtime(device), None if out is None else Path(out).expanduser()
+    runtime, out = as_runtime(device), None if out is None else at_home(out)
     settings |= data_settings([data] if isinstance(data, str | Path) else data or [])
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other")

@@ -15,6 +15,7 @@ from ppl_cli.data.listing import fingerprint_names
 from ppl_cli.device import Compute
 from ppl_cli.distributed import launched, processes
 from ppl_cli.errors import DiskFullError, InterruptedRunError, PPLError, UsageError
+from ppl_cli.files import at_home
 from ppl_cli.lock import FILE as LOCK
 from ppl_cli.runtime import Runtime, as_runtime
 from ppl_cli.training.loop import advise_resuming
@@ -61,7 +62,7 @@ def compare(
     that were stopped go on as they began: settings may be repeated, and only those changed that a run may change when it goes
     on. A training that fails is named, and the next one begins.
     """
-    runtime, out = as_runtime(device), None if out is None else Path(out).expanduser()
+    runtime, out = as_runtime(device), None if out is None else at_home(out)
     compute = runtime.compute()
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other")
@@ -92,7 +93,8 @@ def begin(
     configs = {name: load_config(config, {**settings, trials.key: value}) for name, value in trials.folders.items()}
     first = next(iter(configs.values()))
     trials = replace(trials, images=fingerprint_names(training_images(first).names))
-    read_start(first), reconstruction_loss(first.loss)  # this too can fail: before an old run is removed
+    for one in configs.values():  # this too can fail: before an old run is removed, and before hours of training
+        read_start(one), reconstruction_loss(one.loss)
     run = (RunFolder.replace if overwrite else RunFolder.create)(first.name, out)
     with run.writing():
         run.abandon()

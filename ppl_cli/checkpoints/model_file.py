@@ -20,7 +20,7 @@ from ppl_cli.config.loading import parse_config
 from ppl_cli.config.sections import Config
 from ppl_cli.data.formats import READ
 from ppl_cli.errors import UsageError
-from ppl_cli.files import replacing
+from ppl_cli.files import at_home, replacing
 from ppl_cli.model.calibration import STEPS, Calibration
 from ppl_cli.model.core import PosePriorLearner
 from ppl_cli.model.finder import OcclusionFinder
@@ -140,7 +140,7 @@ def load_model(source: str | Path) -> Checkpoint:
     A run folder, a `model.safetensors`, or a `.pth` of the original implementation. UsageError names the file and what is
     wrong with it; nothing is built before the file is seen to hold every tensor in its size.
     """
-    path = Path(source).expanduser()
+    path = at_home(source)
     try:
         if path.is_dir():
             runs = [str(run.parent) for run in sorted(path.glob("*/model.safetensors"))[:3]]

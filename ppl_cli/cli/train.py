@@ -259,7 +259,7 @@ def parse_settings(texts: list[str]) -> dict[str, object]:
     """`key.path=value` each, with the value as in YAML. UsageError names the text that is wrong."""
     import yaml
 
-    from ppl_cli.config.loading import PlainLoader
+    from ppl_cli.config.plain_yaml import PlainLoader
 
     settings = {}
     for text in texts:

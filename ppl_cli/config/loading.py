@@ -9,12 +9,13 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from ppl_cli.config.plain_yaml import PlainDumper, PlainLoader
 from ppl_cli.config.recipes import fill_in, given, is_filled_in
 from ppl_cli.config.retired import drop_retired
 from ppl_cli.config.sections import Config
 from ppl_cli.config.shipped import shipped_configs
 from ppl_cli.errors import UsageError
-from ppl_cli.files import read_limited
+from ppl_cli.files import at_home, read_limited
 from ppl_cli.text import in_one_line
 
 LARGEST_YAML = 256 << 10  # bytes
@@ -28,6 +29,8 @@ WORDS = {  # pydantic's, as regular expressions -> ours
     "a valid boolean.*": "true or false",
     "a valid string": "text",
     "a valid list": "a list",
+    "a valid tuple": "a list",
+    "String should match pattern .*": "expected only letters, digits, dots, dashes and underscores",
     "a valid integer.*": "a whole number",
     "a valid number.*": "a number",
 }
@@ -46,11 +49,23 @@ def load_config(source: str | Path, settings: Mapping[str, object] | None = None
     for key, value in settings.items():
         set_key(values, key, value)
     if not resolved:
+        use_prior(values, settings)
         fill_in(values)
     for key in PLACES:
         if (key in settings or not resolved) and (place := given(values, key)):
             set_key(values, key, in_full(place))  # wherever the run goes on
     return parse_config(values, where, settings)
+
+
+def use_prior(values: dict, settings: Mapping[str, object]) -> None:
+    """In place: who names a prior to start from starts from all of it, unless it is said of what."""
+    parts = ("prior.keypoints", "prior.links")
+    if settings.get("prior.init"):
+        asked = not any(part in settings or given(values, part) == "given" for part in parts)
+    else:
+        asked = given(values, "prior.init") and not any(given(values, part) for part in parts)
+    for part in parts if asked else ():
+        set_key(values, part, "given")
 
 
 def data_settings(places: Iterable[str | Path]) -> dict[str, object]:
@@ -63,13 +78,13 @@ def in_full(place: object) -> object:
     """The absolute path, or those of a list; what is no path stays, for validation to name."""
     if isinstance(place, list):
         return [in_full(one) for one in place]
-    return str(Path(place).expanduser().absolute()) if isinstance(place, str | Path) else place
+    return str(at_home(place).absolute()) if isinstance(place, str | Path) else place
 
 
 def read_yaml(source: str) -> tuple[str, dict]:
     """(a name for error messages, the mapping in the file)."""
     shipped = shipped_configs()
-    file = shipped.get(source, Path(source).expanduser())
+    file = shipped.get(source, at_home(source))
     if not file.is_file():
         if file.is_dir():
             run = (file / "config.yaml").is_file()
@@ -91,15 +106,6 @@ def read_yaml(source: str) -> tuple[str, dict]:
     return str(file), values
 
 
-class PlainLoader(yaml.SafeLoader):
-    """Refuses aliases: a few lines of them can stand for more values than fit into memory."""
-
-    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(f"expected a value, got the alias *{self.peek_event().anchor}; write the value out")
-        return super().compose_node(parent, index)
-
-
 def set_key(values: dict, key: str, value: object) -> None:
     """Set, in place, the value of a dotted key."""
     *sections, last = key.split(".")
@@ -108,6 +114,12 @@ def set_key(values: dict, key: str, value: object) -> None:
         if not isinstance(inner, dict):
             raise UsageError(f"{key}: {section} is not a section")
         values = inner
+    if isinstance(values.get(last), dict):  # a section: what is not named stays
+        if not isinstance(value, Mapping):
+            raise UsageError(f"{key}: expected a section of several fields, got {short(value)}")
+        for name, inner in value.items():
+            set_key(values[last], str(name), inner)
+        return
     values[last] = str(value) if isinstance(value, Path) else value
 
 
@@ -196,4 +208,4 @@ def nearest(name: str, known) -> str:
 def to_yaml(config: Config, written_by: dict[str, str] | None = None) -> str:
     """The resolved configuration, ready to be trained from again."""
     values = config.model_dump() | ({} if written_by is None else {"written_by": written_by})
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return yaml.dump(values, Dumper=PlainDumper, sort_keys=False, allow_unicode=True)

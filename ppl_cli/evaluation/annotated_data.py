@@ -9,6 +9,7 @@ from ppl_cli.config.sections import Config, DataConfig, DataKind
 from ppl_cli.data.datasets import UNANNOTATED, WITHOUT_FILES
 from ppl_cli.data.layouts import detect_kind, no_annotations
 from ppl_cli.errors import UsageError
+from ppl_cli.files import at_home
 
 CHOOSES_FIT = ("coco", "deeplabcut", "ultralytics", "sleap")
 CHOOSES_TEST = (*CHOOSES_FIT, "h5")
@@ -35,7 +36,7 @@ def choose_data(config: Config, wanted: AnnotatedData, labels: bool = False) -> 
     kind, own = wanted.kind, config.data
     if kind is not None and kind not in get_args(DataKind):
         raise UsageError(f"--kind {kind}: no such kind of data set{nearest(kind, get_args(DataKind))}")
-    path = str(Path(wanted.folder).expanduser()) if wanted.folder else own.path
+    path = str(at_home(wanted.folder)) if wanted.folder else own.path
     if kind is None:
         if wanted.folder is None and own.kind in WITHOUT_FILES:
             kind = own.kind

@@ -17,6 +17,7 @@ from ppl_cli.data.images import UnreadableImageError, decode_to_fit, read_deep, 
 from ppl_cli.data.pages import page_names, split_frame
 from ppl_cli.data.videos import is_video, open_video
 from ppl_cli.errors import UsageError
+from ppl_cli.files import at_home
 from ppl_cli.inference.estimate import Opened, Opener
 from ppl_cli.inference.occluder import check_some_visible, take_mask
 from ppl_cli.results.pose import NOWHERE, Place
@@ -58,7 +59,7 @@ def open_image(image: ImageLike, value_range: Range | None = None, fit: Fit | No
     if isinstance(image, np.ndarray):
         return Opened(Image.fromarray(image))
     if not isinstance(image, Image.Image):
-        path = Path(image).expanduser()
+        path = at_home(image)
         if path.is_dir():
             raise UnreadableImageError("a folder: model.stream takes all images in it")
         pages = page_names(path.parent, path.name) if path.is_file() else [path.name]
@@ -84,7 +85,7 @@ def open_image(image: ImageLike, value_range: Range | None = None, fit: Fit | No
 def read_values(image: ImageLike) -> np.ndarray | None:
     """(H, W) values of more than 8 bits, as they are; None if it has none, or cannot be read."""
     if isinstance(image, str | os.PathLike):
-        return read_deep(Path(image).expanduser())
+        return read_deep(at_home(image))
     if not isinstance(image, Image.Image) or not is_deep(image):
         return None
     with suppress(Exception):  # a damaged one is named when it is decoded
@@ -100,7 +101,7 @@ def find_source(image: ImageLike) -> tuple[Path | None, Place]:
     """The file that it is in, and where in a video, if it is a frame of one."""
     if not isinstance(image, str | os.PathLike):
         return None, NOWHERE
-    path = Path(image).expanduser()
+    path = at_home(image)
     if found := split_frame(path.name):
         with suppress(UnreadableImageError):
             times = open_video(path.with_name(found[0])).times

@@ -21,6 +21,7 @@ from ppl_cli.data.pages import Film, choose_noun, page_names, split_frame, split
 from ppl_cli.data.paths import real_folder
 from ppl_cli.data.videos import Video, is_video, open_video
 from ppl_cli.errors import UnreadableImageError, UsageError
+from ppl_cli.files import at_home
 from ppl_cli.results.pose import Place
 from ppl_cli.text import counted, on_screen
 
@@ -140,7 +141,7 @@ def gather_inputs(given: list[Path], out: Path | None, masks: Path | None = None
     """
     inputs = Inputs()
     without = {os.path.abspath(folder) for folder in (out, masks) if folder is not None}
-    for path in (Path(path).expanduser() for path in given):
+    for path in map(at_home, given):
         if path.is_dir():
             if masks is not None and os.path.abspath(masks) == os.path.abspath(path):
                 raise UsageError(f"--masks {masks} is the folder of the images too: put the masks into one of their own")
@@ -160,6 +161,8 @@ def gather_inputs(given: list[Path], out: Path | None, masks: Path | None = None
             inputs.paths.add(path.parent, [path.name])
         else:
             raise UsageError(f"no such image, video or folder: {path}")
+    if not given:
+        raise UsageError("expected images, videos or folders, got none")
     if not inputs.paths:
         nothing = [f"all images lie in {out}, the folder for the results: choose another --out"]
         raise UsageError((inputs.left_out or nothing)[0])

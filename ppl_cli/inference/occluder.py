@@ -1,6 +1,8 @@
 """Where an image is hidden: a mask file of its own, or the colour of what covers it."""
 
+import operator
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ from ppl_cli.data.names import image_names
 from ppl_cli.data.pages import Film, page_names, split_frame, split_page
 from ppl_cli.data.videos import is_video, open_video
 from ppl_cli.errors import UnreadableImageError, UsageError
+from ppl_cli.files import at_home
 from ppl_cli.text import counted
 
 MIDDLE = 128  # a mask is white, hidden, above it
@@ -33,15 +36,17 @@ class Occluder:
     """
 
     masks: str | Path | None = None  # a Path once made
-    colour: tuple[int, int, int] | None = None
+    colour: str | Sequence[int] | None = None  # red, green, blue, a tuple once made
     files: dict[str, list[Path]] = field(default_factory=dict)  # name without suffix -> masks
     nearest: Nearest | None = None  # of the pixels that were seen
     rows: dict[str, list[Path]] = field(default_factory=dict)  # folder or video, without suffix -> masks of its frames
 
     def __post_init__(self) -> None:
+        if self.colour is not None:
+            self.colour = check_colour(self.colour)
         if self.masks is None:
             return
-        self.masks = Path(self.masks).expanduser()
+        self.masks = at_home(self.masks)
         single = is_video(self.masks)
         if not (self.masks.is_file() if single else self.masks.is_dir()):
             what = "is a file" if self.masks.exists() else "no such folder"
@@ -97,7 +102,8 @@ class Occluder:
     def find_mask(self, name: str, image: Path) -> Path:
         """The mask of that very name, else the one that differs in the suffix; for a page, else that of the whole file."""
         frame = split_frame(name)
-        if not (fitting := self.files.get(name) or self.files.get(stem(name), [])) and frame:
+        fitting = self.files.get(name) or self.files.get(stem(name), [])
+        if frame and all(split_frame(file.name) for file in fitting):  # a video of masks, which may have other frames
             return self.find_row(*frame, len(open_video(split_page(image)[0])))
         exact = [file for file in fitting if file.relative_to(self.root).as_posix() == name]
         if not fitting:
@@ -156,6 +162,16 @@ def stem(name: str) -> str:
     """The name without its suffix; a video's frame keeps its number."""
     frame = split_frame(name)
     return Path(name).with_suffix("").as_posix() if frame is None else f"{stem(frame[0])}#{frame[1]}"
+
+
+def check_colour(colour: str | Sequence[int]) -> tuple[int, int, int]:
+    """A text as `parse_colour` reads it, or three whole numbers. UsageError if it is neither."""
+    if isinstance(colour, str):
+        return parse_colour(colour)
+    with suppress(TypeError, ValueError):
+        if len(found := tuple(map(operator.index, colour))) == 3 and 0 <= min(found) <= max(found) <= 255:
+            return found
+    raise UsageError(f"colour: expected three whole numbers of 0 to 255, red, green and blue, got {colour!r}")
 
 
 def parse_colour(text: str) -> tuple[int, int, int]:

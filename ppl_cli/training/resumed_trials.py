@@ -10,7 +10,7 @@ from ppl_cli.data.datasets import list_part
 from ppl_cli.data.listing import fingerprint_names
 from ppl_cli.device import Compute
 from ppl_cli.errors import UsageError
-from ppl_cli.files import latest_folder
+from ppl_cli.files import at_home, latest_folder
 from ppl_cli.training.run_folder import FREE_TO_CHANGE, RUNS, RunFolder, Settings, flatten
 from ppl_cli.training.save import write_config
 from ppl_cli.training.trials import Trials, read_trials
@@ -23,7 +23,7 @@ def find_trials(config: str | Path | None, out: str | Path | None, settings: Set
     """OUT, else the latest of runs/NAME-1, -2, ...; None if it is not there or holds no trials."""
     if out is None and config is not None:
         out = latest_folder(RUNS, load_config(config, settings).name)
-    folder = None if out is None else Path(out).expanduser()
+    folder = None if out is None else at_home(out)
     return folder if folder and read_trials(folder) else None
 
 

@@ -94,6 +94,8 @@ class RunFolder:
         UsageError if that is another one, or a field changes that must not change in a run.
         """
         if not self.config_file.is_file():
+            if self.resuming:
+                raise UsageError(f"{self.path} has no config.yaml any more, and cannot go on without: put it back")
             raise UsageError(f"{self.path} was stopped before it had a config.yaml: name the CONFIG to start with")
         if not self.resuming:
             return load_config(self.config_file, settings)

@@ -109,6 +109,8 @@ def test_in_python_a_model_that_is_loaded_already_or_several(lively_file, annota
     one = evaluate(loaded, annotated, protocol=["ridge"], output=tmp_path / "out")
     assert one.folder == tmp_path / "out"
     assert json.loads((one.folder / "eval.json").read_text()) == one.to_dict()
+    with pytest.raises(UsageError, match=r"is given twice: it would count twice in the mean"):
+        evaluate([lively_file, lively_file], annotated, device="cpu")
     both = evaluate([loaded, lively_file], annotated, protocol="ridge", device="cpu")
     assert both.values["ridge"] == pytest.approx(one.values["ridge"])
     assert both.to_dict()["over_models"]["ridge"]["std"] == pytest.approx(0, abs=1e-9)

@@ -316,6 +316,16 @@ def test_images_and_masks_that_are_not_read_yet_may_be_shared(model, pictures, t
         sys.setswitchinterval(0.005)
 
 
+def test_one_format_may_be_a_word_and_no_images_are_said(model, pictures, tmp_path):
+    model.infer_files(pictures, ppl_cli.Output(tmp_path / "out", formats="npz"))
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"keypoints.npz", "skipped.csv"}
+    assert not (tmp_path / "out/keypoints.csv").exists()
+    with pytest.raises(ppl_cli.UsageError, match="expected images, videos or folders, got none"):
+        model.infer_files([], tmp_path / "other")
+    with pytest.raises(ppl_cli.UsageError, match=r"expected Occluder\(masks=...\) or Occluder\(colour=...\), got 'masks'"):
+        model.refine_files(pictures, tmp_path / "other", "masks")
+
+
 def test_streams_beside_each_other_give_all_cores_back(model, pictures):
     paths, before = paths_of(pictures), torch.get_num_threads()
     torch.set_num_threads(4)

@@ -250,6 +250,13 @@ def test_what_is_wrong_is_said_before_anything_is_written(tiny_yaml, tmp_path, c
     assert not (tmp_path / "run").exists()
 
 
+def test_every_trial_is_checked_before_the_first_begins(trained_run, tiny_yaml, tmp_path, capsys):
+    words = ("--init-prior", trained_run / "prior.json", "--try", "keypoints=5,6", "--out", tmp_path / "run", "--device", "cpu")
+    code, _, error = ppl(capsys, "train", tiny_yaml, *words)
+    assert (code, "has 5 keypoints, the model 6" in error) == (2, True), error
+    assert not (tmp_path / "run").exists()
+
+
 def test_seeds_begin_with_that_of_the_configuration(tmp_path):
     (tmp_path / "mine.yaml").write_text("seed: 40\ndata: {kind: figures}")
     assert count_seeds(3, str(tmp_path / "mine.yaml"), {}, None) == (40, 41, 42)

@@ -57,6 +57,25 @@ def test_places_are_kept_in_full_also_those_that_a_run_goes_on_with(tmp_path, mo
     assert (moved.data.path, moved.data.also) == (str(tmp_path / "other"), config.data.also)
 
 
+def test_a_section_given_as_a_setting_changes_what_it_names_alone():
+    one, other = load_config("folder_small", {"train.steps": 500}), load_config("folder_small", {"train": {"steps": 500}})
+    assert one == other != load_config("folder_small")
+
+
+@pytest.mark.parametrize(("settings", "inside"), [({}, "init: a.json"), ({"prior.init": "a.json"}, "names: []")])
+def test_a_prior_to_start_from_is_used_unless_it_is_said_of_what(tmp_path, settings, inside):
+    for more, expected in (
+        ("", ("given", "given")),
+        (", links: given", ("memory", "given")),
+        (", keypoints: given", ("given", "random")),
+    ):
+        (tmp_path / "mine.yaml").write_text(f"prior: {{{inside}{more}}}")
+        prior = load_config(tmp_path / "mine.yaml", settings).prior
+        assert (prior.keypoints, prior.links) == expected
+    said = {"prior.keypoints": "memory", "prior.links": "random"}
+    assert load_config(tmp_path / "mine.yaml", settings | said).prior.keypoints == "memory"
+
+
 def test_a_folder_may_be_called_by_a_number():
     assert load_config("folder", parse_settings(["data.split=2024"])).data.split == "2024"
     assert load_config("folder", parse_settings(["data.split=0.2"])).data.split == 0.2
@@ -88,6 +107,8 @@ def test_a_recipe_cannot_change_what_a_file_sets_already(tmp_path):
         ("data.split=1.5", "between 0 and 1"),
         ("model.keypoints=[1,", "not a value that YAML can read"),
         ("train=5", "train: expected a section of several fields, got 5"),
+        ("train=", "train: expected a section of several fields, got None"),
+        ("name=my run", "name: expected only letters, digits, dots, dashes and underscores, got 'my run'"),
         ("train.batch=big", "train.batch: expected a whole number or 'auto', got 'big'"),
         ("train.flip=7", "train.flip: expected true or false, got 7"),
         ("prior.freeze=[a]", "prior.freeze.0: expected 'keypoints' or 'links', got 'a'"),
@@ -97,6 +118,13 @@ def test_a_wrong_override_is_one_line_that_names_it(override, words):
     with pytest.raises(UsageError, match=re.escape(words)) as caught:
         load_config("quickstart", parse_settings([override]))
     assert "\n" not in str(caught.value)
+
+
+def test_a_name_may_begin_as_a_home_folder_that_nobody_has(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config("folder", {"data.path": "~$photos"}).data.path == str(tmp_path / "~$photos")
+    with pytest.raises(UsageError, match=r"no configuration '~\$mine'"):
+        load_config("~$mine")
 
 
 def test_an_unknown_configuration_names_the_nearest():

@@ -15,6 +15,7 @@ from ppl_cli.cli.app import main
 from ppl_cli.data.figures import figure
 from ppl_cli.data.frame import Frame
 from ppl_cli.device import choose_compute
+from ppl_cli.errors import UsageError
 from ppl_cli.inference import overlays
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.inference.occluder import Occluder
@@ -365,6 +366,15 @@ def test_a_colour_that_no_image_has_is_said_with_the_nearest(model_file, tmp_pat
     said.clear()
     predictor.refine_files(str(tmp_path / "a.png"), str(tmp_path / "right"), Occluder(colour=(200, 30, 40)))
     assert not any("no pixel" in line for line in said)
+
+
+@pytest.mark.parametrize("colour", [(0.8, 0.1, 0.1), (256, 0, 0), (1, 2), 7, "blurple", None])
+def test_a_colour_is_three_whole_numbers_or_a_text(colour):
+    for same in ("200,30,40", "#c81e28", np.array([200, 30, 40], np.uint8), [200, 30, 40]):
+        assert Occluder(colour=same).colour == (200, 30, 40)
+    if colour is not None:
+        with pytest.raises(UsageError, match=r"write a colour|expected three whole numbers of 0 to 255"):
+            Occluder(colour=colour)
 
 
 def test_what_other_runs_and_processes_have_seen_of_the_colour_counts(model_file, tmp_path, monkeypatch):

@@ -148,6 +148,19 @@ def test_masks_of_videos(lively_file, tmp_path, kind):
     assert {row["status"].split(",")[0] for row in read_rows(tmp_path / "out")} == {"ok"}
 
 
+@pytest.mark.parametrize("count", [FRAMES - 2, FRAMES + 3])
+def test_a_mask_video_of_another_length_is_refused_whatever_its_name(lively_file, tmp_path, count):
+    clip = write_clip(tmp_path / "a.mp4")
+    for name in ("a", "m"):
+        (tmp_path / name).mkdir()
+        one = np.zeros((48, 64, 3), np.uint8)
+        one[:, :16] = 255
+        write_pictures(tmp_path / name / f"{name}.mkv", [one] * count, codec="ffv1", pixels="bgr0")
+        out, given = tmp_path / f"out-{name}", tmp_path / name / ("m.mkv" if name == "m" else "")
+        assert ppl("refine", lively_file, clip, "--masks", given, "--out", out, "--device", "cpu") == 1
+        assert {row["status"].partition(" has ")[2].split(" for")[0] for row in read_rows(out)} == {f"{count} masks"}
+
+
 def test_a_video_shorter_than_the_excerpt_is_named(lively_file, tmp_path, capsys):
     (tmp_path / "in").mkdir()
     write_clip(tmp_path / "in" / "short.mp4", numbers=range(5))

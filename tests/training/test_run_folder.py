@@ -83,6 +83,12 @@ def test_one_writer_at_a_time(tmp_path):
         pass
 
 
+def test_a_finished_run_without_its_configuration_says_so(tmp_path, tiny):
+    (tmp_path / "training.pt").touch()
+    with pytest.raises(UsageError, match=r"has no config\.yaml any more, and cannot go on without: put it back"):
+        RunFolder.resume("x", tmp_path).config({})
+
+
 def test_a_resumed_run_has_its_own_configuration_with_what_may_change_on_top(tmp_path, tiny):
     folder = RunFolder.resume("tiny", a_run(tmp_path / "run", tiny))
     assert folder.config({}) == folder.config(dict.fromkeys(SETTLED, "auto")) == tiny
