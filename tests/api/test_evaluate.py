@@ -16,6 +16,7 @@ from ppl_cli.cli.app import expand, spread
 from ppl_cli.config.sections import Config, DataConfig
 from ppl_cli.data.figures import figure
 from ppl_cli.device import choose_compute
+from ppl_cli.errors import UsageError
 from ppl_cli.evaluation.annotated_data import AnnotatedData, choose_data
 from ppl_cli.inference.estimate import Estimator
 from ppl_cli.model.finder import OcclusionFinder
