@@ -20,7 +20,7 @@ def normalise(name: str) -> str:
 
 
 def list_folders(place: Path) -> list[Path]:
-    """The files that lie in a folder, which may hold many thousands."""
+    """The folders that lie in `place`, beside what may be many thousands of files."""
     if not place.is_dir():
         return []
     with os.scandir(place) as entries:

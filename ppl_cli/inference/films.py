@@ -92,7 +92,7 @@ class Films:
                 self.attempt(self.begin, video, split_page(path)[0])
         self.number = number
         if self.draw is not None and pose.width is not None:
-            self.attempt(self.draw, number, self.pictures.number(pose))
+            self.attempt(self.draw, number, self.pictures.in_all_places(pose))
 
     def begin(self, name: str, path: Path) -> None:
         if name in self.begun:

@@ -39,7 +39,7 @@ class Pictures:
         """Draws one picture, in any thread; `image` is read again. DiskFullError: the next one would fail too."""
         if self.overlays and pose.width is not None and split_frame(name) is None:
             read = partial(Overlay, name, image, value_range, (pose.width, pose.height))
-            drawn = self.number(pose)
+            drawn = self.in_all_places(pose)
             marks = self.links, is_doubtful(drawn), is_inferred(drawn)
             self.draw_one(
                 f"overlay/{name_overlay(name)}", lambda place: self.draw_overlay(read(drawn.keypoints, *marks, place))
@@ -49,7 +49,7 @@ class Pictures:
             self.draw_one(f"strips/{name_png(name)}", lambda place: save_strip(place, columns, self.links))
             self.draw_one(f"gifs/{name}.gif", lambda place: save_gif(place, columns, self.links))
 
-    def number(self, pose: Pose) -> Pose:
+    def in_all_places(self, pose: Pose) -> Pose:
         """The pose with NaN for keypoints that are left out, so that the others keep their numbers and colours."""
         if self.kept is None:
             return pose
