@@ -48,24 +48,24 @@ def load_config(source: str | Path, settings: Mapping[str, object] | None = None
         raise UsageError(f"recipe: {where} sets every field that a recipe would; start from another one")
     for key, value in settings.items():
         set_key(values, key, value)
-    if not resolved:
+    if not resolved or "prior.init" in settings:
         use_prior(values, settings)
+    if not resolved:
         fill_in(values)
     for key in PLACES:
-        if (key in settings or not resolved) and (place := given(values, key)):
+        asked = key in settings or key.partition(".")[0] in settings
+        if (asked or not resolved) and (place := given(values, key)):
             set_key(values, key, in_full(place))  # wherever the run goes on
     return parse_config(values, where, settings)
 
 
 def use_prior(values: dict, settings: Mapping[str, object]) -> None:
-    """In place: who names a prior to start from starts from all of it, unless it is said of what."""
-    parts = ("prior.keypoints", "prior.links")
-    if settings.get("prior.init"):
-        asked = not any(part in settings or given(values, part) == "given" for part in parts)
-    else:
-        asked = given(values, "prior.init") and not any(given(values, part) for part in parts)
-    for part in parts if asked else ():
-        set_key(values, part, "given")
+    """In place: who names a prior to start from starts from all of it but what is said."""
+    parts, anew = ("prior.keypoints", "prior.links"), bool(settings.get("prior.init"))
+    if given(values, "prior.init") and not any(given(values, part) == "given" for part in parts):
+        for part in parts:
+            if part not in settings if anew else given(values, part) is None:
+                set_key(values, part, "given")
 
 
 def data_settings(places: Iterable[str | Path]) -> dict[str, object]:
@@ -76,7 +76,7 @@ def data_settings(places: Iterable[str | Path]) -> dict[str, object]:
 
 def in_full(place: object) -> object:
     """The absolute path, or those of a list; what is no path stays, for validation to name."""
-    if isinstance(place, list):
+    if isinstance(place, list | tuple):
         return [in_full(one) for one in place]
     return str(at_home(place).absolute()) if isinstance(place, str | Path) else place
 

@@ -1,6 +1,7 @@
 """YAML as people mean it: decimal numbers, no key twice, no aliases.
 
-YAML 1.1, which PyYAML reads, takes 010 for 8, 12:30 for 750 and 1e3 for a text.
+YAML 1.1, which PyYAML reads, takes 010 for 8, 12:30 for 750 and 1e3 for a text. Here 010 is a text, as 08 is there: it may be
+the name of a folder, and where a number is expected it is ten.
 """
 
 import re
@@ -8,8 +9,11 @@ import re
 import yaml
 
 WHOLE, FRACTION = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
-NUMBER = r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)"
-FORMS = ((WHOLE, re.compile(r"[-+]?\d+\Z"), "-+0123456789"), (FRACTION, re.compile(rf"(?:{NUMBER})\Z"), "-+.0123456789"))
+DIGITS = r"(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+"
+FORMS = (
+    (WHOLE, re.compile(r"[-+]?(?:0|[1-9]\d*)\Z"), "-+0123456789"),
+    (FRACTION, re.compile(rf"(?:[-+]?(?:{DIGITS}|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN))\Z"), "-+.0123456789"),
+)
 
 
 class PlainLoader(yaml.SafeLoader):

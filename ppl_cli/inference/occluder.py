@@ -39,7 +39,8 @@ class Occluder:
     colour: str | Sequence[int] | None = None  # red, green, blue, a tuple once made
     files: dict[str, list[Path]] = field(default_factory=dict)  # name without suffix -> masks
     nearest: Nearest | None = None  # of the pixels that were seen
-    rows: dict[str, list[Path]] = field(default_factory=dict)  # folder or video, without suffix -> masks of its frames
+    rows: dict[str, list[Path]] = field(default_factory=dict)  # folder or video -> masks of its frames
+    videos: dict[str, list[Path]] = field(default_factory=dict)  # of these the videos, without suffix
 
     def __post_init__(self) -> None:
         if self.colour is not None:
@@ -56,8 +57,10 @@ class Occluder:
         for name in page_names(self.root, self.masks.name) if single else image_names(self.root):
             self.files.setdefault(stem(name), []).append(self.root / name)
             video = split_frame(name)
-            row = "." if single else stem(video[0]) if video else Path(name).parent.as_posix()
+            row = "." if single else video[0] if video else Path(name).parent.as_posix()
             self.rows.setdefault(row, []).append(self.root / name)
+            if video and not single:
+                self.videos.setdefault(stem(row), self.rows[row])
         if not self.files:
             raise UsageError(f"--masks {self.masks}: no images in this folder")
 
@@ -114,7 +117,8 @@ class Occluder:
 
     def find_row(self, video: str, number: int, count: int) -> Path:
         """The mask of frame `number` of `count` where masks are numbered as they lie in a folder, or one is for all frames."""
-        masks = self.rows.get(stem(video)) or self.rows.get(video) or self.files.get(stem(video)) or self.rows.get(".", [])
+        own = (self.rows.get(video), self.videos.get(stem(video)), self.rows.get(stem(video)), self.files.get(stem(video)))
+        masks = next(filter(None, own), None) or self.rows.get(".", [])
         if len(masks) not in (1, count):
             expected = (
                 f"expected a video or a folder {stem(video)} of {counted(count, 'mask')}, or {stem(video)}.png for all frames"

@@ -3,6 +3,7 @@
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -42,8 +43,9 @@ class NpzColumns:
                 self.write(archive, name, values.dtype.str, values.shape, [values.tobytes()])
 
     def close(self) -> None:
-        for file in self.files.values():
-            file.close()
+        with ExitStack() as stack:  # all, also where one fails
+            for file in self.files.values():
+                stack.callback(file.close)
 
     def write(self, archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple[int, ...], content: Iterable[bytes]) -> None:
         with archive.open(f"{name}.npy", "w", force_zip64=True) as file:

@@ -70,5 +70,7 @@ class KeypointsCoco:
         self.file.write("\n]}\n")
 
     def close(self) -> None:
-        self.annotations.close()
-        self.file.close()
+        try:
+            self.annotations.close()
+        finally:
+            self.file.close()

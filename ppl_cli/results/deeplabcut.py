@@ -24,9 +24,9 @@ LONGEST, LONGEST_NAME = 150, 50  # bytes of a stem, and of the model's name in a
 
 
 class DeepLabCut:
-    """Writes the tables; `place` gives the path at which a file of a name is to be written."""
+    """Writes the tables; `place` gives the path at which a file of a name is to be written, and may be told what closes it."""
 
-    def __init__(self, place: Callable[[str], Path], prior: Prior, scorer: str, paths: Sequence[Path]):
+    def __init__(self, place: Callable[..., Path], prior: Prior, scorer: str, paths: Sequence[Path]):
         self.place, self.scorer, self.paths = place, scorer, paths
         columns = [(scorer, name, coord) for name in prior.names for coord in COORDS]
         self.header = [(level, *values) for level, values in zip(LEVELS, zip(*columns, strict=True), strict=True)]
@@ -40,8 +40,8 @@ class DeepLabCut:
         table = self.tables.get(clip) or self.begin(clip)
         if table is not self.current:  # one open file, however many clips there are
             self.close()
-            self.current = table
             table.open()
+            self.current = table
         table.add(name, frame, pose)
 
     def begin(self, clip: Clip) -> "Table":
@@ -54,7 +54,7 @@ class DeepLabCut:
             name += Path(own).suffix
         while name.casefold() in taken:  # a folder called a
             name += "_"
-        table = self.tables[clip] = Table(name, self.place(f"{name}{self.scorer}.csv"), clip.is_folder)
+        table = self.tables[clip] = Table(name, self.place(f"{name}{self.scorer}.csv", self.close), clip.is_folder)
         with table.path.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(self.header)
         return table

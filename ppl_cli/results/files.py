@@ -54,9 +54,12 @@ class Results:
     def open(self) -> Iterator[None]:
         with ExitStack() as stack:
 
-            def place(name: str) -> Path:
+            def place(name: str, close: Callable[[], None] | None = None) -> Path:
                 folder_below(self.folder, self.folder / name)
-                return stack.enter_context(replacing(self.folder / name))
+                path = stack.enter_context(replacing(self.folder / name))
+                if close:
+                    stack.callback(close)
+                return path
 
             def begin(writer: Writer) -> None:
                 stack.callback(writer.close)  # before its file takes its name, or goes: Windows keeps open ones
@@ -73,7 +76,7 @@ class Results:
                 writer.finish()
                 writer.close()
 
-    def writer(self, form: str, place: Callable[[str], Path]) -> Writer:
+    def writer(self, form: str, place: Callable[..., Path]) -> Writer:
         match form:
             case "csv":
                 return KeypointsCsv(place(FILES[form]), self.prior.names, self.iterations is not None, self.every, self.videos)

@@ -53,7 +53,7 @@ def repeat_settings(folder: Path, begun: Trials, config: str | Path | None, sett
     moved = {key: others[key] for key in MOVABLE if key in others}
     places = [moved[key] for key in ("data.path", "loss.weights") if key in moved]
     for place in map(str, [*places, *moved.get("data.also", [])]):
-        if not Path(place).exists():
+        if not at_home(place).exists():
             raise UsageError(f"--resume: {place} is not there")
     for name, value in begun.folders.items():
         file = folder / f"{name}.yaml"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ppl_cli.config.loading import load_config
+from ppl_cli.config.loading import PLACES, in_full, load_config
 from ppl_cli.config.sections import Config
 from ppl_cli.errors import UsageError
 from ppl_cli.evaluation.report import FILES as EVALUATION
@@ -105,7 +105,8 @@ class RunFolder:
             raise UsageError(f"--resume: {self.path} is a run of {before.name}, not of {name}")
         old, new = flatten(before.model_dump()), flatten(after.model_dump())
         for key in new:
-            if new[key] != old[key] and key not in FREE_TO_CHANGE:
+            same = in_full(new[key]) == in_full(old[key]) if key in PLACES else new[key] == old[key]
+            if not same and key not in FREE_TO_CHANGE:
                 raise UsageError(f"--resume: {key} was {old[key]} in this run and cannot become {new[key]}; start another run")
         return after
 

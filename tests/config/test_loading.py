@@ -72,8 +72,18 @@ def test_a_prior_to_start_from_is_used_unless_it_is_said_of_what(tmp_path, setti
         (tmp_path / "mine.yaml").write_text(f"prior: {{{inside}{more}}}")
         prior = load_config(tmp_path / "mine.yaml", settings).prior
         assert (prior.keypoints, prior.links) == expected
-    said = {"prior.keypoints": "memory", "prior.links": "random"}
-    assert load_config(tmp_path / "mine.yaml", settings | said).prior.keypoints == "memory"
+    said = {"prior.init": "a.json", "prior.keypoints": "memory"}
+    (tmp_path / "mine.yaml").write_text("prior: {names: []}")
+    assert load_config(tmp_path / "mine.yaml", said).prior.links == "given"
+    assert load_config(tmp_path / "mine.yaml", said | {"prior.links": "random"}).prior.keypoints == "memory"
+
+
+def test_a_resolved_configuration_too_takes_a_prior_and_a_section_of_places(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_config(tmp_path / "config.yaml", load_config("folder_small"), choose_compute("cpu"))
+    config = load_config("config.yaml", {"prior.init": "a.json", "data": {"path": "im", "also": ("b",)}})
+    assert (config.prior.keypoints, config.prior.links) == ("given", "given")
+    assert (config.data.path, config.data.also) == (str(tmp_path / "im"), [str(tmp_path / "b")])
 
 
 def test_a_folder_may_be_called_by_a_number():

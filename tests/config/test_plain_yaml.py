@@ -25,7 +25,10 @@ def dump(value: object) -> str:
         (".5", 0.5),
         ("5.", 5.0),
         ("-.inf", -math.inf),
-        ("010", 10),
+        ("010", "010"),
+        ("0809", "0809"),
+        ("0", 0),
+        ("0.5", 0.5),
         ("+7", 7),
         ("12:30", "12:30"),
         ("0x10", "0x10"),
@@ -41,7 +44,7 @@ def test_numbers_are_decimal(text, expected):
     assert load(f"[{text}]") == [expected]
 
 
-@pytest.mark.parametrize("value", ["1e3", "5.", "010", "12:30", ".nan", "true", "1", 1, 1e-5, 1e300, 0.1, -2, True, None, ""])
+@pytest.mark.parametrize("value", ["1e3", "5.", "010", "08", "12:30", ".nan", "true", "1", "", 1, 1e-5, 1e300, -2, True, None])
 def test_what_is_written_comes_back(value):
     for read in (load, yaml.safe_load):
         back = read(dump({"a": [value]}))["a"][0]

@@ -148,6 +148,19 @@ def test_masks_of_videos(lively_file, tmp_path, kind):
     assert {row["status"].split(",")[0] for row in read_rows(tmp_path / "out")} == {"ok"}
 
 
+def test_masks_of_two_videos_of_one_name_and_beside_a_folder_of_it(lively_file, tmp_path):
+    masks, one = tmp_path / "masks", np.zeros((48, 64, 3), np.uint8)
+    (masks / "a").mkdir(parents=True)
+    (tmp_path / "in").mkdir()
+    one[:, :16] = 255
+    Image.fromarray(one).save(masks / "a" / "other.png")
+    for suffix, count in (("mp4", FRAMES), ("mkv", FRAMES - 4)):
+        write_clip(tmp_path / "in" / f"a.{suffix}", numbers=range(count))
+        write_pictures(masks / f"a.{suffix}", [one] * count)
+    assert ppl("refine", lively_file, tmp_path / "in", "--masks", masks, "--out", tmp_path / "out", "--device", "cpu") == 0
+    assert {row["status"].split(",")[0] for row in read_rows(tmp_path / "out")} == {"ok"}
+
+
 @pytest.mark.parametrize("count", [FRAMES - 2, FRAMES + 3])
 def test_a_mask_video_of_another_length_is_refused_whatever_its_name(lively_file, tmp_path, count):
     clip = write_clip(tmp_path / "a.mp4")

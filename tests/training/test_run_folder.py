@@ -83,6 +83,14 @@ def test_one_writer_at_a_time(tmp_path):
         pass
 
 
+def test_a_place_is_the_same_however_it_is_spelt(tmp_path, tiny):
+    run = a_run(tmp_path / "run", tiny.with_fields("train", init="m"))
+    settings = {"train.init": "m"}
+    assert RunFolder.resume("tiny", run).config(settings).train.init == str(tmp_path / "m")
+    with pytest.raises(UsageError, match=r"train\.init was m in this run and cannot become .*other"):
+        RunFolder.resume("tiny", run).config({"train.init": "other"})
+
+
 def test_a_finished_run_without_its_configuration_says_so(tmp_path, tiny):
     (tmp_path / "training.pt").touch()
     with pytest.raises(UsageError, match=r"has no config\.yaml any more, and cannot go on without: put it back"):
