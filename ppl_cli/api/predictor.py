@@ -122,13 +122,19 @@ class Predictor:
         return self._stream(self.finder, pairs, batch, self._find_range(images))
 
     def video(
-        self, path: str | Path, overlay: str | Path | None = None, *, trail: int = 0, **excerpt: str | float
+        self,
+        path: str | Path,
+        overlay: str | Path | None = None,
+        *,
+        trail: int = 0,
+        overwrite: bool = False,
+        **excerpt: str | float,
     ) -> list[Pose]:
         """Poses of the frames of a video, in order; `excerpt` as in `stream`.
 
         At `overlay` an MP4 of these frames is written with the poses drawn over them, and `trail` earlier positions of every
-        keypoint. UsageError if that is the video itself or not called .mp4, or `path` is no video; PPLError if one cannot be
-        read or the other not be written.
+        keypoint. UsageError if that is there already (unless with `overwrite`), the video itself or not called .mp4, or `path`
+        is no video; PPLError if one cannot be read or the other not be written.
         """
         poses, drawing, path = [], nullcontext(), at_home(path)
         if not is_video(path) or path.is_dir():
@@ -143,6 +149,8 @@ class Predictor:
                 raise UsageError(f"overlay: an MP4 is written; expected a name that ends in .mp4, got {overlay}")
             if overlay.exists() and overlay.samefile(path):
                 raise UsageError(f"overlay: {overlay} is the video itself; write to another file")
+            if overlay.exists() and not overwrite:
+                raise UsageError(f"overlay: {overlay} is there already: write to another file, or give overwrite=True")
             for line in note_encoder():
                 self.runtime.say(line)
             drawing = drawing_video(overlay, video, self.bare_prior.weights, trail)

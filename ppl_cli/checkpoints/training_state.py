@@ -75,8 +75,8 @@ def load_training(
             raise UsageError(f"{path} belongs to a model of other sizes; the run's config.yaml was changed")
         if state["images"] != fingerprint_names(names):
             raise UsageError(
-                f"{path}: the images are not those of this run (it had {state['images']}, now {fingerprint_names(names)}); "
-                "unreadable ones count only where data.cache_gib is too small for all of them"
+                f"{path}: the images are not those of this run, by name or number (it had {state['images']}, now "
+                f"{fingerprint_names(names)}); unreadable ones count only where data.cache_gib is too small for all of them"
             )
         if state.get("processes", 1) != world_size():
             raise UsageError(

@@ -126,8 +126,12 @@ def set_key(values: dict, key: str, value: object) -> None:
 def parse_config(values: dict, where: str, asked: Iterable[str] = ()) -> Config:
     """`where` the values come from and which dotted keys were `asked` for beside it, for the error message."""
 
+    asked = list(asked)
+
     def source(key: str) -> str:
-        return "settings" if key and any(name.startswith(key) or key.startswith(name) for name in asked) else where
+        if asked and not key:  # several fields do not fit together
+            return f"settings, with {where}"
+        return "settings" if any(name.startswith(key) or key.startswith(name) for name in asked) else where
 
     try:
         return Config.model_validate(drop_retired(values, source))

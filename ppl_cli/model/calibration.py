@@ -15,6 +15,7 @@ SHRINKAGE = 1.0  # added to the variances of standardised features: there are fe
 SMALLEST = 1e-3  # of a sign; they are compared by their logarithms
 STEPS = 100  # of the quantiles that confidence is read from
 LIMIT = 0.99  # of training images are as usual
+LEAST = 0.3  # that the limit is: of images that are all alike it would be nothing, and they themselves seem strange
 
 
 class Signs(NamedTuple):
@@ -79,4 +80,6 @@ def calibrate(signs: Signs, useful: torch.Tensor) -> Calibration:
     usual = torch.stack((logs.mean(0), logs.std(0, correction=0).clamp_min(SMALLEST)))
     doubt = ((logs - usual[0]) / usual[1])[:, useful].sum(-1)
     steps = torch.arange(STEPS + 1, device=doubt.device) / STEPS
-    return Calibration(mean, whitening, usual, doubt.flatten().quantile(steps), strange.mean(-1).quantile(LIMIT))
+    return Calibration(
+        mean, whitening, usual, doubt.flatten().quantile(steps), strange.mean(-1).quantile(LIMIT).clamp_min(LEAST)
+    )

@@ -17,7 +17,7 @@ from ppl_cli.model.processes import all_sum
 from ppl_cli.training.metrics import LOSSES
 from ppl_cli.training.step import Outcome
 
-LOWER_RATE = "Try a lower rate (--set train.learning_rate=...) or --precision fp32"
+LOWER_RATE = "Begin anew at a lower rate, --set train.learning_rate=..., or from what is kept: --init RUN --out ANOTHER"
 SECONDS_BETWEEN_LINES = 10  # of log, where there is no terminal for a progress bar
 
 

@@ -117,6 +117,7 @@ def test_a_recipe_cannot_change_what_a_file_sets_already(tmp_path):
         ("data.split=1.5", "between 0 and 1"),
         ("model.keypoints=[1,", "not a value that YAML can read"),
         ("train=5", "train: expected a section of several fields, got 5"),
+        ("train.accumulate=7", "settings, with "),
         ("train=", "train: expected a section of several fields, got None"),
         ("name=my run", "name: expected only letters, digits, dots, dashes and underscores, got 'my run'"),
         ("train.batch=big", "train.batch: expected a whole number or 'auto', got 'big'"),

@@ -157,6 +157,12 @@ def test_in_python_too(lively_file, clips, tmp_path):
     assert [pose.frame for pose in poses] == [0, 2, 4]
     assert look(tmp_path / "drawn.mp4")[0] == [0, 0.08, 0.24]
     with pytest.raises(UsageError, match="the video itself"):
-        model.video(clips / "a.mp4", overlay=clips / "a.mp4")
+        model.video(clips / "a.mp4", overlay=clips / "a.mp4", overwrite=True)
+    before = (tmp_path / "drawn.mp4").read_bytes()
+    with pytest.raises(UsageError, match=r"drawn\.mp4 is there already: write to another file, or give overwrite=True"):
+        model.video(clips / "a.mp4", overlay=tmp_path / "drawn.mp4")
+    assert (tmp_path / "drawn.mp4").read_bytes() == before
+    model.video(clips / "a.mp4", overlay=tmp_path / "drawn.mp4", overwrite=True, every=9)
+    assert (tmp_path / "drawn.mp4").read_bytes() != before
     with pytest.raises(UsageError, match="whole number of 0 or more, got -2"):
-        model.video(clips / "a.mp4", overlay=tmp_path / "drawn.mp4", trail=-2)
+        model.video(clips / "a.mp4", overlay=tmp_path / "drawn.mp4", overwrite=True, trail=-2)

@@ -59,3 +59,12 @@ def test_one_image_is_enough_to_measure_on():
     confidence = known.judge(found(5, 1))[0]
     assert confidence.isfinite().all()
     assert ((confidence >= 0) & (confidence <= 1)).all()
+
+
+def test_images_without_any_variety_are_not_strange_to_themselves():
+    signs = Signs(torch.ones(50, 4, 6), torch.full((50, 4), 0.1), torch.full((50, 4), 0.1))
+    calibration = calibrate(signs, torch.ones(4, dtype=torch.bool))
+    again = signs._replace(seen=signs.seen + 1e-8 * torch.randn(50, 4, 6, generator=torch.Generator().manual_seed(0)))
+    confidence, strangeness = calibration.judge(again)
+    assert (strangeness / calibration.limit).max() < 1
+    assert confidence.isfinite().all()
