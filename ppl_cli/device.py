@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -26,6 +26,10 @@ class Compute:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
+
+    def in_full(self) -> "Compute":
+        """The same in float32, which poses are found and measured in unless asked otherwise."""
+        return replace(self, precision="fp32")
 
     def place(self, module: torch.nn.Module) -> torch.nn.Module:
         """To the device, with channels last: what convolutions are fastest with on GPUs and on CPUs."""

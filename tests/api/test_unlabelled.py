@@ -95,6 +95,15 @@ def test_a_training_ends_with_a_report_of_its_own_images(trained_run):
     assert (trained_run / "report.html").is_file()
 
 
+def test_a_training_in_bfloat16_ends_with_the_numbers_that_eval_gives(tiny_yaml, pictures, tmp_path):
+    settings = {"data.kind": "folder", "reference.kind": "mask", "train.steps": 4}
+    done = ppl_cli.train(tiny_yaml, pictures, tmp_path / "run", device=ppl_cli.Runtime("cpu", "bf16"), **settings)
+    assert done.compute.precision == "bf16"
+    again = evaluate(done.folder, device="cpu")
+    assert again.score == done.report.score
+    assert [keypoint.shift for keypoint in again.keypoints] == [keypoint.shift for keypoint in done.report.keypoints]
+
+
 def test_without_data_the_images_of_training(tiny_yaml, pictures, tmp_path, no_pictures, monkeypatch):
     settings = {"data.kind": "folder", "reference.kind": "mask"}
     done = ppl_cli.train(tiny_yaml, pictures, tmp_path / "run", device="cpu", **settings)
