@@ -27,8 +27,8 @@ class Compute:
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
-    def in_full(self) -> "Compute":
-        """The same in float32, which poses are found and measured in unless asked otherwise."""
+    def in_float32(self) -> "Compute":
+        """The same, but in float32, which poses are found and measured in unless asked otherwise."""
         return replace(self, precision="fp32")
 
     def place(self, module: torch.nn.Module) -> torch.nn.Module:

@@ -50,7 +50,7 @@ def report_training(run: Run, listing: Listing, say: Callable[[str], None]) -> R
         if run.config.data.kind in WITHOUT_FILES:
             listing = list_images(run.config.data, run.config.seed)
         sampled = sample_images(listing, run.config)
-        report = examine(checkpoint, sampled, run.compute.in_full(), str(run.folder))
+        report = examine(checkpoint, sampled, run.compute.in_float32(), str(run.folder))
         report.data |= run.config.data.origin
         save_report(run.folder, report, sampled, checkpoint)
     except Exception as error:  # the training is complete, whatever it is

@@ -160,7 +160,7 @@ def train(
         from ppl_cli.api.evaluate import held_out
 
         try:
-            score = held_out(run.learner, run.config, run.compute.in_full())
+            score = held_out(run.learner, run.config, run.compute.in_float32())
         except KeyboardInterrupt:
             measure = as_command(["ppl", "eval", str(run.folder)])
             left = "the training is finished and saved, its error is not measured"
