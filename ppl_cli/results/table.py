@@ -24,7 +24,7 @@ class Table:
         self.rows.writerow(columns)
 
     def finish(self) -> None:
-        pass
+        """Every row is written already."""
 
     def close(self) -> None:
         self.file.close()
