@@ -62,7 +62,7 @@ def load_config(source: str | Path, settings: Mapping[str, object] | None = None
 def use_prior(values: dict, settings: Mapping[str, object]) -> None:
     """In place: who names a prior to start from starts from all of it but what is said."""
     parts = ("prior.keypoints", "prior.links")
-    said = settings if settings.get("prior.init") else [part for part in parts if given(values, part)]  # beside the prior's name
+    said = settings if settings.get("prior.init") else [part for part in parts if given(values, part)]
     if given(values, "prior.init") and not any(given(values, part) == "given" for part in parts):
         for part in parts:
             if part not in said:
