@@ -96,39 +96,20 @@ def count_png(file: BinaryIO) -> int:
 
 def count_webp(file: BinaryIO) -> int:
     begin = file.read(30)
-    if begin[8:16] != b"WEBPVP8X" or not begin[20] & 0b10:  # not animated
-        return 1
-    frames = 0
-    while len(head := file.read(8)) == 8:
-        frames += head[:4] == b"ANMF"
-        length = int.from_bytes(head[4:], "little")
-        file.seek(length + length % 2, os.SEEK_CUR)
-    return frames
+    file.seek(0)
+    return count_frames(file) if begin[8:16] == b"WEBPVP8X" and begin[20] & 0b10 else 1  # animated, or not
 
 
-def count_gif(file: BinaryIO) -> int:
-    skip_table(file, file.read(13)[10])
-    frames = 0
-    while (block := file.read(1)) in (b"!", b","):
-        if block == b",":
-            frames += 1
-            skip_table(file, file.read(9)[8])
-        file.read(1)  # label of the extension, or size of the codes
-        while size := file.read(1)[0]:
-            file.seek(size, os.SEEK_CUR)
-    return frames
-
-
-def skip_table(file: BinaryIO, flags: int) -> None:
-    if flags & 0x80:
-        file.seek(3 << (flags & 7) + 1, os.SEEK_CUR)
+def count_frames(file: BinaryIO) -> int:
+    with Image.open(file, formats=("GIF", "WEBP")) as image:
+        return image.n_frames
 
 
 COUNTERS: dict[bytes, Callable[[BinaryIO], int]] = {
     **dict.fromkeys(FORMS, count_tiff),
     b"\x89PNG\r\n\x1a\n": count_png,
     b"RIFF": count_webp,
-    b"GIF8": count_gif,
+    b"GIF8": count_frames,
 }
 
 

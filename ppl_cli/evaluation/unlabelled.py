@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from ppl_cli import __version__
 from ppl_cli.checkpoints.model_file import Checkpoint
@@ -175,7 +176,8 @@ def measure_reconstruction(
         return total / count
 
     own = max(error(poses, links), 1e-12)
-    without = [error(poses, remove_links(links, k)) / own for k in range(len(links))]
+    each = tqdm(range(len(links)), desc="drawing without each keypoint", disable=None, leave=False)
+    without = [error(poses, remove_links(links, k)) / own for k in each]
     shifts = {count // 4, count // 2, 3 * count // 4} - {0}
     others = [error(poses.roll(shift, 0), links) / own for shift in sorted(shifts)]
     return 100 * (np.array(without) - 1), float(np.mean(others)) if others else float("nan")
