@@ -28,7 +28,7 @@ LONGEST_README = 170  # lines
 COMPUTING = ("train", "infer", "refine", "eval", "export-prior")
 SMALL = {
     **{"model.image_size": 32, "model.width": 4, "model.dimension": 16, "model.banks": 3, "data.figures": 8},
-    **{"train.steps": 2, "train.batch": 4, "loss.kind": "multiscale", "loss.scales": 3},
+    **{"train.steps": 2, "train.batch": 4, "loss.kind": "multiscale"},
 }
 BY_TITLE = {"ids": lambda document: document.name}
 

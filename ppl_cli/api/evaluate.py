@@ -8,10 +8,10 @@ from typing import TypeVar
 import numpy as np
 
 from ppl_cli.api.models import Model, choose_place, open_checkpoint
-from ppl_cli.api.unlabelled import list_images, save_report
+from ppl_cli.api.unlabelled import save_report
 from ppl_cli.checkpoints.model_file import Checkpoint
 from ppl_cli.config.sections import Config, DataConfig
-from ppl_cli.data.datasets import UNANNOTATED
+from ppl_cli.data.datasets import UNANNOTATED, list_part
 from ppl_cli.data.listing import Listing
 from ppl_cli.device import Compute, batch_that_fits
 from ppl_cli.distributed import processes
@@ -22,7 +22,7 @@ from ppl_cli.evaluation.judge import HiddenPatches, Judge
 from ppl_cli.evaluation.protocol_options import ProtocolOptions, choose_protocols
 from ppl_cli.evaluation.protocols import Regression, Sample
 from ppl_cli.evaluation.report import FILES, Protocol, Report, Result, note_worse
-from ppl_cli.evaluation.sampling import sample_images
+from ppl_cli.evaluation.sampling import LARGEST, sample_images
 from ppl_cli.evaluation.unlabelled import FILES as UNLABELLED
 from ppl_cli.evaluation.unlabelled import UnlabelledReport, examine
 from ppl_cli.files import at_home, find_earlier, make_folder, next_free_folder, replace_text
@@ -173,7 +173,7 @@ def judge_unlabelled(
     check_folder(output, UNLABELLED)
     videos = ", each folder read as the frames of one video" if data.kind == "video_frames" else ""
     runtime.say(f"{compute.reason}; images in {', '.join(data.places)}, without annotations{videos}")
-    listing = list_images(data, checkpoint.config.seed)
+    listing = list_part(data, "train", checkpoint.config.seed, LARGEST)
     sampled = sample_images(listing, checkpoint.config, strict=wanted.strict)
     with batch_that_fits(wanted.batch):
         report = examine(checkpoint, sampled, compute, name, wanted.batch)

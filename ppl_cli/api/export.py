@@ -1,7 +1,7 @@
 """The learned prior for people and other programs: files, pictures, a page, skeletons."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +11,14 @@ from PIL import Image
 from ppl_cli.api.models import Model, choose_place, open_checkpoint
 from ppl_cli.checkpoints.model_file import Checkpoint
 from ppl_cli.data.datasets import list_part
+from ppl_cli.data.listing import Listing
 from ppl_cli.data.video_frames import choose_frames
 from ppl_cli.drawing.page import save_page
 from ppl_cli.drawing.prior import bank_sheet, prototype_sheet, save_evolution, save_links, save_svg, skeleton_picture
 from ppl_cli.drawing.save import save_png
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.files import at_home, find_earlier, make_folder
-from ppl_cli.inference.estimate import Estimator, Opened, decode_square
+from ppl_cli.inference.estimate import Estimator, decode_listed
 from ppl_cli.inference.inputs import gather_inputs
 from ppl_cli.inference.recall import recall_images
 from ppl_cli.prior.prior import Prior, load_prior, save_npz, save_prior
@@ -45,18 +46,6 @@ class Exported:
     def page(self) -> Path:
         """The prior to look at in a browser."""
         return self.folder / "prior.html"
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """The images that prototypes are counted over."""
-
-    names: list[str]
-    open_image: Callable[[int], Image.Image]  # RGB; UnreadableImageError
-    resize: str  # how the model's images come to their square
-
-    def decode(self, index: int, size: int):
-        return decode_square(lambda fit: Opened(self.open_image(index)), size, self.resize)
 
 
 def export_prior(
@@ -88,14 +77,14 @@ def export_prior(
     make_folder(out)
     runtime.say(compute.reason)
 
-    recalled = recall_pictures(estimator, pictures, runtime) if pictures else remembered(checkpoint, runtime)
+    recalled = recall_pictures(estimator, pictures, checkpoint, runtime) if pictures else remembered(checkpoint, runtime)
     prior = build_prior(estimator.model, recalled, prototypes, checkpoint.config.prior.names)
     for name in earlier:  # not before all that can fail
         (out / name).unlink(missing_ok=True)
     save_prior(out / "prior.json", prior)
     save_npz(out / "prior.npz", prior)
     save_skeletons(out, prior, formats)
-    squares = nearest_squares(prior, pictures, checkpoint.config.model.image_size)
+    squares = nearest_squares(prior, pictures, checkpoint)
     draw(out, prior, squares, checkpoint)
     history = read_history(checkpoint.path.parent, runtime)
     if len(history) > 1:
@@ -103,7 +92,7 @@ def export_prior(
     return Exported(prior, out)
 
 
-def find_pictures(data: str | Path | None, out: Path, checkpoint: Checkpoint, runtime: Runtime) -> Pictures | None:
+def find_pictures(data: str | Path | None, out: Path, checkpoint: Checkpoint, runtime: Runtime) -> Listing | None:
     """The images of `data` (as many frames of videos as in training); else drawn figures, if the model learned from them."""
     config = checkpoint.config
     if data is not None:
@@ -115,16 +104,14 @@ def find_pictures(data: str | Path | None, out: Path, checkpoint: Checkpoint, ru
         if not paths.names:
             raise UsageError(f"--data {data}: it holds videos only, and data.frames of this model is 0, which leaves them out")
         inputs.choose_range(config.data.range, silent)
-        return Pictures([in_utf8(name) for name in inputs.paths.names], inputs.open_image, config.data.resize)
+        return Listing([in_utf8(name) for name in inputs.paths.names], inputs.open_image)
     if config.data.kind != "figures":
         return None
-    listing = list_part(config.data, "fit", config.seed, config.model.image_size)
-    return Pictures(listing.names, listing.open_image, config.data.resize)
+    return list_part(config.data, "fit", config.seed, config.model.image_size)
 
 
-def recall_pictures(estimator: Estimator, pictures: Pictures, runtime: Runtime) -> Recalled:
-    size = estimator.model.sizes.image_size
-    recalled, problems, foreign = recall_images(estimator, lambda index: pictures.decode(index, size), pictures.names, BATCH)
+def recall_pictures(estimator: Estimator, pictures: Listing, checkpoint: Checkpoint, runtime: Runtime) -> Recalled:
+    recalled, problems, foreign = recall_images(estimator, pictures, checkpoint.config.data.resize, BATCH)
     if not len(recalled.tokens):
         raise PPLError(none_readable(problems, "image"))
     if problems:
@@ -148,13 +135,14 @@ def remembered(checkpoint: Checkpoint, runtime: Runtime) -> Recalled:
     return Recalled(tokens, decode_tokens(checkpoint.model, tokens))
 
 
-def nearest_squares(prior: Prior, pictures: Pictures | None, size: int) -> list[Image.Image | None]:
+def nearest_squares(prior: Prior, pictures: Listing | None, checkpoint: Checkpoint) -> list[Image.Image | None]:
     """The network's square of the image nearest to each prototype."""
     if pictures is None:
         return [None] * len(prior.prototypes)
     number = {name: index for index, name in enumerate(pictures.names)}
     nearest = [number[prototype.nearest_image] for prototype in prior.prototypes]
-    return [Image.fromarray(pictures.decode(index, max(size, SMALLEST)).pixels) for index in nearest]
+    size, resize = max(checkpoint.config.model.image_size, SMALLEST), checkpoint.config.data.resize
+    return [Image.fromarray(decode_listed(pictures, size, resize, index).pixels) for index in nearest]
 
 
 def draw(out: Path, prior: Prior, squares: list[Image.Image | None], checkpoint: Checkpoint) -> None:

@@ -19,7 +19,6 @@ from ppl_cli.data.depth import Range
 from ppl_cli.data.excerpt import Excerpt
 from ppl_cli.data.videos import is_video, open_video
 from ppl_cli.device import Compute, batch_that_fits
-from ppl_cli.drawing.video import note_encoder
 from ppl_cli.errors import PPLError, UnreadableImageError, UsageError
 from ppl_cli.files import at_home
 from ppl_cli.inference import given
@@ -151,8 +150,6 @@ class Predictor:
                 raise UsageError(f"overlay: {overlay} is the video itself; write to another file")
             if overlay.exists() and not overwrite:
                 raise UsageError(f"overlay: {overlay} is there already: write to another file, or give overwrite=True")
-            for line in note_encoder():
-                self.runtime.say(line)
             drawing = drawing_video(overlay, video, self.bare_prior.weights, trail)
         with drawing as draw:
             for pose in self.stream(path, **excerpt):

@@ -10,7 +10,7 @@ from ppl_cli.api.unlabelled import report_training
 from ppl_cli.config.loading import data_settings, load_config
 from ppl_cli.config.sections import Config
 from ppl_cli.data.camera import moves
-from ppl_cli.data.datasets import list_part, open_listing
+from ppl_cli.data.datasets import open_listing, training_images
 from ppl_cli.data.headings import find_quarter_turns
 from ppl_cli.data.image_set import ImageSet
 from ppl_cli.data.listing import Listing
@@ -110,10 +110,6 @@ def train(
                 return report_training(done, listing, machine.say)
             except KeyboardInterrupt:
                 raise unreported(run.path, world.size) from None
-
-
-def training_images(config: Config) -> Listing:
-    return list_part(config.data, "train", config.seed, config.model.image_size)
 
 
 def settle(config: Config, listing: Listing) -> Config:

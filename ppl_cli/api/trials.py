@@ -8,9 +8,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ppl_cli.api.train import train, training_images
+from ppl_cli.api.train import train
 from ppl_cli.api.unlabelled import rename_model
 from ppl_cli.config.loading import load_config
+from ppl_cli.data.datasets import training_images
 from ppl_cli.data.listing import fingerprint_names
 from ppl_cli.device import Compute
 from ppl_cli.distributed import launched, processes

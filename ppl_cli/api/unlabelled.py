@@ -7,8 +7,7 @@ from html import escape
 from pathlib import Path
 
 from ppl_cli.checkpoints.model_file import Checkpoint, load_model
-from ppl_cli.config.sections import DataConfig
-from ppl_cli.data.datasets import WITHOUT_FILES, list_part
+from ppl_cli.data.datasets import WITHOUT_FILES, training_images
 from ppl_cli.data.listing import Listing
 from ppl_cli.drawing.report_page import Shown, save_report_page
 from ppl_cli.evaluation.sampling import LARGEST, Sampled, sample_images
@@ -16,11 +15,6 @@ from ppl_cli.evaluation.unlabelled import FILES, UnlabelledReport, examine
 from ppl_cli.files import replace_text
 from ppl_cli.text import in_one_line, in_utf8
 from ppl_cli.training.loop import Run
-
-
-def list_images(data: DataConfig, seed: int) -> Listing:
-    """The images to learn from. Drawn ones come as large as people look at them. UsageError if there are none."""
-    return list_part(data, "train", seed, LARGEST)
 
 
 def save_report(folder: Path, report: UnlabelledReport, sampled: Sampled, checkpoint: Checkpoint) -> None:
@@ -48,7 +42,7 @@ def report_training(run: Run, listing: Listing, say: Callable[[str], None]) -> R
     try:
         checkpoint = load_model(run.model)  # with what the memory knows of training images
         if run.config.data.kind in WITHOUT_FILES:
-            listing = list_images(run.config.data, run.config.seed)
+            listing = training_images(run.config, LARGEST)
         sampled = sample_images(listing, run.config)
         report = examine(checkpoint, sampled, run.compute.in_float32(), str(run.folder))
         report.data |= run.config.data.origin

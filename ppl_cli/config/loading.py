@@ -150,14 +150,11 @@ def parse_config(values: dict, where: str, asked: Iterable[str] = ()) -> Config:
 
 def name_field(location: tuple) -> str:
     """The dotted key of a place in the configuration, without what pydantic calls the kinds of value that fit there."""
-    parts, fields = [], Config.model_fields
-    for part in location:
-        if isinstance(part, int):
+    keys, parts = all_keys(), []
+    for part in map(str, location):
+        if part.isdigit() or ".".join([*parts, part]) in keys:
             parts.append(part)
-        elif part in fields:
-            parts.append(part)
-            fields = getattr(fields[part].annotation, "model_fields", {})
-    return ".".join(map(str, parts))
+    return ".".join(parts)
 
 
 def in_our_words(error: Mapping[str, object]) -> str:
@@ -177,28 +174,17 @@ def short(value: object) -> str:
 def nearest_keys(location: tuple) -> str:
     """Known keys like an unknown one. A section may have been left out: keypoint -> model.keypoints, prior.keypoints."""
     *sections, last = map(str, location)
-    known = [".".join([*sections, name]) for name in known_keys(location[:-1])]
-    likely = known + ([] if sections else dotted_keys())
+    known = [name for name in all_keys() if name.split(".")[:-1] == sections]
+    likely = known if sections else all_keys()
     match = difflib.get_close_matches(last, [name.rpartition(".")[2] for name in likely], 1, 0.5)
     found = [name for name in likely if name.rpartition(".")[2] in match]
     return f" (did you mean {' or '.join(found)}?)" if found else f" (known: {', '.join(known)})"
 
 
-def known_keys(location: tuple) -> list[str]:
-    model: type[BaseModel] = Config
-    for part in location:
-        model = model.model_fields[part].annotation
-    return list(model.model_fields)
-
-
-def dotted_keys() -> list[str]:
-    """Dotted names of all fields in sections: train.steps, ..."""
-    sections = [name for name, field in Config.model_fields.items() if isinstance(field.annotation, type)]
-    return [
-        f"{section}.{name}"
-        for section in sections
-        for name in getattr(Config.model_fields[section].annotation, "model_fields", {})
-    ]
+def all_keys() -> list[str]:
+    """Names of sections and fields: seed, train, ..., train.steps, ..."""
+    values = Config().model_dump()
+    return [*values, *(f"{name}.{key}" for name, inner in values.items() if isinstance(inner, dict) for key in inner)]
 
 
 def suggestion(name: str, known) -> str:

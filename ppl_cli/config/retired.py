@@ -15,6 +15,8 @@ RETIRED: dict[str, object] = {
     "reference.missing_start": None,
     "reference.missing_until": 0,
     "reference.vary_cells": False,
+    "loss.scales": 3,
+    "loss.boundary": 1,
     "memory.counts_start": 0,
     "memory.distil": "mean",
     "train.weight_decay": 0,

@@ -161,8 +161,6 @@ class LossConfig(Section):
         None,
         description="perceptual: file with torchvision's keys; none: torchvision downloads them; --perceptual-weights sets it",
     )
-    scales: int = Field(3, ge=1, le=6, description="multiscale: how many sizes are compared, each half of the one before")
-    boundary: float = Field(1.0, ge=0, description="weight: keypoints stay inside the image")
     links: float = Field(0.0, ge=0, description="weight of the paper's link regularisation, which the original leaves out")
     equivariance: float = Field(
         0.0, ge=0, description="weight: keypoints move as a randomly warped image does (not in the paper)"
@@ -277,6 +275,4 @@ class Config(Section):
             raise ValueError(f"reference.kind video needs videos, and data.kind {self.data.kind} has none: use video_frames")
         if self.reference.kind != "video" and self.reference.cells > self.model.image_size:
             raise ValueError(f"reference.cells ({self.reference.cells}) exceeds model.image_size ({self.model.image_size})")
-        if self.loss.kind == "multiscale" and self.model.image_size >> (self.loss.scales - 1) < 4:
-            raise ValueError(f"loss.scales ({self.loss.scales}) is too many for images of {self.model.image_size} pixels")
         return self

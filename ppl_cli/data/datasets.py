@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ppl_cli.config.sections import DataConfig
+from ppl_cli.config.sections import Config, DataConfig
 from ppl_cli.data.coco import coco_images
 from ppl_cli.data.cub import cub_birds
 from ppl_cli.data.deeplabcut import deeplabcut_project
@@ -70,6 +70,11 @@ def list_part(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
         raise UsageError(f"{config.path}: the {part} split of data.kind {config.kind} is empty")
     listing.choose_range(config.range)
     return listing
+
+
+def training_images(config: Config, size: int | None = None) -> Listing:
+    """What this configuration learns from; drawn ones as large as the network's input, or as `size`."""
+    return list_part(config.data, "train", config.seed, size or config.model.image_size)
 
 
 def open_listing(listing: Listing, config: DataConfig, size: int, strict: bool = False) -> ImageSet:

@@ -9,7 +9,7 @@ import re
 import stat
 import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -68,16 +68,19 @@ def count_pages(path: Path | str) -> int:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a named pipe would block for ever
             return 1
         with open(path, "rb") as file:
-            begin = file.read(8)
+            begin = file.read(30)
             file.seek(0)
-            count = next((count for mark, count in COUNTERS.items() if begin.startswith(mark)), None)
-            return max(1, count(file)) if count else 1
-    except (OSError, ValueError, OverflowError, struct.error, IndexError):
-        return 1
-
-
-def count_tiff(file: BinaryIO) -> int:
-    return sum(not page.is_copy for page in read_pages(file))
+            if begin[:4] in FORMS:
+                return max(1, sum(not page.is_copy for page in read_pages(file)))
+            if begin.startswith(b"\x89PNG\r\n\x1a\n"):
+                return max(1, count_png(file))
+            animated = begin[8:16] == b"WEBPVP8X" and begin[20] & 0b10
+            if begin.startswith(b"GIF8") or animated:
+                with Image.open(file, formats=("GIF", "WEBP")) as image:
+                    return image.n_frames
+    except Exception:  # damaged files raise anything
+        pass
+    return 1
 
 
 def count_png(file: BinaryIO) -> int:
@@ -92,25 +95,6 @@ def count_png(file: BinaryIO) -> int:
         frames += kind == b"fcTL" or (kind == b"IDAT" and frames == 0)
         file.seek(length + 4, os.SEEK_CUR)
     return frames
-
-
-def count_webp(file: BinaryIO) -> int:
-    begin = file.read(30)
-    file.seek(0)
-    return count_frames(file) if begin[8:16] == b"WEBPVP8X" and begin[20] & 0b10 else 1  # animated, or not
-
-
-def count_frames(file: BinaryIO) -> int:
-    with Image.open(file, formats=("GIF", "WEBP")) as image:
-        return image.n_frames
-
-
-COUNTERS: dict[bytes, Callable[[BinaryIO], int]] = {
-    **dict.fromkeys(FORMS, count_tiff),
-    b"\x89PNG\r\n\x1a\n": count_png,
-    b"RIFF": count_webp,
-    b"GIF8": count_frames,
-}
 
 
 @lru_cache(maxsize=64)

@@ -11,14 +11,13 @@ from ppl_cli.data.video_images import EXACT
 from ppl_cli.errors import PPLError
 from ppl_cli.files import replacing
 
-# The first that this FFmpeg has is taken: distributions leave out what is not free for them. All but the last are H.264.
+# The first that this FFmpeg has is taken: distributions leave out what is not free for them.
 # bf: no frame waits for a later one, or a video whose rate varies would be said to end early. thread_type: several frames are
 # encoded at once while the next is drawn; PyAV's default has threads share one frame, and whoever adds it waits. Of large
 # frames every thread keeps several.
 X264 = {"preset": "veryfast", "crf": "20", "bf": "0", "thread_type": "frame", "threads": "4"}
-ENCODERS = {"libx264": X264, "libopenh264": {}, "h264": {}, "mpeg4": {}}
+ENCODERS = {"libx264": X264, "libopenh264": {}, "h264": {}}
 BITS = 0.2  # a pixel, for encoders that have no setting of quality
-FINEST = Fraction(1, 60000)  # seconds: the clock of mpeg4 has 16 bits
 BT709 = 1  # the matrix, primaries and curve of HD: a video that does not say its own is shown in colours guessed by size
 
 
@@ -37,14 +36,13 @@ def writing_video(
     width, height = size
     odd, stamps = [(0, height % 2), (0, width % 2), (0, 0)], []
     encoder = find_encoder()
-    clock = max(tick, FINEST) if encoder == "mpeg4" else tick
     with replacing(path) as temporary:
         try:
             with av.open(str(temporary.absolute()), "w", format="mp4", options={"movflags": "faststart"}) as container:
                 stream = container.add_stream(encoder, rate=rate, options=ENCODERS[encoder])
                 stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
                 context = stream.codec_context
-                stream.time_base = context.time_base = clock
+                stream.time_base = context.time_base = tick
                 context.colorspace = context.color_primaries = context.color_trc = BT709
                 if not ENCODERS[encoder]:
                     context.bit_rate = round(BITS * width * height * rate)
@@ -53,7 +51,7 @@ def writing_video(
                     stamps.append(stamp)
                     frame = av.VideoFrame.from_ndarray(np.pad(picture, odd, "edge") if np.any(odd) else picture)
                     frame = frame.reformat(format="yuv420p", dst_colorspace=BT709, interpolation=EXACT, threads=1)
-                    frame.pts, frame.time_base = round((stamp - stamps[0]) * tick / clock), clock
+                    frame.pts, frame.time_base = stamp - stamps[0], tick
                     write(stream.encode(frame))
 
                 def write(packets: list[av.Packet]) -> None:
@@ -72,18 +70,10 @@ def writing_video(
             raise PPLError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def note_encoder() -> list[str]:
-    """A line for the user where there is none of H.264."""
-    with suppress(PPLError):  # there is none at all, which is said of every video
-        if find_encoder() == "mpeg4":
-            return ["note: this FFmpeg has no H.264 encoder: videos are drawn in MPEG-4, which browsers do not play"]
-    return []
-
-
 def find_encoder() -> str:
     from av.codec import Codec
 
     for name in ENCODERS:
         with suppress(ValueError):
             return Codec(name, "w").name
-    raise PPLError("this FFmpeg can write no video: install PyAV from its wheel, with pip install --force-reinstall av")
+    raise PPLError("this FFmpeg can write no H.264: install PyAV from its wheel, with pip install --force-reinstall av")

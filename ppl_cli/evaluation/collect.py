@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -13,7 +14,7 @@ from ppl_cli.data.occlusion import Occlusion, visible_pixels
 from ppl_cli.distributed import ALONE, World
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.evaluation.protocols import Sample
-from ppl_cli.inference.estimate import Decoded, Estimator, Opened, decode_ahead, decode_square, stack_squares
+from ppl_cli.inference.estimate import Decoded, Estimator, decode_ahead, decode_listed, stack_squares
 from ppl_cli.inference.refine import Options, refine
 from ppl_cli.text import counted, none_readable, note_left_out
 
@@ -46,7 +47,7 @@ class Reader:
         share = self.world.share(len(self.listing))
         first = share.start
         with tqdm(total=len(share), desc=self.title, unit="image", disable=None, leave=False) as bar:
-            for held in decode_ahead(self.decode_one, share, self.batch):
+            for held in decode_ahead(partial(decode_listed, self.listing, self.size, self.resize), share, self.batch):
                 batch = self.readable(held, first)
                 if batch.indices:
                     yield batch
@@ -57,9 +58,6 @@ class Reader:
         )
         if len(self.unreadable) == len(self.listing):
             raise PPLError(none_readable(self.unreadable, "annotated image"))
-
-    def decode_one(self, index: int) -> Decoded:
-        return decode_square(lambda fit: Opened(self.listing.open_image(index)), self.size, self.resize)
 
     def readable(self, held: list[Decoded], first: int) -> Annotated:
         rows, frames, truth = [], [], []

@@ -161,7 +161,7 @@ def measure_reconstruction(
     images, poses, count = estimator.to_images(sampled.squares[rows]), keypoints[rows], len(rows)
     groups = None if sampled.groups is None else [sampled.groups[row] for row in rows]
     references = show_references(images, config, groups)
-    distance = MultiscaleLoss(config.loss.scales)
+    distance = MultiscaleLoss()
     links = model.link_weights()
 
     parts = [slice(first, first + batch) for first in range(0, count, batch)]

@@ -21,6 +21,7 @@ from PIL import Image
 
 from ppl_cli.data.frame import Fit, Frame, Resize
 from ppl_cli.data.images import UnreadableImageError
+from ppl_cli.data.listing import Listing
 from ppl_cli.data.units import to_unit
 from ppl_cli.device import Compute
 from ppl_cli.errors import UsageError
@@ -75,6 +76,10 @@ def decode_square(opener: Opener, size: int, resize: Resize) -> Decoded:
         return Decoded(pixels, frame, None, covered)
     except UnreadableImageError as error:
         return Decoded(None, None, str(error))
+
+
+def decode_listed(listing: Listing, size: int, resize: Resize, index: int) -> Decoded:
+    return decode_square(lambda fit: Opened(listing.open_image(index)), size, resize)
 
 
 def decode_ahead(

@@ -23,8 +23,6 @@ from ppl_cli.text import counted
 MIDDLE = 128  # a mask is white, hidden, above it
 NEAR = 24  # how far a pixel may be from the occluder's colour, in each channel of 0..255: JPEG blurs colours
 
-Nearest = tuple[int, tuple[int, int, int]]  # pixel to the occluder's colour: how far away, and which
-
 
 @dataclass
 class Occluder:
@@ -38,7 +36,6 @@ class Occluder:
     masks: str | Path | None = None  # a Path once made
     colour: str | Sequence[int] | None = None  # red, green, blue, a tuple once made
     files: dict[str, list[Path]] = field(default_factory=dict)  # name without suffix -> masks
-    nearest: Nearest | None = None  # of the pixels that were seen
     rows: dict[str, list[Path]] = field(default_factory=dict)  # folder or video -> masks of its frames
     videos: dict[str, list[Path]] = field(default_factory=dict)  # of these the videos, without suffix
 
@@ -77,14 +74,6 @@ class Occluder:
         """What makes two occluders the same, in words for the user; masks by their names."""
         names = sorted(file.relative_to(self.root).as_posix() for files in self.files.values() for file in files)
         return {"masks": fingerprint_names(names) if names else None, "occluder colour": self.colour}
-
-    def notes(self, found: Sequence[Nearest | None]) -> list[str]:
-        """A line for the user where no image has the colour; `found`: `nearest` of every process, once all images were seen."""
-        away, nearest = min((one for one in found if one), default=(0, ()))
-        if away <= NEAR:
-            return []
-        wanted, nearest = (",".join(map(str, colour)) for colour in (self.colour, nearest))
-        return [f"no pixel is within {NEAR} of the colour {wanted}, so it hides nothing; the nearest is {nearest}"]
 
     def fetch(self, name: str, image: Path, film: Film) -> Callable[[], Image.Image] | None:
         """A function that opens the mask of `image`, in any thread; `name` is the image's, relative to its input folder."""
@@ -138,11 +127,8 @@ class Occluder:
         if open_mask is not None:
             hidden |= take_mask(np.asarray(open_mask().convert("L")), image)
         if self.colour is not None:
-            pixels = np.asarray(image).reshape(-1, 3)
-            away = np.abs(pixels.astype(np.int16) - np.array(self.colour, np.int16)).max(-1)
-            hidden |= (away <= NEAR).reshape(hidden.shape)
-            if self.nearest is None or away.min() < self.nearest[0]:
-                self.nearest = int(away.min()), tuple(pixels[away.argmin()].tolist())
+            away = np.abs(np.asarray(image, np.int16) - np.array(self.colour, np.int16)).max(-1)
+            hidden |= away <= NEAR
         return check_some_visible(hidden)
 
 

@@ -27,7 +27,6 @@ from ppl_cli.data.names import note_others
 from ppl_cli.data.pages import Film, split_frame
 from ppl_cli.device import batch_that_fits
 from ppl_cli.distributed import World, processes
-from ppl_cli.drawing.video import note_encoder
 from ppl_cli.errors import PPLError
 from ppl_cli.heap import keep_freed_memory
 from ppl_cli.inference.estimate import Finder, Opened, Opener, stream_poses
@@ -57,7 +56,6 @@ class Task:
     batch: int
     strict: bool  # stop at the first image that could not be used
     value_range: Range | None = None  # of images of more than 8 bits, where the model has learned from such
-    goes_on: bool = False  # some poses were found before, by a run that was stopped
 
     def openers(self, wanted: Sequence[int]) -> Iterator[Opener]:
         """A function for each image that opens it and its mask, in any thread."""
@@ -111,13 +109,11 @@ def run(task: Task, output: Output, identity: dict[str, object], runtime: Runtim
     finder, compute = task.finder, task.finder.estimator.compute
     keep_freed_memory()
     tally = Tally(finder.size, finder.resize, task.inputs.noun, "csv" in task.results.formats)
-    task.occluder.nearest = None  # of an earlier run, from Python
     with processes(compute) as world:
         say = runtime.say if world.leader else silent
         with results_folder(output, identity, say, world) as kept:
             others = (f"note: {note}" for note in note_others(task.inputs.others))
-            drawn = note_encoder() if task.pictures.overlays and task.inputs.videos else []
-            for line in (*notes, *task.inputs.describe_videos(), *others, *drawn):
+            for line in (*notes, *task.inputs.describe_videos(), *others):
                 say(line)
             task.inputs.choose_range(task.value_range, say)
             writing = task.results.open() if world.leader else nullcontext()
@@ -129,11 +125,8 @@ def run(task: Task, output: Output, identity: dict[str, object], runtime: Runtim
                     tally.add(task.inputs.name(pose.index), pose)
                     films.add(task.inputs.name(pose.index), task.inputs.paths[pose.index], pose)
         undrawn = world.from_all((task.pictures.undrawn, task.pictures.first_undrawn))
-        nearest = world.from_all((task.goes_on, task.occluder.nearest))
         tally = world.from_leader(tally)
-    all_seen = not any(goes_on for goes_on, _ in nearest)
-    hidden = task.occluder.notes([one for _, one in nearest]) if all_seen else ()
-    for line in (*tally.notes(), *hidden):
+    for line in tally.notes():
         say(f"note: {line}")
     if unseen := task.results.unseen:
         which = on_screen(unseen[0]) + (", ..." if len(unseen) > 1 else "")
@@ -177,7 +170,6 @@ def find_poses(task: Task, journal: Journal, share: range) -> Iterator[list[Pose
     """Poses in the journal, then the others of the share: found, drawn, kept."""
     for poses in journal.batches():
         yield task.check(poses)
-    task.goes_on = journal.images > 0
     wanted = range(share.start + journal.images, share.stop)
     overlays = sum(split_frame(task.inputs.name(i)) is None for i in wanted) if task.pictures.overlays else 0
     with (

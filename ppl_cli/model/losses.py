@@ -12,6 +12,7 @@ from ppl_cli.model.frozen import FrozenConvReLU
 from ppl_cli.model.memory import Recall
 
 CONFIGURATION_WEIGHT = 100.0
+SCALES = 3  # sizes that are compared, each half of the one before; an image has 32 pixels or more
 EDGES = 4.0  # weight of edge strengths beside pixels
 APART = 0.2  # normalised units; pairs of keypoints three times as far apart feel nothing
 
@@ -63,20 +64,16 @@ class PerceptualLoss(nn.Module):
 
 
 class MultiscaleLoss(nn.Module):
-    """Download-free: mean absolute difference of pixels and of edge strengths, over `scales` halvings of the image.
+    """Download-free: mean absolute difference of pixels and of edge strengths, over SCALES sizes of the image.
 
     Ours, not the paper's. An edge counts by its strength alone, whatever its colours: where a limb is can be learned
     from the skeleton map, which colour a hidden limb has cannot.
     """
 
-    def __init__(self, scales: int = 3):
-        super().__init__()
-        self.scales = scales
-
     def forward(self, reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         ours, theirs = reconstruction.float(), images.float()
         total = 0.0
-        for scale in range(self.scales):
+        for scale in range(SCALES):
             if scale:
                 ours, theirs = F.avg_pool2d(ours, 2), F.avg_pool2d(theirs, 2)
             edges = F.l1_loss(edge_strength(ours), edge_strength(theirs))

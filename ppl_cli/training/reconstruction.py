@@ -17,7 +17,7 @@ from ppl_cli.training.pretrained import read_weights
 def reconstruction_loss(config: LossConfig) -> torch.nn.Module:
     """Module (reconstruction, images) -> scalar. Never part of a checkpoint."""
     if config.kind == "multiscale":
-        return MultiscaleLoss(config.scales)
+        return MultiscaleLoss()
     weights = read_weights(Path(config.weights), "--perceptual-weights") if config.weights else download_weights(config.network)
     try:
         return PerceptualLoss(weights, config.network, config.stages, config.size)

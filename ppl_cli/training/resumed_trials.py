@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ppl_cli.config.loading import load_config
-from ppl_cli.data.datasets import list_part
+from ppl_cli.data.datasets import training_images
 from ppl_cli.data.listing import fingerprint_names
 from ppl_cli.device import Compute
 from ppl_cli.errors import UsageError
@@ -78,7 +78,7 @@ def check_images(folder: Path, begun: Trials, moved: Settings) -> None:
     if begun.images is None or all((begun.place(folder, name) / "training.pt").is_file() for name in begun.folders):
         return
     config = load_config(folder / f"{next(iter(begun.folders))}.yaml", moved)
-    now = fingerprint_names(list_part(config.data, "train", config.seed, config.model.image_size).names)
+    now = fingerprint_names(training_images(config).names)
     if now != begun.images:
         raise UsageError(
             f"--resume: the images in {', '.join(config.data.places)} are not those that the trials in {folder} began with "

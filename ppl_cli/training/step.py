@@ -126,7 +126,7 @@ class TrainingStep(nn.Module):
         weights, keypoints = self.config.loss, output.estimate.keypoints
         losses = {
             "reconstruction": reconstruction,
-            "boundary": weights.boundary * boundary_loss(keypoints),
+            "boundary": boundary_loss(keypoints),
             "configuration": configuration_loss(output.recall, keypoints),
         }
         if weights.links:

@@ -16,7 +16,7 @@ from ppl_cli.config.retired import RETIRED
 from ppl_cli.config.sections import Config
 from ppl_cli.errors import UsageError
 
-ANOTHER = {"random": "identity", "mean": "usage", "constant": "cosine", None: 0.5, 0: 0.3, 1: 0.5, 4: 2}
+ANOTHER = {3: 2, "random": "identity", "mean": "usage", "constant": "cosine", None: 0.5, 0: 0.3, 1: 0.5, 4: 2}
 
 
 def as_before(config: Config, **changed: object) -> dict:

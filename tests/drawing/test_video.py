@@ -127,15 +127,6 @@ def test_without_a_frame_there_is_no_video(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("encoders", [{"mpeg4": {}}, {"libnothing": {}, "mpeg4": {}}])
-def test_takes_another_encoder_where_there_is_none_of_h264(tmp_path, monkeypatch, encoders):
-    monkeypatch.setattr(video, "ENCODERS", encoders)
-    written(tmp_path / "a.mp4", [3003 * number for number in range(8)], tick=Fraction(1, 90000), rate=NTSC)
-    (codec, *_, duration), times, _ = read(tmp_path / "a.mp4")
-    assert (codec, len(times)) == ("mpeg4", 8)
-    assert float(duration) == pytest.approx(8 / NTSC, abs=1e-4)
-
-
 def test_without_an_encoder_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "ENCODERS", {"libnothing": {}})
     with pytest.raises(PPLError, match="pip install"):

@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from ppl_cli.api.details import Details
 from ppl_cli.api.predictor import load
 from ppl_cli.checkpoints.model_file import load_model, save_finder, save_model
 from ppl_cli.cli.app import main
@@ -21,8 +20,7 @@ from ppl_cli.inference.estimate import Estimator
 from ppl_cli.inference.occluder import Occluder
 from ppl_cli.inference.refine import Options, refine
 from ppl_cli.model.finder import OcclusionFinder
-from ppl_cli.results.journal import Journal
-from ppl_cli.runtime import Output, Runtime
+from ppl_cli.runtime import Runtime
 from tests.conftest import lively_model, measured
 
 HOLE = (slice(20, 44), slice(16, 40))
@@ -355,17 +353,17 @@ def test_wrong_options_get_one_line(model_file, occluded, tmp_path, capsys, argu
     assert not (tmp_path / "out").exists()
 
 
-def test_a_colour_that_no_image_has_is_said_with_the_nearest(model_file, tmp_path):
-    pixels = np.full((32, 40, 3), 90, np.uint8)
+def test_a_colour_that_no_image_has_hides_nothing_and_is_said(model_file, tmp_path):
+    pixels = np.full((64, 80, 3), 90, np.uint8)
     pixels[5:20, 5:20] = 200, 30, 40
     Image.fromarray(pixels).save(tmp_path / "a.png")
     said = []
     predictor = load(model_file, Runtime("cpu", say=said.append))
     predictor.refine_files(tmp_path / "a.png", tmp_path / "red", Occluder(colour=(255, 0, 0)))
-    assert "note: no pixel is within 24 of the colour 255,0,0, so it hides nothing; the nearest is 200,30,40" in said
+    assert "note: nothing is hidden in 1 of 1 image (the first: a.png)" in said
     said.clear()
     predictor.refine_files(str(tmp_path / "a.png"), str(tmp_path / "right"), Occluder(colour=(200, 30, 40)))
-    assert not any("no pixel" in line for line in said)
+    assert not any("nothing is hidden" in line for line in said)
 
 
 @pytest.mark.parametrize("colour", [(0.8, 0.1, 0.1), (256, 0, 0), (1, 2), 7, "blurple", None])
@@ -375,36 +373,3 @@ def test_a_colour_is_three_whole_numbers_or_a_text(colour):
     if colour is not None:
         with pytest.raises(UsageError, match=r"write a colour|expected three whole numbers of 0 to 255"):
             Occluder(colour=colour)
-
-
-def test_what_other_runs_and_processes_have_seen_of_the_colour_counts(model_file, tmp_path, monkeypatch):
-    red, said = Occluder(colour=(200, 30, 40)), []
-    for name in ("a", "b"):
-        pixels = np.full((32, 40, 3), 90, np.uint8)
-        if name == "a":
-            pixels[5:20, 5:20] = 200, 30, 40
-        (tmp_path / name).mkdir()
-        for folder in (name, "both"):
-            (tmp_path / folder).mkdir(exist_ok=True)
-            Image.fromarray(pixels).save(tmp_path / folder / f"{name}.png")
-    predictor = load(model_file, Runtime("cpu", say=said.append))
-    nothing = "note: no pixel is within 24 of the colour 200,30,40, so it hides nothing; the nearest is 90,90,90"
-    predictor.refine_files(tmp_path / "a", tmp_path / "1", red)
-    assert nothing not in said
-    predictor.refine_files(tmp_path / "b", tmp_path / "2", red)
-    assert said.count(nothing) == 1
-    append = Journal.append
-
-    def stop(journal, poses):
-        if journal.images:
-            raise KeyboardInterrupt
-        append(journal, poses)
-
-    monkeypatch.setattr(Journal, "append", stop)
-    with pytest.raises(KeyboardInterrupt):
-        predictor.refine_files(tmp_path / "both", Output(tmp_path / "3"), red, details=Details(batch=1))
-    monkeypatch.setattr(Journal, "append", append)
-    predictor.refine_files(tmp_path / "both", Output(tmp_path / "3", resume=True), red, details=Details(batch=1))
-    assert said.count(nothing) == 1
-    assert red.notes([None, (110, (90, 90, 90))]) == [nothing.removeprefix("note: ")]
-    assert red.notes([(110, (90, 90, 90)), (0, (200, 30, 40))]) == red.notes([None, None]) == []

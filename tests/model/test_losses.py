@@ -81,7 +81,7 @@ def test_warped_image_shows_a_point_where_the_affine_says():
 
 
 def test_multiscale_is_zero_for_equal_images_and_sees_edges_of_any_colour():
-    loss = MultiscaleLoss(3)
+    loss = MultiscaleLoss()
     image = torch.zeros(1, 3, 32, 32)
     image[..., 12:20] = 1
     assert loss(image, image) == 0

@@ -17,7 +17,7 @@ CPU = choose_compute("cpu")
 
 def test_bytes_grow_with_the_picture(tiny):
     larger = tiny.model_copy(update={"model": tiny.model.model_copy(update={"image_size": 64})})
-    small, large = (bytes_per_image(config, MultiscaleLoss(3), CPU) for config in (tiny, larger))
+    small, large = (bytes_per_image(config, MultiscaleLoss(), CPU) for config in (tiny, larger))
     pixels = 32 * 32
     assert small > 4 * 4 * 50 * pixels / 10  # 4 channels of float32 in some dozen maps
     assert 3 < large / small < 5
@@ -27,22 +27,22 @@ def test_bytes_grow_with_the_picture(tiny):
 def test_as_many_as_fit_up_to_64(tiny, monkeypatch, free, expected):
     monkeypatch.setattr(batch_size, "free_memory", lambda device: free)
     if expected:
-        assert largest_batch(tiny, MultiscaleLoss(3), CPU) == expected
+        assert largest_batch(tiny, MultiscaleLoss(), CPU) == expected
     else:
         with pytest.raises(UsageError, match=r"train\.batch=auto: a step takes .* GiB an image and 0\.0 GiB are free"):
-            largest_batch(tiny, MultiscaleLoss(3), CPU)
+            largest_batch(tiny, MultiscaleLoss(), CPU)
 
 
 def test_half_the_memory_is_half_the_batch(tiny, monkeypatch):
-    need = bytes_per_image(tiny, MultiscaleLoss(3), CPU) * batch_size.BEYOND / batch_size.SHARE
+    need = bytes_per_image(tiny, MultiscaleLoss(), CPU) * batch_size.BEYOND / batch_size.SHARE
     for batch in (8, 16, 32):
         monkeypatch.setattr(batch_size, "free_memory", lambda device, room=batch * need: room * 1.01)
-        assert largest_batch(tiny, MultiscaleLoss(3), CPU) == batch
+        assert largest_batch(tiny, MultiscaleLoss(), CPU) == batch
 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_auto_becomes_a_number_in_the_run(tiny_yaml, tmp_path, monkeypatch):
-    need = 10 * bytes_per_image(load_config(str(tiny_yaml)), MultiscaleLoss(3), CPU)
+    need = 10 * bytes_per_image(load_config(str(tiny_yaml)), MultiscaleLoss(), CPU)
     monkeypatch.setattr(batch_size, "free_memory", lambda device: need)
     said = []
     settings = {"train.batch": "auto", "train.steps": 2}

@@ -73,7 +73,7 @@ def test_a_decoder_that_ignores_the_skeleton_is_said_and_one_that_draws_it_not()
     with torch.no_grad():
         model.decoder.first.weight[:, 3] = 0  # the channel of the skeleton map
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    watched.decoder(500, model.train(), images, hidden, MultiscaleLoss(3))
+    watched.decoder(500, model.train(), images, hidden, MultiscaleLoss())
     assert len(lines) == 1
     assert "with the pose of another (loss x 1.00)" in lines[0]
     assert model.training
