@@ -91,7 +91,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = app(arguments, prog_name="ppl", standalone_mode=False)
     except BaseException as error:
-        if follower and type(error).__name__ != "InterruptedRunError":
+        if follower and type(error).__name__ == "InterruptedRunError":
+            sys.exit(error.exit_code)  # the first says it, once all is saved
+        if follower:
             sys.stderr = sys.__stderr__
         if debug and not isinstance(error, SystemExit):
             traceback.print_exc()

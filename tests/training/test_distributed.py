@@ -103,13 +103,22 @@ def test_two_processes_go_on_as_if_never_stopped(forks, tiny, tmp_path, monkeypa
         assert all(tensor.equal(found[name]) for name, tensor in expected.items())
 
 
+LEADER_LAST = """
+import os, time
+from ppl_cli.cli import app
+first_to_say = app.first_to_say
+app.first_to_say = lambda line: (os.environ["RANK"] == "0" and time.sleep(1), first_to_say(line))[1]
+"""
+
+
 def test_all_wait_while_the_first_learns_what_hides_and_hear_that_it_was_stopped(forks, tiny, tmp_path, monkeypatch):
     config = tiny.model_copy(update={"train": tiny.train.model_copy(update={"uncover": 3})})
     (tmp_path / "tiny.yaml").write_text(to_yaml(config, {}))
     monkeypatch.chdir(tmp_path)
     stopping = "\nloop.add_finder = lambda *arguments: False\n"
-    done = forks.run_two("train", "tiny.yaml", "--device", "cpu", "--out", "run", prepare=NO_PICTURES + stopping)
+    done = forks.run_two("train", "tiny.yaml", "--device", "cpu", "--out", "run", prepare=NO_PICTURES + stopping + LEADER_LAST)
     assert done.wait() == [130, 130], done.error
+    assert done.error.count("ppl: stopped at step 6, everything is saved; go on with: torchrun --nproc-per-node 2") == 1
 
 
 def test_buffers_stay_alone_also_where_torch_has_the_older_name_for_it(tiny, monkeypatch):
