@@ -128,6 +128,13 @@ def read_file(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
         return {name: file.get_tensor(name).clone() for name in file.keys()}, json.loads(file.metadata()["ppl"])  # noqa: SIM118
 
 
+def trained_config(path: Path) -> Config | None:
+    """The configuration in the header of a model file; None where it cannot be read."""
+    with suppress(OSError, SafetensorError, KeyError, TypeError, ValueError, UsageError), safe_open(path, "pt") as file:
+        return parse_config(json.loads(file.metadata()["ppl"])["config"], str(path))
+    return None
+
+
 def write_file(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, object]) -> None:
     content = serialise(tensors, metadata={"ppl": json.dumps(header)})
     with replacing(path) as temporary:

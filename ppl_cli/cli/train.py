@@ -61,7 +61,8 @@ def train(
     init_prior: Annotated[
         Path | None,
         typer.Option(
-            help="prior.json to start from: keypoints and links of another run, or drawn by you.", rich_help_panel=PRIOR
+            help="prior.json to start from, or its folder: keypoints and links of another run, or drawn by you.",
+            rich_help_panel=PRIOR,
         ),
     ] = None,
     freeze: Annotated[
@@ -79,7 +80,7 @@ def train(
         int | None, typer.Option(min=2, metavar="N", help="Train with N seeds, one after the other.", rich_help_panel=SEVERAL)
     ] = None,
     try_: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--try",
             metavar="KEY=A,B,...",
@@ -197,7 +198,7 @@ def count_seeds(number: int, config: str | None, settings: dict[str, object], be
 
 
 def choose_trials(
-    seeds: tuple[int, ...] | None, tried: str | None, keep: str | None, begun: "Trials | None"
+    seeds: tuple[int, ...] | None, tried: list[str] | None, keep: str | None, begun: "Trials | None"
 ) -> "Trials | None":
     """What to try, where it is said; `begun` are those that go on."""
     from ppl_cli.training.trials import Trials
@@ -212,7 +213,9 @@ def choose_trials(
         return Trials("seed", seeds, bool(keep))
     if not tried:
         return None
-    key, _, values = tried.partition("=")
+    if len(tried) > 1:
+        raise UsageError(f"--try {tried[1]}: one field at a time, and {tried[0]} is given already")
+    key, _, values = tried[0].partition("=")
     parsed = [parse_settings([f"{key}={value}"])[full_name(key)] for value in split_commas(values)]
     return Trials(full_name(key), tuple(parsed), bool(keep))
 

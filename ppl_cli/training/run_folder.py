@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ppl_cli.checkpoints.model_file import trained_config
 from ppl_cli.config.loading import PLACES, in_full, load_config
 from ppl_cli.config.sections import Config
 from ppl_cli.errors import UsageError
@@ -101,6 +102,8 @@ class RunFolder:
             return load_config(self.config_file, settings)
         settings = {key: value for key, value in settings.items() if not (key in SETTLED and value == "auto")}
         before, after = load_config(self.config_file), load_config(self.config_file, settings)
+        if trained := trained_config(self.path / "model.safetensors"):  # config.yaml may have been edited
+            before = trained.with_fields("prior", names=before.prior.names)
         if name not in (None, before.name, after.name):
             raise UsageError(f"--resume: {self.path} is a run of {before.name}, not of {name}")
         old, new = flatten(before.model_dump()), flatten(after.model_dump())

@@ -45,7 +45,8 @@ def read_prior(config: Config) -> Prior | None:
     """UsageError if it cannot be read or has another number of keypoints than the model."""
     if config.prior.init is None:
         return None
-    prior = load_prior(Path(config.prior.init))
+    file = Path(config.prior.init)
+    prior = load_prior(file / "prior.json" if file.is_dir() else file)
     count = len(prior.keypoints)
     if count != config.model.keypoints:
         raise UsageError(

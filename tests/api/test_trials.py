@@ -236,6 +236,7 @@ def test_a_move_that_was_killed_is_brought_to_its_end(tiny_yaml, tmp_path, monke
     [
         (("--seeds", 1), "greater than or equal to 2"),
         (("--keep", "best"), "add --seeds 3"),
+        (("--try", "keypoints=6,8", "--try", "seed=1,2"), "--try seed=1,2: one field at a time, and keypoints=6,8 is given"),
         (("--try", "keypoints=6"), "expected two values or more"),
         (("--try", "keypoints=6,6"), "all different"),
         (("--try", "keypoints=6,x"), "model.keypoints: expected"),

@@ -2,6 +2,8 @@
 
 import pytest
 
+from ppl_cli.checkpoints.model_file import save_model
+from ppl_cli.checkpoints.shapes import build_model
 from ppl_cli.config.loading import to_yaml
 from ppl_cli.errors import UsageError
 from ppl_cli.lock import TakenError
@@ -105,6 +107,20 @@ def test_a_resumed_run_has_its_own_configuration_with_what_may_change_on_top(tmp
         folder.config({}, "other")
     with pytest.raises(UsageError, match="seed was 0 in this run and cannot become 1"):
         folder.config({"seed": 1})
+
+
+def test_a_configuration_that_was_edited_is_compared_with_that_of_the_weights(tmp_path, tiny):
+    folder = RunFolder.resume("tiny", a_run(tmp_path / "run", tiny))
+    save_model(folder.path / "model.safetensors", build_model(tiny), tiny, 3)
+    for key, value in (("learning_rate", 0.5), ("steps", 99)):
+        folder.config_file.write_text(to_yaml(tiny.with_fields("train", **{key: value}), {"ppl": "0"}))
+        if key == "steps":
+            assert folder.config({}).train.steps == 99
+            continue
+        with pytest.raises(UsageError, match=r"train\.learning_rate was .* in this run and cannot become 0\.5"):
+            folder.config({})
+    (folder.path / "model.safetensors").write_bytes(b"damaged")
+    assert folder.config({}).train.steps == 99
 
 
 def test_a_folder_that_was_there_stays_and_a_model_alone_is_no_run(tmp_path, tiny):
