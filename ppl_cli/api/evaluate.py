@@ -80,7 +80,8 @@ def evaluate(
             return world.from_leader(report)
     protocols = choose_protocols(chosen.kind, options)
     names = [name_model(model) for model in models]
-    if twice := next((name for name in names if names.count(name) > 1), None):
+    files = [one.path.resolve() for one in checkpoints]
+    if twice := next((name for name, file in zip(names, files, strict=True) if files.count(file) > 1), None):
         raise UsageError(f"{twice} is given twice: it would count twice in the mean")
     for name, checkpoint in zip(names, checkpoints, strict=True):
         if hidden.occlusions and hidden.method == "found" and checkpoint.occlusions is None:

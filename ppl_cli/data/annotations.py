@@ -137,11 +137,7 @@ def check_images(source: Path, listing: Listing, part: Part, files: list[Path]) 
 
     They are none where no keypoint of any image is further from the corner than 1.5.
     """
-    if files and not any(map(is_image_file, files)):
-        raise UsageError(
-            f"{source}: none of its {counted(len(files), 'image')} is there; the first was looked for as {files[0]}: say "
-            "where they lie with --images FOLDER (in training: --set data.images=FOLDER)"
-        )
+    check_there(source, files)
     values = listing.keypoints[np.isfinite(listing.keypoints)]
     if part != "train" and len(values) > 2 and np.abs(values).max() <= 1.5:
         low, high = ("-1" if values.min() < 0 else "0"), ("1" if values.max() <= 1 else "1.5")
@@ -151,11 +147,23 @@ def check_images(source: Path, listing: Listing, part: Part, files: list[Path]) 
         )
 
 
+def check_there(source: Path, files: list[Path]) -> None:
+    """UsageError where not one of the `files` is there."""
+    if files and not any(map(is_image_file, files)):
+        raise UsageError(
+            f"{source}: none of its {counted(len(files), 'image')} is there; the first was looked for as {files[0]}: say "
+            "where they lie with --images FOLDER (in training: --set data.images=FOLDER)"
+        )
+
+
 def note_unannotated(names: list[str], root: Path) -> list[str]:
-    """How many images lie beside the annotated ones, which are called `names`, without an annotation."""
-    folders = sorted({name.rpartition("/")[0] for name in names} - {""})
+    """How many images lie beside the annotated ones, which are called `names`, without an annotation; at the top, in no folder
+    of its own."""
+    folders = sorted({name.rpartition("/")[0] for name in names})
     there = (folder for folder in folders if (root / folder).is_dir())
-    beside = (f"{folder}/{name}" for folder in there for name in image_names(root / folder, videos=False))
-    lost = sorted(set(beside) - set(names))
+    beside = (
+        (folder, name) for folder in there for name in image_names(root / folder, videos=False) if folder or "/" not in name
+    )
+    lost = sorted({f"{folder}/{name}" if folder else name for folder, name in beside} - set(names))
     found = f"{counted(len(lost), 'image')} beside the annotated ones without an annotation, left out"
     return [f"{found} ({lost[0]}, ...)"] if lost else []

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from ppl_cli.config.sections import DataConfig
-from ppl_cli.data.annotations import Annotation, check_images, list_annotations, measure_extent, note_unannotated
+from ppl_cli.data.annotations import Annotation, check_images, list_annotations, measure_extent
 from ppl_cli.data.layouts import choose_file, take_share
 from ppl_cli.data.listing import Listing, Part
 from ppl_cli.data.paths import ImageFinder
@@ -64,8 +64,6 @@ def coco_images(config: DataConfig, part: Part, seed: int, size: int) -> Listing
     choice = choose_file(config, part, ".json")
     listing = read_coco(choice.file, root, config.images, config.category)
     check_images(choice.file, listing, part, [root / name for name in listing.names])
-    if part != "train":
-        listing.notes += note_unannotated(listing.names, root)
     return take_share(listing, choice, part)
 
 

@@ -2,14 +2,15 @@
 
     DATA/labeled-data/VIDEO/*.png
     DATA/labeled-data/VIDEO/CollectedData_SCORER.csv      a DeepLabCut project: a table for each video
-    DATA/CollectedData.csv                                Lightning Pose: one table for all
+    DATA/CollectedData.csv                                Lightning Pose: one table for all, and perhaps
+    DATA/CollectedData_new.csv                            frames of other videos, to measure on
 
 The first rows of a table name scorer, (individuals,) bodyparts and coords; each further row is an image and its x, y
 pairs, empty where not annotated. The image is named by one column (labeled-data/VIDEO/IMAGE) or by three. A table saved
 by a spreadsheet may be in UTF-16 and have other separators (`;` and decimal commas, or tabs).
 
-There is no test split: `--fit` and `--test` name videos, with commas between. Without them the first half of each
-video's annotated frames is fitted on and the second half measured on.
+`--fit` and `--test` name videos, with commas between. Without them Lightning Pose's second table is measured on; where
+there is none, the first half of each video's annotated frames is fitted on and the second half measured on.
 """
 
 import csv
@@ -31,6 +32,7 @@ from ppl_cli.files import read_limited
 from ppl_cli.text import counted, on_screen
 
 FOLDER = "labeled-data"
+HELD = "CollectedData_new.csv"  # Lightning Pose's frames of other videos
 LARGEST_FILE = 256 << 20  # bytes
 HEADER = ("scorer", "individuals", "bodyparts", "coords")
 SHARED = "single"  # the individual to which DeepLabCut gives bodyparts that belong to no animal
@@ -44,14 +46,26 @@ def deeplabcut_project(config: DataConfig, part: Part, seed: int, size: int) -> 
         return list_files(root, images, groups=number_folders(images), notes=note_copies(others))
     frames, names, notes = read_project(root, config.images)
     finder = ImageFinder(root / FOLDER, root, config.images)
+    held = len({frame.category for frame in frames}) > 1
+    if part == "train" and held:
+        frames = [frame for frame in frames if frame.category != HELD]
     if part != "train":
         notes += note_unannotated([finder.name(frame.image) for frame in frames], root)
-        if config.fit is None and config.test is None:
+        annotated = [frame for frame in frames if frame.annotated.any()]
+        if len(annotated) < len(frames):
+            notes.append(f"{counted(len(frames) - len(annotated), 'frame')} of the tables without an annotation, left out")
+        frames = annotated
+        if config.fit is None and config.test is None and held:
+            frames = [frame for frame in frames if (frame.category == HELD) == (part == "test")]
+            notes.append(f"fitted on {find_table(root).name} and measured on {HELD}; other videos: --fit, --test")
+        elif config.fit is None and config.test is None:
             frames = halve_videos(frames, part)
             notes.append("the first half of each video is fitted on and the second measured on; whole videos: --fit, --test")
         else:
             chosen = choose_videos(frames, config, part)
             frames = [frame for frame in frames if frame.image.parent.name in chosen]
+    if not frames:
+        raise UsageError(f"{root}: its tables annotate no frame to {part} on")
     paths = [frame.image for frame in frames]
     listing = list_files(
         root,
@@ -69,23 +83,33 @@ def read_project(root: Path, images: str | None) -> tuple[list[Annotation], list
     """Frames of all tables, a video after the other; names of the bodyparts; notes."""
     place = root / FOLDER
     videos = sorted(path for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
-    tables = [table for folder in videos or [root] if (table := find_table(folder))] or [*filter(None, [find_table(root)])]
+    tables = [table for folder in videos if (table := find_table(folder))]
+    without = [folder.name for folder in videos if not find_table(folder)] if tables else []
+    tables = tables or [table for table in dict.fromkeys([find_table(root), find_table(root, HELD)]) if table]
     if not tables:
         raise UsageError(
             f"no DeepLabCut tables in {root}: expected {place / 'VIDEO' / 'CollectedData_SCORER.csv'} or "
             f"{root / 'CollectedData.csv'}"
         )
-    frames, notes, names = [], [], []
+    frames, names = [], []
+    notes = [f"{counted(len(without), 'video')} of {place} without a table, left out ({without[0]}, ...)"] if without else []
     for table in tables:
         others, rows, keypoints = read_table(table)
-        if others != (names := names or others):
+        names = names or others
+        if others != names and sorted(others) == sorted(names):
+            keypoints, others = keypoints[:, [others.index(name) for name in names]], names
+        if others != names:
             raise UsageError(f"{table} has other bodyparts than {tables[0]}: {', '.join(others)}; {', '.join(names)}")
         finder = ImageFinder(table, root, images)
         # A project may have been moved or its videos renamed: the images of a video lie beside its table.
         beside = table.parent != root and not images
         listed = list(rows.values())
         paths = [table.parent / name.rsplit("/", 1)[-1] for name in listed] if beside else finder.find(listed)
-        found = [Annotation(path, f"line {line}", points, 0) for path, line, points in zip(paths, rows, keypoints, strict=True)]
+        # Of which table a frame is, stands in place of a category.
+        found = [
+            Annotation(path, f"line {line}", points, 0, HELD if table.name == HELD else "")
+            for path, line, points in zip(paths, rows, keypoints, strict=True)
+        ]
         merged, repeated = merge_repeated(found, finder)
         frames += merged
         notes += finder.notes
@@ -95,10 +119,9 @@ def read_project(root: Path, images: str | None) -> tuple[list[Annotation], list
     return sorted(frames, key=lambda frame: order[frame.image.parent]), names, notes
 
 
-def find_table(folder: Path) -> Path | None:
-    tables = sorted(folder.glob("CollectedData*.csv"))
-    # Lightning Pose keeps frames of other videos, to test on, in a second table.
-    tables = [path for path in tables if path.name != "CollectedData_new.csv"] or tables
+def find_table(folder: Path, name: str = "CollectedData*.csv") -> Path | None:
+    tables = sorted(folder.glob(name))
+    tables = [path for path in tables if path.name != HELD] or tables
     if len(tables) > 1:
         raise UsageError(f"{folder} holds several tables ({', '.join(path.name for path in tables)}); leave one")
     return tables[0] if tables else None
@@ -122,7 +145,10 @@ def halve_videos(frames: list[Annotation], part: Part) -> list[Annotation]:
 def choose_videos(frames: list[Annotation], config: DataConfig, part: Part) -> set[str]:
     """The videos of `part` as the user names them. UsageError if they are not there."""
     videos = dict.fromkeys(frame.image.parent.name for frame in frames)
-    given = {name: set(filter(None, (value or "").split(","))) for name, value in (("fit", config.fit), ("test", config.test))}
+    given = {
+        name: set(filter(None, map(str.strip, (value or "").split(","))))
+        for name, value in (("fit", config.fit), ("test", config.test))
+    }
     other = given["test" if part == "fit" else "fit"]
     asked = given[part] or set(videos) - other
     unknown = (asked | other) - set(videos)
@@ -140,7 +166,8 @@ def read_table(file: Path) -> tuple[list[str], dict[int, str], np.ndarray]:
     rows, separator = read_cells(file)
     header = {}
     while rows and (row := next(iter(rows.values()))) and row[0].strip() in HEADER:
-        header[row[0].strip()] = [cell.strip() for cell in rows.pop(next(iter(rows)))]
+        cells = [cell.strip() for cell in rows.pop(next(iter(rows)))]
+        header[row[0].strip()] = cells[: 1 + max(at for at, cell in enumerate(cells) if cell)]  # spreadsheets add empty ones
     if "bodyparts" not in header or "coords" not in header:
         raise UsageError(f"{file} is not a DeepLabCut table: its first rows must be scorer, bodyparts, coords")
     # The image is named by the columns before the first x: one, or three (labeled-data, VIDEO, IMAGE).
@@ -164,7 +191,8 @@ def read_table(file: Path) -> tuple[list[str], dict[int, str], np.ndarray]:
         if len(row) < first or not row[first - 1].strip() or "\0" in row[first - 1]:
             raise UsageError(f"{file}, line {number}: the name of the image is missing")
         images[number] = normalise("/".join(cell.strip() for cell in row[:first] if cell.strip()))
-        points.append(read_numbers(row[first:], len(coords), separator, f"{file}, line {number}"))
+        cells = row[first:] if any(row[first + len(coords) :]) else row[first : first + len(coords)]
+        points.append(read_numbers(cells, len(coords), separator, f"{file}, line {number}"))
     if not images:
         raise UsageError(f"{file} has no rows of annotations")
     keypoints = np.array(points).reshape(len(images), -1, 2)

@@ -31,6 +31,7 @@ WORDS = {
 SPLIT_SEED = 0  # the same for every model, or their errors could not be compared
 SHARE = 0.3  # of the images of a single file, to measure on
 HEAD = 4096  # bytes of a file that are looked at
+LARGEST_YAML = 1 << 20  # bytes
 
 
 def detect_kind(path: Path, fit: str | None, test: str | None) -> str | None:
@@ -71,7 +72,7 @@ def no_annotations(path: Path) -> UsageError:
 def find_ultralytics(root: Path) -> Path | None:
     """The data.yaml of a folder of Ultralytics' poses; it may have another name."""
     files = sorted([*root.glob("*.yaml"), *root.glob("*.yml")], key=lambda file: (file.stem != "data", file.name))
-    return next((file for file in files if "kpt_shape" in read_head(file)), None)
+    return next((file for file in files if "kpt_shape" in read_head(file, LARGEST_YAML)), None)
 
 
 def find_files(root: Path, suffix: str) -> Iterator[Path]:
@@ -84,15 +85,18 @@ def find_files(root: Path, suffix: str) -> Iterator[Path]:
 
 
 def begins_as_coco(head: str) -> bool:
-    """Other programs write JSON beside images too, some of it with an "info"."""
+    """An object with one of COCO's lists, in any order. Other programs write JSON beside images too, some of it with an "info"
+    or a number of "images"."""
     beside_info = ('"licenses"', '"categories"', '"annotations"')
-    return '"images"' in head or ('"info"' in head and any(key in head for key in beside_info))
+    lists = re.search(r'"images"\s*:\s*\[', head) or ('"image_id"' in head and re.search(r'"annotations"\s*:\s*\[', head))
+    poses = '"keypoints"' in head and re.search(r'"categories"\s*:\s*\[', head)
+    return bool(lists or poses) or ('"info"' in head and any(key in head for key in beside_info))
 
 
-def read_head(file: Path) -> str:
+def read_head(file: Path, most: int = HEAD) -> str:
     try:
         with file.open("rb") as opened:
-            return opened.read(HEAD).decode("utf-8", "replace")
+            return opened.read(most).decode("utf-8", "replace")
     except OSError:
         return ""
 

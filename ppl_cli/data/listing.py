@@ -1,6 +1,7 @@
 """What a data set says about its images, before one of them is decoded."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -40,6 +41,9 @@ class Listing:
     def __post_init__(self) -> None:
         if self.keypoints is not None and not self.keypoint_names:
             self.keypoint_names = [f"k{k}" for k in range(self.keypoints.shape[1])]
+        if repeated := [name for name, count in Counter(self.keypoint_names).items() if count > 1]:
+            self.keypoint_names = number_repeated(self.keypoint_names)
+            self.notes = [*self.notes, f"several keypoints are called {repeated[0]}: the second is {repeated[0]}-2 here"]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -88,6 +92,12 @@ def list_files(root: Path, names: list[str], **more) -> Listing:
     """Images in files below `root`, by their names relative to it: one string is all that is held of an image."""
     listing = Listing(names, lambda index: decode(root / names[index], listing.range), root=root, **more)
     return listing
+
+
+def number_repeated(names: Sequence[str]) -> list[str]:
+    """nose, ear, nose -> nose, ear, nose-2."""
+    before = [names[:index].count(name) for index, name in enumerate(names)]
+    return [f"{name}-{count + 1}" if count else name for name, count in zip(names, before, strict=True)]
 
 
 def fingerprint_names(names: Sequence[str], folders: Iterable[str] = ()) -> str:

@@ -5,6 +5,7 @@ import re
 import unicodedata
 from functools import cached_property, lru_cache
 from pathlib import Path
+from urllib.parse import unquote
 
 from ppl_cli.data.names import image_names, is_folder
 from ppl_cli.data.pages import split_page
@@ -66,18 +67,18 @@ class ImageFinder:
     def find_directly(self, name: str) -> Path | None:
         plain = normalise(name)
         for place in self.places if "/" in plain else self.places_of_bare:
-            for spelling in dict.fromkeys((name, plain)):
+            for spelling in dict.fromkeys((name, plain, unquote(plain))):
                 if is_image_file(path := os.path.join(place, spelling)):
                     return Path(path)
         return None
 
     def find_by_last_parts(self, name: str) -> Path | None:
-        """Two parts must agree of a path with folders, one of a path of another machine; DATA's own name counts."""
+        """Two parts must agree of a path with folders, one of a path that leads elsewhere; DATA's own name counts."""
         parts = normalise(name).split("/")
         files = self.files_by_name.get(self.fold(parts[-1]), [])
         agreeing = [count_common_tail(parts, [self.place.resolve().name, *normalise(file).split("/")]) for file in files]
         best = [file for file, count in zip(files, agreeing, strict=True) if count == max(agreeing)]
-        if not best or (max(agreeing) == 1 < len(parts) and not is_absolute(parts)):
+        if not best or (max(agreeing) == 1 < len(parts) and not leads_away(parts)):
             return None
         if len(best) > 1:
             raise UsageError(
@@ -155,9 +156,9 @@ def folder_part(name: str) -> str:
     return normalise(name).rpartition("/")[0]
 
 
-def is_absolute(parts: list[str]) -> bool:
-    """Whether a path is absolute on this or another system: /home/..., C:/..., https://..."""
-    return parts[0] == "" or parts[0].endswith(":")
+def leads_away(parts: list[str]) -> bool:
+    """Whether a path is absolute on this or another system, /home/..., C:/..., https://..., or begins with `..`."""
+    return parts[0] in ("", "..") or parts[0].endswith(":")
 
 
 def count_common_tail(ours: list[str], theirs: list[str]) -> int:

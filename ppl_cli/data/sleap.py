@@ -20,6 +20,7 @@ from ppl_cli.data.paths import ImageFinder, count_common_tail, normalise
 from ppl_cli.data.videos import is_video
 from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.files import refusing
+from ppl_cli.text import counted
 
 ONE_AT_A_TIME = Lock()  # readers of videos have a position
 
@@ -30,9 +31,12 @@ def sleap_project(config: DataConfig, part: Part, seed: int, size: int) -> Listi
     finder = ImageFinder(file, root.parent if root.is_file() else root, config.images)
     labels = load_labels(file)
     annotations, frames, alone = [], {}, len(labels.skeletons) == 1
-    images = image_names(labels)
+    labelled_frames = [labelled for labelled in labels.labeled_frames if is_listed(labelled)]
+    lost = len(labels.labeled_frames) - len(labelled_frames)
+    notes = [f"{file}: {counted(lost, 'labelled frame')} beyond the end of its list of images, left out"] if lost else []
+    images = [str(labelled.video.filename[labelled.frame_idx]) for labelled in labelled_frames if is_list(labelled)]
     files = dict(zip(images, finder.find(images), strict=True)) | find_movies(labels, finder)
-    for number, labelled in enumerate(labels.labeled_frames, 1):
+    for number, labelled in enumerate(labelled_frames, 1):
         image, frame = locate_frame(labelled, finder, files)
         if frame is not None:
             frames[finder.name(image)] = frame
@@ -41,7 +45,9 @@ def sleap_project(config: DataConfig, part: Part, seed: int, size: int) -> Listi
             category = "" if alone else animal.skeleton.name or ""
             annotations.append(Annotation(image, f"labelled frame {number}", points, measure_extent(points), category))
     names = {"" if alone else skeleton.name or "": list(skeleton.node_names) for skeleton in labels.skeletons}
-    listing = list_annotations(annotations, finder, names, config.category)
+    if not annotations and any(labelled.predicted_instances for labelled in labelled_frames):
+        raise UsageError(f"{file} holds predictions only: ppl measures on what a person has labelled")
+    listing = list_annotations(annotations, finder, names, config.category, notes)
     check_images(file, listing, part, [finder.root / name for name in listing.names if name not in frames])
 
     def open_image(index: int) -> Image.Image:
@@ -62,10 +68,13 @@ def load_labels(file: Path):
         return sleap_io.load_slp(str(file))
 
 
-def image_names(labels) -> list[str]:
-    """Of the labelled frames that are files."""
-    lists = ((frame.video.filename, frame.frame_idx) for frame in labels.labeled_frames)
-    return [str(names[number]) for names, number in lists if isinstance(names, list)]
+def is_list(labelled) -> bool:
+    """Whether the video of this frame is a list of image files."""
+    return isinstance(labelled.video.filename, list)
+
+
+def is_listed(labelled) -> bool:
+    return not is_list(labelled) or 0 <= labelled.frame_idx < len(labelled.video.filename)
 
 
 def find_movies(labels, finder: ImageFinder) -> dict[str, Path]:
@@ -105,7 +114,7 @@ def locate_frame(labelled, finder: ImageFinder, files: dict[str, Path]) -> tuple
     Frame 7 of a.mp4 is called a.mp4#7, one that a package holds a.pkg.slp#video0-7.
     """
     video, number = labelled.video, labelled.frame_idx
-    if isinstance(video.filename, list):
+    if is_list(labelled):
         return files[str(video.filename[number])], None
     if is_embedded(video):
         return finder.source.with_name(f"{finder.source.name}#{video.backend.dataset.split('/')[0]}-{number}"), (video, number)

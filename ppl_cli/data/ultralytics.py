@@ -16,18 +16,19 @@ import yaml
 from PIL import Image
 
 from ppl_cli.config.sections import DataConfig
-from ppl_cli.data.annotations import Annotation, list_annotations
+from ppl_cli.data.annotations import Annotation, check_there, list_annotations
 from ppl_cli.data.formats import FORMATS, SUFFIXES
-from ppl_cli.data.layouts import find_ultralytics
+from ppl_cli.data.layouts import LARGEST_YAML, find_ultralytics
 from ppl_cli.data.listing import Listing, Part, list_files
 from ppl_cli.data.names import image_names
 from ppl_cli.data.pages import split_page
-from ppl_cli.data.paths import ImageFinder, swap_folder
+from ppl_cli.data.paths import ImageFinder, is_image_file, swap_folder
 from ppl_cli.errors import UsageError
 from ppl_cli.files import read_limited
 from ppl_cli.text import counted, on_screen
 
-LARGEST_YAML, LARGEST_LABELS = 1 << 20, 16 << 20  # bytes
+LARGEST_LABELS = 16 << 20  # bytes
+PIXELS = 2  # image sides: half of an object's keypoints further away are not shares of the image
 ORIENTATION = 0x0112  # EXIF's tag
 
 
@@ -42,10 +43,12 @@ def ultralytics_poses(config: DataConfig, part: Part, seed: int, size: int) -> L
     finder = ImageFinder(file, root, config.images)
     if part == "train":
         return list_files(root, [finder.name(path) for path in images])
+    there = [image for image in images if is_image_file(image)]
+    check_there(file, images)
     classes = described.get("names") or {}
     classes = dict(enumerate(classes)) if isinstance(classes, list) else classes
     annotations, without = [], 0
-    for image in images:
+    for image in there:
         objects = read_labels(swap_folder(image, "images", "labels").with_suffix(".txt"), count, dimensions)
         without += not objects
         sides = displayed_size(image) if objects else (1, 1)
@@ -53,6 +56,8 @@ def ultralytics_poses(config: DataConfig, part: Part, seed: int, size: int) -> L
             label = str(classes.get(number, f"id {number}"))
             annotations.append(Annotation(image, image.name, points * sides, float((box[2:] * sides).prod()), label))
     notes = [f"{counted(without, 'image')} of {file.parent} without an annotated object, left out"] if without else []
+    if lost := [image for image in images if image not in set(there)]:
+        notes.append(f"{counted(len(lost), 'image')} of {file.parent} that are not there, left out (the first: {lost[0]})")
     names = dict.fromkeys((annotation.category for annotation in annotations), read_names(described, count))
     return list_annotations(annotations, finder, names, config.category, notes)
 
@@ -130,7 +135,7 @@ def read_labels(file: Path, count: int, dimensions: int) -> list[tuple[int, np.n
     if not file.is_file():
         return []
     objects = []
-    for line, text in enumerate(read_limited(file, LARGEST_LABELS).decode("utf-8", "replace").splitlines(), 1):
+    for line, text in enumerate(read_limited(file, LARGEST_LABELS).decode("utf-8-sig", "replace").splitlines(), 1):
         cells = text.split()
         if not cells:
             continue
@@ -145,6 +150,10 @@ def read_labels(file: Path, count: int, dimensions: int) -> list[tuple[int, np.n
             )
         points = values[5:].reshape(count, dimensions)
         seen = points[:, 2] > 0 if dimensions == 3 else (points[:, :2] > 0).any(1) & (points[:, :2] >= 0).all(1)
+        if seen.any() and np.median(np.abs(points[seen, :2])) > PIXELS:
+            raise UsageError(
+                f"{file}, line {line}: keypoints look like pixels; expected shares of the image's width and height"
+            )
         if seen.any():
             objects.append((int(values[0]), values[1:5], np.where(seen[:, None], points[:, :2], np.nan)))
     return objects

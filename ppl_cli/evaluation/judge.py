@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from ppl_cli.checkpoints.model_file import Checkpoint
 from ppl_cli.config.sections import DataConfig
+from ppl_cli.data.annotations import note_unannotated
 from ppl_cli.data.datasets import list_part
 from ppl_cli.data.listing import Listing
 from ppl_cli.data.occlusion import Occlusion, parse_occlusions
@@ -67,7 +69,8 @@ class Judge:
         self.test = list_part(self.data.model_copy(update={"range": self.fit.range}), "test", seed, self.size)
         self.test.sort_keypoints(self.fit.keypoint_names)
         overlap = check_splits(self.fit, self.test, str(data.path))
-        self.notes = list(dict.fromkeys([*self.fit.notes, *self.test.notes, *overlap]))
+        beside = note_unannotated([*self.fit.names, *self.test.names], Path(data.path)) if data.kind == "coco" else []
+        self.notes = list(dict.fromkeys([*self.fit.notes, *self.test.notes, *beside, *overlap]))
 
     def reader(self, listing: Listing, title: str) -> Reader:
         return Reader(listing, self.size, self.data.resize, self.batch, self.strict, title, self.world)

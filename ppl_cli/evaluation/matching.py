@@ -29,8 +29,11 @@ class Matching:
     def fit(self, fit: Sample, test: Sample) -> Fitted:
         assigned = assign(test.found, test.truth, self.squared)
         partners = {str(k): int(n) for k, n in enumerate(assigned) if n >= 0}
-        alone = np.flatnonzero(assigned < 0).tolist()
+        alone = np.flatnonzero((assigned < 0) & seen_somewhere(test.truth)).tolist()
         warnings = [f"annotated keypoints {test.listed(alone)} have no partner (fewer are found)"] if alone else []
+        unknown = np.flatnonzero((assigned >= 0) & ~seen_somewhere(fit.truth)).tolist()
+        if unknown:
+            warnings.append(f"keypoints {test.listed(unknown)} are annotated on no fit image: the mean pose leaves them out")
 
         def predict(found: np.ndarray) -> np.ndarray:
             chosen = found[:, np.maximum(assigned, 0)].astype(np.float64)
@@ -51,17 +54,22 @@ class Matching:
 
 
 def assign(found: np.ndarray, truth: np.ndarray, squared: bool = False) -> np.ndarray:
-    """found (M, N, 2), truth (M, K, 2) -> (K,) number of the found keypoint, -1 where none is left."""
-    count = truth.shape[1]
-    costs = np.zeros((count, found.shape[1]))
-    for k in range(count):
+    """found (M, N, 2), truth (M, K, 2) -> (K,) number of the found keypoint, -1 where none is left or nothing is annotated."""
+    annotated = np.flatnonzero(seen_somewhere(truth))
+    costs = np.zeros((len(annotated), found.shape[1]))
+    for row, k in enumerate(annotated):
         seen = np.isfinite(truth[:, k]).all(-1)
         away = np.linalg.norm(found[seen].astype(np.float64) - truth[seen, k, None], axis=-1)
-        costs[k] = (away**2 if squared else away).sum(0)
+        costs[row] = (away**2 if squared else away).sum(0)
     rows, columns = assignment_solver()(costs)
-    assigned = np.full(count, -1)
-    assigned[rows] = columns
+    assigned = np.full(truth.shape[1], -1)
+    assigned[annotated[rows]] = columns
     return assigned
+
+
+def seen_somewhere(truth: np.ndarray) -> np.ndarray:
+    """truth (M, K, 2) -> (K,) whether a keypoint is annotated on any image."""
+    return np.isfinite(truth).all(-1).any(0)
 
 
 def assignment_solver() -> Callable:

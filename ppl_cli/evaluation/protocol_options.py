@@ -88,6 +88,8 @@ def parse_thresholds(text: str, shared: dict) -> list[Protocol]:
         match = re.fullmatch(r"([0-9]+\.?[0-9]*|\.[0-9]+)\s*(px)?", part)
         if not match or not (value := float(match[1])):
             raise UsageError(f"--threshold {text}: {THRESHOLDS}")
+        if value >= 1 and not match[2]:
+            raise UsageError(f"--threshold {text}: {part} image sides are more than an image; write 0.05 or {part}px")
         chosen.append(Pck(name=f"pck@{match[1]}{match[2] or ''}", threshold=value, pixels=bool(match[2]), **shared))
     if not chosen:
         raise UsageError(f"--threshold {text!r}: {THRESHOLDS}")

@@ -110,9 +110,11 @@ def test_in_python_a_model_that_is_loaded_already_or_several(lively_file, annota
     one = evaluate(loaded, annotated, protocol=["ridge"], output=tmp_path / "out")
     assert one.folder == tmp_path / "out"
     assert json.loads((one.folder / "eval.json").read_text()) == one.to_dict()
-    with pytest.raises(UsageError, match=r"is given twice: it would count twice in the mean"):
-        evaluate([lively_file, lively_file], annotated, device="cpu")
-    both = evaluate([loaded, lively_file], annotated, protocol="ridge", device="cpu")
+    for again in (lively_file, f"{lively_file.parent}/", loaded):
+        with pytest.raises(UsageError, match=r"is given twice: it would count twice in the mean"):
+            evaluate([lively_file, again], annotated, device="cpu")
+    copied = shutil.copy(lively_file, tmp_path / "copied.safetensors")
+    both = evaluate([loaded, copied], annotated, protocol="ridge", device="cpu")
     assert both.values["ridge"] == pytest.approx(one.values["ridge"])
     assert both.to_dict()["over_models"]["ridge"]["std"] == pytest.approx(0, abs=1e-9)
     assert evaluate(checkpoint, annotated, protocol="ridge", device="cpu").models[0].model == str(lively_file.parent)
@@ -332,6 +334,7 @@ def test_bad_annotations_get_one_line(model_file, data, tmp_path, capsys):
     edit(data / "test.json", lambda c: c["annotations"][0]["keypoints"].__setitem__(slice(3, 6), [-40.0, 5.0, 2]))
     (data / "test/001.png").unlink()
     layouts.picture(data / "test/stray.png", 0)
+    layouts.picture(data / "top.png", 0)
     assert run(*where) == 0
     err = capsys.readouterr().err
     assert "1 unreadable annotated image is left out: test/001.png: no such file" in err

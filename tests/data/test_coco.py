@@ -15,6 +15,7 @@ from PIL import Image
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.coco import read_coco
 from ppl_cli.data.datasets import list_part
+from ppl_cli.data.layouts import detect_kind
 from ppl_cli.errors import UsageError
 
 NAMES = ["a.png", "sub/b.png", "sub/c.png", "d é.png"]
@@ -161,7 +162,7 @@ def test_names_are_one_whatever_the_unicode_form(tmp_path):
 def test_paths_of_another_machine_are_found_by_their_last_parts(tmp_path):
     for name in ("images/mouse/1.png", "images/rat/1.png", "images/rat/2.png"):
         write(tmp_path, [{"file_name": name}], [], name="x.txt")
-    for base in ("/home/someone/project/", "C:\\Users\\someone\\project\\", "https://somewhere.org/project/"):
+    for base in ("/home/a/project/", "C:\\Users\\someone\\project\\", "https://somewhere.org/project/", "../../project/"):
         write(
             tmp_path,
             [{"id": 1, "file_name": f"{base}rat/1.png"}, {"id": 2, "file_name": f"{base}2.png"}],
@@ -185,6 +186,40 @@ def test_a_missing_image_is_not_taken_from_another_folder(tmp_path):
     (tmp_path / "test/1.png").unlink()
     with pytest.raises(UsageError, match=r"none of its 2 images is there; .*--images FOLDER"):
         read(tmp_path)
+
+
+def test_names_may_be_written_as_in_a_link(tmp_path):
+    write(tmp_path, [{"file_name": "my mouse.png"}], [], name="x.txt")
+    write(tmp_path, [{"id": 1, "file_name": "my%20mouse.png"}], [pose(1)], draw=False)
+    assert read(tmp_path).names == ["my mouse.png"]
+
+
+def test_two_keypoints_of_one_name_are_told_apart(tmp_path):
+    write(tmp_path, [{"id": 1, "file_name": "1.png"}], [pose(1)])
+    content = json.loads((tmp_path / "test.json").read_text())
+    count = len(content["annotations"][0]["keypoints"]) // 3
+    content["categories"] = [{"id": 1, "keypoints": ["paw"] * count}]
+    content["annotations"][0]["category_id"] = 1
+    (tmp_path / "test.json").write_text(json.dumps(content))
+    listing = read(tmp_path)
+    assert listing.keypoint_names == ["paw", *(f"paw-{number}" for number in range(2, count + 1))]
+    assert "several keypoints are called paw: the second is paw-2 here" in listing.notes
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ({"annotations": [{"image_id": 1, "keypoints": []}], "images": []}, "coco"),
+        ({"categories": [{"keypoints": ["nose"]}], "images": []}, "coco"),
+        ({"info": {}, "licenses": [], "images": []}, "coco"),
+        ({"format_version": 1, "images": 25}, None),
+        ([{"image_id": 1, "keypoints": []}], None),
+        ({"annotations": [{"shape": "box"}]}, None),
+    ],
+)
+def test_a_file_is_known_by_its_lists_in_any_order(tmp_path, content, kind):
+    (tmp_path / "result.json").write_text(json.dumps(content, indent=1))
+    assert detect_kind(tmp_path, None, None) == kind
 
 
 def test_images_that_lie_elsewhere(tmp_path):

@@ -163,6 +163,15 @@ def test_ultralytics_takes_the_largest_and_the_category_and_leaves_out_the_missi
     with pytest.raises(UsageError, match=r"several categories: mouse \(2 keypoints\), rat .*--category NAME"):
         read(tmp_path, "fit")
     assert np.allclose(read(tmp_path, "fit", category="mouse")[0].keypoints, 4.8)
+    write_ultralytics(tmp_path, {"train/a.png": f"\ufeff{large}"}, train="train.txt", names=[f"class {k}" for k in range(500)])
+    (tmp_path / "train.txt").write_text("images/train/a.png\nimages/train/gone.png\n")
+    (fit,) = read(tmp_path, "fit")
+    assert (fit.names, len(fit.notes)) == (["images/train/a.png"], 1)
+    assert "1 image of" in fit.notes[0]
+    assert "that are not there, left out (the first: " in fit.notes[0]
+    (tmp_path / "images/train/a.png").unlink()
+    with pytest.raises(UsageError, match=r"none of its 2 images is there; the first was looked for as .*a\.png"):
+        read(tmp_path, "fit")
 
 
 @pytest.mark.parametrize(
@@ -170,6 +179,7 @@ def test_ultralytics_takes_the_largest_and_the_category_and_leaves_out_the_missi
     [
         ("0 .5 .5 .1", {}, r"a\.txt, line 1: expected class, box and 2 x 3 finite numbers .*\(11 in all\), found 4"),
         ("x .5", {}, r"line 1: expected numbers"),
+        ("0 .5 .5 .1 .1 300 200 2 310 220 2", {}, r"line 1: keypoints look like pixels; expected shares"),
         ("", {"kpt_shape": [2]}, r"kpt_shape must be \[KEYPOINTS, 2\]"),
         ("", {"train": "nowhere"}, "train is nowhere, which is not there"),
         ("", {"train": None}, "has no part train: it has val"),
@@ -200,6 +210,21 @@ def test_sleap_projects(tmp_path):
     (tmp_path / "moved/train.slp").write_bytes(b"no")
     with pytest.raises(UsageError, match=r"train\.slp is not a readable SLEAP project \(\w+\)$"):
         read(tmp_path / "moved", "fit")
+
+
+def test_sleap_frames_beyond_the_list_and_predictions(tmp_path):
+    paths, points = draw_images(tmp_path / "images", 3)
+    sio, labels = sleap_labels(paths, points)
+    labels.labeled_frames[2].frame_idx = 33
+    sio.save_slp(labels, str(tmp_path / "train.slp"))
+    (fit,) = read(tmp_path, "fit")
+    assert fit.names == ["images/img000.png", "images/img001.png"]
+    assert any("1 labelled frame beyond the end of its list of images, left out" in note for note in fit.notes)
+    for frame, pose in zip(labels.labeled_frames, points, strict=True):
+        frame.instances = [sio.PredictedInstance.from_numpy(pose, skeleton=labels.skeletons[0], score=1)]
+    sio.save_slp(labels, str(tmp_path / "train.slp"))
+    with pytest.raises(UsageError, match="holds predictions only: ppl measures on what a person has labelled"):
+        read(tmp_path, "fit")
 
 
 def test_a_sleap_project_and_others_beside_it(tmp_path):
@@ -303,22 +328,28 @@ def deeplabcut_table(names: list[str], points: np.ndarray, individuals: list[str
     return pd.DataFrame(points.reshape(len(names), -1), index=names, columns=columns)
 
 
-def test_lightning_pose_has_one_table(tmp_path):
+def test_lightning_pose_has_one_table_and_perhaps_another_to_measure_on(tmp_path):
     truth = {}
-    for video, first in (("walk", 0), ("run", 4)):
+    for video, first in (("walk", 0), ("run", 4), ("jump", 8)):
         truth[video] = draw_images(tmp_path / "labeled-data" / video, 4, first)
     names = [f"labeled-data/{video}/{path.name}" for video in truth for path in truth[video][0]]
     points = np.concatenate([truth[video][1] for video in truth])
     mixed = [0, 4, 1, 5, 2, 6, 3, 7]
-    table = deeplabcut_table([names[i] for i in mixed], points[mixed])
-    table.to_csv(tmp_path / "CollectedData.csv")
-    table.iloc[:1].to_csv(tmp_path / "CollectedData_new.csv")
-    train, fit, test = read(tmp_path, "train", "fit", "test")
-    assert len(train) == 8
-    assert fit.names == [names[i] for i in (0, 1, 4, 5)]
+    deeplabcut_table([names[i] for i in mixed], points[mixed]).to_csv(tmp_path / "CollectedData.csv")
+    (tmp_path / "labeled-data").rename(tmp_path / "labelled")  # or all images of the folder are learned from
+    fit, test = read(tmp_path, "fit", "test")
+    assert fit.names == [f"labelled/{names[i].partition('/')[2]}" for i in (0, 1, 4, 5)]
     assert fit.groups == [0, 0, 1, 1]
     assert same(test, points[[2, 3, 6, 7]])
-    assert same(read(tmp_path, "test", test="run")[0], points[4:])
+    assert same(read(tmp_path, "test", test="run, walk")[0], points[:8])
+    deeplabcut_table(names[8:], points[8:]).to_csv(tmp_path / "CollectedData_new.csv")
+    train, fit, test = read(tmp_path, "train", "fit", "test")
+    assert len(train) == 8
+    assert same(fit, points[:8]), same(test, points[8:])
+    assert any("fitted on CollectedData.csv and measured on CollectedData_new.csv" in note for note in test.notes)
+    assert same(read(tmp_path, "test", test="walk")[0], points[:4])
+    (tmp_path / "CollectedData.csv").unlink()
+    assert same(read(tmp_path, "test")[0], points[10:])
 
 
 @pytest.mark.parametrize(
@@ -341,6 +372,25 @@ def test_deeplabcut_one_animal_beside_parts_of_none(tmp_path):
     (fit,) = read(tmp_path, "fit")
     assert fit.keypoint_names == NODES
     assert same(fit, points[:1])
+
+
+def test_deeplabcut_tables_need_not_be_alike_nor_complete(tmp_path):
+    truth = []
+    for video, first in (("run", 0), ("walk", 4)):
+        paths, points = draw_images(tmp_path / "labeled-data" / video, 4, first)
+        points[3] = np.nan  # a frame that was taken and not annotated
+        table = deeplabcut_table([f"labeled-data/{video}/{path.name}" for path in paths], points)
+        file = tmp_path / "labeled-data" / video / "CollectedData_me.csv"
+        (table if video == "run" else table.iloc[:, [4, 5, 2, 3, 0, 1]]).to_csv(file)
+        if video == "walk":  # in another order, and as a spreadsheet saves it, with an empty column
+            file.write_text(file.read_text().replace("\n", ",\n"))
+        truth.append(points)
+    draw_images(tmp_path / "labeled-data/jump", 1)
+    fit, test = read(tmp_path, "fit", "test")
+    assert same(fit, np.concatenate([points[:2] for points in truth]))
+    assert same(test, np.concatenate([points[2:3] for points in truth]))
+    assert "2 frames of the tables without an annotation, left out" in fit.notes
+    assert any(note.startswith("1 video of ") and note.endswith("without a table, left out (jump, ...)") for note in fit.notes)
 
 
 def test_deeplabcut_images_named_twice_count_once(tmp_path):

@@ -40,6 +40,7 @@ def test_options_reach_their_protocol():
         (ProtocolOptions("ridge", penalty=0), "expected loo, stretches or a number above 0"),
         (ProtocolOptions("ridge", penalty="nan"), "expected loo, stretches or a number above 0"),
         (ProtocolOptions("pck", thresholds="0"), "expected shares of the image side"),
+        (ProtocolOptions("pck", thresholds="0.05,5"), "5 image sides are more than an image; write 0.05 or 5px"),
         (ProtocolOptions("ridge", thresholds="0.1"), "--threshold belongs to the protocol pck: add --protocol ridge,pck"),
     ],
 )

@@ -217,6 +217,20 @@ def test_matching_is_the_cheapest_of_all_assignments():
         assert tuple(assign(found, truth, squared)) == cheapest
 
 
+def test_matching_leaves_out_what_no_image_has_and_says_what_the_mean_pose_lacks():
+    truth = RNG.random((20, 3, 2))
+    found = truth[:, [2, 0, 1]] + RNG.normal(0, 0.1, (20, 3, 2))
+    before, _ = scored(Matching(), sample(found, truth), sample(found, truth))
+    ghost = np.concatenate((truth[:, :1], np.full((20, 1, 2), np.nan), truth[:, 1:]), 1)
+    score, fitted = scored(Matching(), sample(found, ghost), sample(found, ghost))
+    assert score.value == pytest.approx(before.value)
+    assert (fitted.details["found_keypoint_of"], fitted.warnings) == ({"0": 1, "2": 2, "3": 0}, [])
+    fit = truth.copy()
+    fit[:, 2] = np.nan
+    _, fitted = scored(Matching(), sample(found, fit), sample(found, truth))
+    assert fitted.warnings == ["keypoints 2 are annotated on no fit image: the mean pose leaves them out"]
+
+
 def test_matching_with_fewer_found_than_annotated():
     truth = RNG.random((10, 4, 2))
     data = sample(truth[:, [3, 1]], truth)
