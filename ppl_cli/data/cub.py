@@ -20,6 +20,8 @@ from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.files import refusing
 from ppl_cli.text import in_one_line
 
+PIXELS = 2  # image sides: half of the keypoints further away are not shares of the image
+FEW = 8  # images that are looked at for their range
 MOST_ROWS, MOST_NUMBERS = 1_000_000, 100_000_000  # of an array; read at once
 
 
@@ -34,6 +36,10 @@ def cub_birds(config: DataConfig, part: Part, seed: int, size: int) -> Listing:
             points = find_array(file, path, f"{prefix}_kp", (len(images), "K", 2))
             visible = find_array(file, path, f"{prefix}_vis", points.shape[:2])
             keypoints = np.where(visible[:][..., None] > 0, points[:].astype(np.float64), np.nan)
+            if np.isfinite(keypoints).any() and np.nanmedian(np.abs(keypoints)) > PIXELS:
+                raise UsageError(f"{path}: {prefix}_kp looks like pixels; expected shares of the image's width and height")
+        if images.dtype.kind == "f" and len(images) and np.nanmax(images[:FEW], initial=0) <= 1:
+            raise UsageError(f"{path}: {prefix}_img lies in 0 to 1; expected 0 to 255")
 
     def open_image(index: int) -> Image.Image:
         try:

@@ -94,6 +94,23 @@ def test_cub_three_has_three_test_splits(tmp_path):
         parts("h5", tmp_path, "test")
 
 
+def test_cub_of_other_scales_is_refused(tmp_path):
+    import h5py
+
+    arrays = layouts.cub(tmp_path / "birds.h5")
+    for name, factor, said in (
+        ("train_kp", 32, "looks like pixels; expected shares"),
+        ("train_img", 1 / 255, "expected 0 to 255"),
+    ):
+        with h5py.File(tmp_path / "birds.h5", "a") as file:
+            file[name][...] = arrays[name] * factor
+        with pytest.raises(UsageError, match=f"{name}.*{said}"):
+            parts("h5", tmp_path, "fit")
+        with h5py.File(tmp_path / "birds.h5", "a") as file:
+            file[name][...] = arrays[name]
+    assert len(parts("h5", tmp_path, "fit")[0]) == 6
+
+
 def test_cub_wrong(tmp_path):
     import h5py
 
