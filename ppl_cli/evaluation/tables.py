@@ -32,7 +32,7 @@ def print_unlabelled(report: UnlabelledReport, console: Console) -> None:
     images = f"{report.images} of {counted(report.data['images'], 'image')}"
     table = Table(title=f"without labels, {images}; lengths in % of the image side", title_justify="left")
     for heading in ("keypoint", "movement", "link", "missed", "beyond", "confidence", ""):
-        table.add_column(heading, justify="left" if heading in ("keypoint", "") else "right")
+        table.add_column(heading, justify="left" if heading in ("keypoint", "") else "right", overflow="fold")
     for keypoint in report.keypoints:
         numbers = (
             f"{keypoint.shift:.1f}",
