@@ -92,16 +92,18 @@ def uneven_times(count: int = FRAMES) -> list[int]:
     return [0, *accumulate(islice(cycle([20, 40, 33, 7, 500]), count - 1))]
 
 
-def write_turned(path: Path, quarters: int = 1) -> Path:
-    """As telephones write mp4 and mov: pixels on their side, and a flag by how many quarters they are shown turned clockwise.
+def write_turned(path: Path, quarters: int = 1, mirrored: bool = False) -> Path:
+    """As telephones write mp4 and mov: pixels on their side, and a flag by how many quarters they are shown turned clockwise,
+    and whether they are then mirrored left to right.
 
     The number can be read in what is displayed.
     """
-    pictures = (np.rot90(draw_number(number), quarters) for number in range(FRAMES))
+    side = -1 if mirrored else 1
+    pictures = (np.rot90(draw_number(number)[:, ::side], quarters) for number in range(FRAMES))
     content = bytearray(write_pictures(path, map(np.ascontiguousarray, pictures)).read_bytes())
     cos, sin = [(1, 0), (0, 1), (-1, 0), (0, -1)][quarters]
     at = content.index(b"tkhd") + 44  # of the matrix in the header of the track: ISO 14496-12, 8.3.2
-    matrix = [cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0, 0, 0, 1 << 30]
+    matrix = [side * cos << 16, sin << 16, 0, -side * sin << 16, cos << 16, 0, 0, 0, 1 << 30]
     content[at : at + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in matrix)
     path.write_bytes(content)
     return path
@@ -217,6 +219,8 @@ GOOD = {  # frames 0 to FRAMES - 1 in this order, and nothing wrong
     "turned.mp4": write_turned,
     "turned_left.mov": partial(write_turned, quarters=3),
     "upside_down.mov": partial(write_turned, quarters=2),
+    "mirrored.mp4": partial(write_turned, quarters=0, mirrored=True),
+    "turned_and_mirrored.mov": partial(write_turned, mirrored=True),
     "sound.mp4": write_with_sound,
 }
 NOTHING = {  # not one frame can be read

@@ -11,9 +11,13 @@ from tests.clips import BROKEN, FRAMES, GOOD, NOTHING, draw_number, read_number,
 
 def decode(path):
     with av.open(path) as file:
-        return [
-            (frame, np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))) for frame in file.decode(video=0)
-        ]
+        return [(frame, upright(frame, "mirrored" in path.name)) for frame in file.decode(video=0)]
+
+
+def upright(frame: av.VideoFrame, mirrored: bool) -> np.ndarray:
+    """FFmpeg gives the angle of a mirrored picture as if the other axis were mirrored."""
+    pixels, turns = frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)
+    return np.fliplr(np.rot90(pixels, 2 - turns)) if mirrored else np.rot90(pixels, turns)
 
 
 @pytest.mark.parametrize("number", [0, 1, 4095, 43210, 65535])

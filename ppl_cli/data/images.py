@@ -25,6 +25,7 @@ from ppl_cli.text import on_screen
 
 Sized = tuple[Image.Image, tuple[int, int]]  # an image in RGB, perhaps made smaller, and its own (width, height) as displayed
 ENOUGH = 8  # so keypoints move by less than 0.04 pixels of the network's square; with 4 by up to 0.08, with 2 by 0.2
+BITS, PHOTOMETRIC, PLANES, SIGNED = 258, 262, 284, 339  # tags of TIFF
 DARK = 64  # of 255: colours of up to 14 bits in 16
 
 
@@ -44,6 +45,7 @@ def decode_to_fit(path: Path, value_range: Range | None, fit: Fit | None) -> Siz
         frame = FILM.read(open_video(file), page)
         return to_image(frame, fit), find_size(frame)
     with reasons(path), opened(path) as image:
+        refuse_misread(image)
         cut = image.mode.startswith("RGB") and any(";16" in str(tile) for tile in getattr(image, "tile", ()))
         shrink = shrink_jpeg(image, fit(*image.size).size) if fit else 1
         image.load()
@@ -88,6 +90,30 @@ def fail(error: UnreadableImageError, *_) -> None:
     raise error
 
 
+def refuse_misread(image: Image.Image) -> None:
+    """Pillow reads uncompressed planes of 16 bits as if they had 8, and -1 as 255."""
+    bits, tags = bits_of(image), getattr(image, "tag_v2", {})
+    if tags.get(PLANES) == 2 and bits > 8 and any(tile[0] == "raw" for tile in image.tile):
+        raise UnreadableImageError("its colours of more than 8 bits lie in separate planes: save each pixel's together")
+    if bits == 8 and tags.get(SIGNED, (1,))[0] == 2:
+        raise UnreadableImageError("its values of 8 bits have a sign: save them without, or with 16 bits")
+
+
+def bits_of(image: Image.Image) -> int:
+    """Of a value, as TIFF says; 0 of other files."""
+    return max(getattr(image, "tag_v2", {}).get(BITS, (0,)))
+
+
+def deep_values(image: Image.Image) -> np.ndarray:
+    """(H, W) as TIFF means them, which Pillow does not heed: numbers of 32 bits without a sign, and white at 0."""
+    values, bits, tags = np.asarray(image), bits_of(image), getattr(image, "tag_v2", {})
+    if values.dtype == np.int32 and bits == 32 and tags.get(SIGNED, (1,))[0] == 1:
+        values = values.view(np.uint32)
+    if tags.get(PHOTOMETRIC) == 0 and (values.dtype.kind == "u" or 0 < bits < 32):
+        values = 2**bits - 1 - values
+    return values
+
+
 def refuse_dark_colour(image: Image.Image) -> None:
     """Of colours of 16 bits Pillow keeps the upper 8: little is left of the 10 to 14 that cameras fill."""
     brightest = max(high for _, high in image.getextrema()[:3])
@@ -112,7 +138,7 @@ def read_deep(path: Path) -> np.ndarray | None:
         return None
     try:
         with reasons(path), opened(path) as image:
-            return np.asarray(image) if is_deep(image) else None
+            return deep_values(image) if is_deep(image) else None
     except UnreadableImageError:
         return None
 
@@ -186,7 +212,7 @@ def to_rgb(image: Image.Image, value_range: Range | None = None) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if is_deep(image):
-        values = np.asarray(image)
+        values = deep_values(image)
         return Image.fromarray(to_8_bits(values, value_range or own_range(values, image.mode))).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")

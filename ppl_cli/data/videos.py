@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 # FFmpeg is told what a file is: left to itself it takes one for a playlist, and opens the files and addresses in it.
 BEGINNINGS = {b"RIFF": "avi", b"\x1aE\xdf\xa3": "matroska", b"\0\0\x01\xba": "mpeg", b"\0\0\x01\xb3": "mpegvideo"}
+TS_PACKET = 188  # bytes, each of which begins with G
 MP4 = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # behind the first four bytes
 SMALL = 320 * 240  # pixels of a frame that takes less time to decode than to share out among threads
 WORTH_SEEKING = 24  # frames that take longer to decode than a jump past them
@@ -87,8 +88,11 @@ def index_video(path: Path, size: int, changed: int) -> Video:
         kind = container.format.name
         lasts = container.duration / 1e6 if container.duration and len(container.streams) == 1 else 0.0  # seconds
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-    note = f"its header announces {announced} frames, it holds {len(packets)}: was it cut off?"
-    note = note if announced > len(packets) else None
+    held = len(packets)
+    if kind == "avi" and packets and None not in (stamps := [packet.stamp for packet in packets]):
+        held = max(held, stamps[-1] + int(np.diff(stamps).max(initial=1)))  # it announces moments, some of them without a frame
+    note = f"its header announces {announced} frames, it holds {held}: was it cut off?"
+    note = note if announced > held else None
     if kind.startswith("matroska") and packets and packets[-1].stamp is not None:  # it announces no number
         ends = float(packets[-1].stamp * tick)
         if lasts - ends > 1 + 2 / rate:
@@ -99,13 +103,15 @@ def index_video(path: Path, size: int, changed: int) -> Video:
     if not packets:
         raise UnreadableImageError("a video without a frame")
     with open_container(path) as container:
-        first = next(decode_all(container, find_stream(container)), None)
+        stream = find_stream(container)
+        first = next(decode_all(container, stream), None)
+        reordered = kind == "avi" and stream.codec_context.has_b_frames  # its packets are stamped as they lie, not as shown
     if first is None:
         held = counted(len(packets), "frame")
         raise UnreadableImageError(f"a video of {held}, none of which can be decoded: its codec is unknown or it is damaged")
     width, height = find_size(first)
     stamps = {packet.stamp for packet in packets}
-    timed = None not in stamps and len(stamps) == len(packets)
+    timed = None not in stamps and len(stamps) == len(packets) and not reordered
     if timed:
         packets.sort(key=lambda packet: packet.stamp)
         keys = [number for number, packet in enumerate(packets) if packet.is_key and seeks] or [0]
@@ -132,11 +138,11 @@ def open_container(path: Path) -> "InputContainer":
 
     try:
         with path.open("rb") as file:
-            begin = file.read(8)
+            begin = file.read(TS_PACKET + 1)
     except OSError as error:
         raise UnreadableImageError(f"cannot be read: {error.strerror}") from error
-    kind = "mov" if begin[4:] in MP4 else "mpegts" if begin[:1] == b"G" else BEGINNINGS.get(begin[:4])
-    if kind is None:
+    kind = "mov" if begin[4:8] in MP4 else "mpegts" if begin[::TS_PACKET] == b"GG" else BEGINNINGS.get(begin[:4])
+    if kind is None or (kind == "avi" and begin[8:12] != b"AVI "):
         raise UnreadableImageError("not a video" if begin else "an empty file")
     try:
         return av.open(os.path.abspath(path), format=kind)  # in a relative path a colon would make it an address

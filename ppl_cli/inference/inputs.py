@@ -198,7 +198,9 @@ def real(place: str, name: str) -> str:
 
 
 def kept_apart(paths: Paths) -> Paths:
-    if len(set(paths.names)) == len(paths):
+    """With longer names where two files have the same one: also videos of which different frames are wanted."""
+    files = {((split_frame(name) or (name,))[0], paths.root(i)) for i, name in enumerate(paths.names)}
+    if len({name for name, _ in files}) == len(files) and len(set(paths.names)) == len(paths):
         return paths
     try:
         common = Path(os.path.commonpath(paths.roots))

@@ -107,7 +107,9 @@ class Occluder:
     def find_row(self, video: str, number: int, count: int) -> Path:
         """The mask of frame `number` of `count` where masks are numbered as they lie in a folder, or one is for all frames."""
         own = (self.rows.get(video), self.videos.get(stem(video)), self.rows.get(stem(video)), self.files.get(stem(video)))
-        masks = next(filter(None, own), None) or self.rows.get(".", [])
+        flat = self.rows.get(".", [])  # without a name of its own it may be for another video
+        ours = is_video(self.masks) or (len(flat) == count > 1 and not any("#" in file.name for file in flat))
+        masks = next(filter(None, own), None) or (flat if ours else [])
         if len(masks) not in (1, count):
             expected = (
                 f"expected a video or a folder {stem(video)} of {counted(count, 'mask')}, or {stem(video)}.png for all frames"

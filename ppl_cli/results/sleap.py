@@ -16,6 +16,7 @@ from ppl_cli.prior.prior import Prior
 from ppl_cli.results.arrays import NpzColumns
 from ppl_cli.results.clips import Clip, find_clip
 from ppl_cli.results.pose import Pose
+from ppl_cli.text import in_utf8
 
 PREDICTED = 1  # SLEAP's type of an instance that no person has made
 BLOCK = 2_000  # poses held at a time
@@ -69,8 +70,10 @@ class SleapProject(NpzColumns):
 
     def open_clip(self, clip: Clip, width: int, height: int):
         """sleap-io's `Video`; of a kind of file that it does not know (webm, m4v, mpg, animations), name and shape alone."""
-        path = str(clip.path.absolute())
+        path = in_utf8(str(clip.path.absolute()))
         try:
+            if path != str(clip.path.absolute()):
+                raise ValueError("not UTF-8, which sleap-io's readers do not survive")
             return self.library.Video.from_filename(path)
         except ValueError:
             self.unseen.append(clip.name)

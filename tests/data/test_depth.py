@@ -1,5 +1,7 @@
 """Images of more than 8 bits look like their 8-bit twins, by one rule for the whole set."""
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,8 +9,8 @@ from PIL import Image
 from ppl_cli.config.loading import parse_config
 from ppl_cli.config.sections import DataConfig
 from ppl_cli.data.datasets import list_part
-from ppl_cli.data.images import decode, find_range
-from ppl_cli.errors import UsageError
+from ppl_cli.data.images import decode, find_range, read_deep
+from ppl_cli.errors import UnreadableImageError, UsageError
 from ppl_cli.inference.inputs import gather_inputs
 
 GREY = np.tile(np.linspace(0, 255, 128).round().astype(np.uint8), (96, 1))
@@ -52,6 +54,40 @@ def test_a_set_looks_like_its_twin_of_8_bits(tmp_path, kind):
     for number, grey in enumerate(greys):
         found = np.asarray(listing.open_image(number)).astype(int)[..., 0]
         assert np.quantile(np.abs(found - grey), 0.999) <= 1
+
+
+def test_white_at_0_and_32_bits_without_a_sign_are_what_tiff_says(tmp_path):
+    grey = GREY.astype(np.uint16) * 257
+    Image.fromarray(65535 - grey).save(tmp_path / "white.tif", tiffinfo={262: 0})
+    assert np.array_equal(read_deep(tmp_path / "white.tif"), grey)
+    wide = GREY.astype(np.uint32) << 24
+    (tmp_path / "wide.tif").write_bytes(tiff(wide, {339: 1}))
+    assert np.array_equal(read_deep(tmp_path / "wide.tif"), wide)
+    (tmp_path / "negative.tif").write_bytes(tiff(GREY[:6, :5], {339: 2}))
+    with pytest.raises(UnreadableImageError, match="8 bits have a sign"):
+        decode(tmp_path / "negative.tif")
+    (tmp_path / "planes.tif").write_bytes(tiff(np.zeros((3, 6, 5), np.uint16), {284: 2, 262: 2}))
+    with pytest.raises(UnreadableImageError, match="in separate planes"):
+        decode(tmp_path / "planes.tif")
+
+
+def tiff(values: np.ndarray, more: dict[int, int]) -> bytes:
+    """(H, W) or (planes, H, W) as an uncompressed TIFF with these tags besides; Pillow writes no such ones."""
+    planes, bits = values.shape[0] if values.ndim == 3 else 1, 8 * values.itemsize
+    height, width = values.shape[-2:]
+    tags = {256: [width], 257: [height], 258: [bits] * planes, 259: [1], 262: [1], 277: [planes], 278: [height]}
+    tags |= {tag: [value] * (planes if tag == 339 else 1) for tag, value in more.items()}
+    tags |= {273: [0] * planes, 279: [values.nbytes // planes] * planes}
+    at = 8 + 2 + 12 * len(tags) + 4  # of what is longer than a tag
+    data = at + sum(4 * len(held) for held in tags.values())
+    tags[273] = [data + plane * values.nbytes // planes for plane in range(planes)]
+    entries, longer = b"", b""
+    for tag, held in sorted(tags.items()):
+        packed = struct.pack(f"<{len(held)}I", *held)
+        entries += struct.pack("<HHI", tag, 4, len(held)) + (packed if len(held) == 1 else struct.pack("<I", at + len(longer)))
+        longer += packed if len(held) > 1 else b""
+    content = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + longer
+    return content + bytes(data - len(content)) + values.tobytes()
 
 
 def test_images_of_8_bits_are_as_they_were(tmp_path):

@@ -16,7 +16,19 @@ from ppl_cli.data.frame import Frame
 from ppl_cli.data.video_images import to_image
 from ppl_cli.data.videos import Reader, open_video
 from ppl_cli.errors import UnreadableImageError
-from tests.clips import BROKEN, FRAMES, GOOD, IN_PART, NOTHING, SIZE, read_number, write_clip, write_pictures, write_truncated
+from tests.clips import (
+    BROKEN,
+    FRAMES,
+    GOOD,
+    IN_PART,
+    NOTHING,
+    RATE,
+    SIZE,
+    read_number,
+    write_clip,
+    write_pictures,
+    write_truncated,
+)
 from tests.conftest import ppl
 
 BACK_AND_FORTH = [23, 0, 12, 11, 13, 22, 9, 10, 1, 2, 20, 3]
@@ -149,6 +161,29 @@ def test_frames_that_an_avi_lost_leave_one_numbering(clips):
     found = read(path, numbers)
     assert found == [*range(16), None, *range(24, 48)]
     assert read(path, numbers[::-1]) == found[::-1]
+
+
+def test_an_avi_may_hold_frames_in_another_order_than_they_are_shown(tmp_path):
+    for codec in ("libx264", "mpeg4"):
+        path = write_clip(tmp_path / f"{codec}.avi", codec=codec, options={"bf": "2"})
+        assert len(open_video(path)) == FRAMES
+        assert read(path, range(FRAMES)) == list(range(FRAMES))
+        assert read(path, BACK_AND_FORTH) == BACK_AND_FORTH
+        assert np.allclose(np.diff(open_video(path).times), 1 / RATE)
+
+
+def test_an_avi_with_moments_without_a_frame_is_not_cut_off(tmp_path):
+    times = [1000 * at // RATE for at in (*range(10), *range(14, 24))]
+    path = write_clip(tmp_path / "gaps.avi", range(20), times=times, codec="mjpeg")
+    assert read(path, range(len(open_video(path))))[-1] == 19
+    assert open_video(path).note is None
+
+
+@pytest.mark.parametrize("content", [b"GIF89a" + bytes(300), b"RIFF" + bytes(4) + b"WEBP" + bytes(300)])
+def test_pictures_that_are_called_videos_are_none(tmp_path, content):
+    (tmp_path / "a.mp4").write_bytes(content)
+    with pytest.raises(UnreadableImageError, match=r"^not a video$"):
+        open_video(tmp_path / "a.mp4")
 
 
 def test_frames_of_another_size_are_read_at_their_own(clips):

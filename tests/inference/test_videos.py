@@ -1,6 +1,7 @@
 """Videos where images are: infer, refine and the Python API."""
 
 import csv
+import shutil
 
 import av
 import numpy as np
@@ -146,6 +147,37 @@ def test_masks_of_videos(lively_file, tmp_path, kind):
     given = masks / "m.mkv" if kind == "single" else masks
     assert ppl("refine", lively_file, clip, "--masks", given, "--out", tmp_path / "out", "--device", "cpu") == 0
     assert {row["status"].split(",")[0] for row in read_rows(tmp_path / "out")} == {"ok"}
+
+
+def test_a_mask_is_never_that_of_another_video(lively_file, tmp_path):
+    """A folder of masks itself is for a video of as many frames, unless they are named for another."""
+    (tmp_path / "in").mkdir()
+    for name in ("one", "two"):
+        write_clip(tmp_path / "in" / f"{name}.mp4")
+    masks, hidden = tmp_path / "masks", np.zeros((48, 64), np.uint8)
+    hidden[:, :16] = 255
+    for files, left in (
+        (["one.png"], 1),
+        ([f"one#{number}.png" for number in range(FRAMES)], 1),
+        ([f"{number}.png" for number in range(FRAMES)], 0),
+    ):
+        shutil.rmtree(masks, ignore_errors=True)
+        masks.mkdir()
+        for file in files:
+            Image.fromarray(hidden).save(masks / file)
+        out = tmp_path / f"out-{len(files)}-{left}"
+        assert ppl("refine", lively_file, tmp_path / "in", "--masks", masks, "--out", out, "--device", "cpu") == 0
+        lost = {row["image"] for row in read_rows(out) if not row["status"].startswith("ok")}
+        assert lost == ({f"two.mp4#{number}" for number in range(FRAMES)} if left else set())
+
+
+def test_two_videos_of_one_name_stay_two_whichever_frames_are_wanted(lively_file, tmp_path):
+    for folder, first in (("a", 0), ("b", 100)):
+        (tmp_path / folder).mkdir()
+        write_clip(tmp_path / folder / "clip.mp4", range(first, first + FRAMES))
+    given = (tmp_path / "a/clip.mp4#3", tmp_path / "b/clip.mp4#2")
+    assert ppl("infer", lively_file, *given, "--out", tmp_path / "out", "--device", "cpu") == 0
+    assert {row["image"] for row in read_rows(tmp_path / "out")} == {"a/clip.mp4#3", "b/clip.mp4#2"}
 
 
 def test_masks_of_two_videos_of_one_name_and_beside_a_folder_of_it(lively_file, tmp_path):
