@@ -32,6 +32,7 @@ from ppl_cli.text import counted, in_utf8, none_readable, note_left_out
 FILES = ("prior.json", "prior.npz", "prior.html", "skeleton.png", "skeleton.svg", "links.png", "prototypes.png", "banks.png")
 FILES += ("evolution.gif", *SKELETONS.values())
 BATCH = 32
+MOST_PROTOTYPES = 200
 SMALLEST = 256  # pixels of the squares that are shown
 
 
@@ -69,6 +70,10 @@ def export_prior(
     formats = (formats,) if isinstance(formats, str) else formats
     if unknown := [form for form in formats if form not in SKELETONS]:
         raise UsageError(f"--format {unknown[0]}: expected any of {', '.join(SKELETONS)}")
+    if type(prototypes) is not int or not 0 <= prototypes <= MOST_PROTOTYPES:
+        raise UsageError(f"prototypes is {prototypes!r}: expected a whole number from 0 to {MOST_PROTOTYPES}")
+    if not isinstance(data, str | Path | None):
+        raise UsageError(f"data is {data!r}: expected one file or folder")
     earlier = find_earlier(out, FILES, overwrite)
     runtime, compute = choose_place([model], device)
     checkpoint = open_checkpoint(model)

@@ -12,9 +12,11 @@ from ppl_cli.drawing.shapes import paint
 from ppl_cli.drawing.sheets import captioned, grid
 from ppl_cli.files import replace_text
 from ppl_cli.prior.prior import Prior
+from ppl_cli.text import printable
 
 SIDE, TILE, GAP, CAPTION = 640, 200, 6, 22
 DARK = (38, 42, 48)
+CELL = 0.14  # inches of the matrix of links for each keypoint, so that names do not overlap
 
 
 def skeleton_picture(
@@ -49,14 +51,15 @@ def save_svg(path: Path, prior: Prior) -> None:
 
 
 def save_links(path: Path, prior: Prior) -> None:
-    """The connectivity matrix."""
+    """The connectivity matrix; of long names the beginnings."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.2, 4.4), layout="constrained")
+    side = max(4.4, CELL * len(prior.names) + 1.2)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axis = figure.subplots()
     shown = axis.imshow(prior.weights, cmap="viridis", vmin=0)
     ticks = range(len(prior.names))
-    names = [name.replace("$", r"\$") for name in prior.names]
+    names = [printable(name, 24).replace("$", r"\$") for name in prior.names]
     axis.set_xticks(ticks, names, rotation=90, fontsize=8)
     axis.set_yticks(ticks, names, fontsize=8)
     axis.set_title("link weights", fontsize=10)

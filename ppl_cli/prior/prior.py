@@ -43,7 +43,7 @@ class Keypoint(Part):
     @field_validator("name")
     @classmethod
     def can_be_shown(cls, name: str) -> str:
-        if not name or not name.isprintable():
+        if not name.strip() or not name.isprintable():
             raise ValueError("a name must be printable text on one line, and not empty")
         if FORMULA.match(name):
             raise ValueError(f"the name {name} begins as a formula does in a spreadsheet: choose another")

@@ -88,6 +88,10 @@ def test_in_python_it_returns_what_it_wrote_and_is_silent(run, tmp_path, capsys)
         export_prior(run, tmp_path / "prior", device="cpu")
     with pytest.raises(UsageError, match="--format xml: expected any of coco, sleap, deeplabcut"):
         export_prior(run, tmp_path / "other", formats="xml", device="cpu")
+    for wrong in ({"prototypes": "9"}, {"prototypes": 2.5}, {"prototypes": -1}, {"prototypes": 5000}, {"data": ["photos"]}):
+        with pytest.raises(UsageError, match=rf"{next(iter(wrong))} is .*: expected"):
+            export_prior(run, tmp_path / "other", **wrong, device="cpu")
+    assert not (tmp_path / "other").exists()
 
 
 def test_export_import_export_gives_the_same_file(run, tmp_path):

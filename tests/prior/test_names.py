@@ -144,7 +144,7 @@ def test_windows_lines_spaces_and_a_mark_at_the_beginning_do_no_harm(tmp_path):
 
 @pytest.mark.parametrize(
     ("names", "problem"),
-    [(("a", "a"), "two keypoints have the same name"), (("",), "not empty"), (("a\n",), "printable")],
+    [(("a", "a"), "two keypoints have the same name"), (("",), "not empty"), ((" ",), "not empty"), (("a\n",), "printable")],
 )
 def test_wrong_names_in_a_prior_are_one_line(run, tmp_path, capsys, names, problem):
     edit(run, *names)
