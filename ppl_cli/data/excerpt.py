@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 import numpy as np
@@ -28,7 +29,7 @@ class Excerpt:
     every: int = 1
 
     def __post_init__(self) -> None:
-        if type(self.every) is not int or self.every < 1:
+        if not isinstance(self.every, Integral) or isinstance(self.every, bool) or self.every < 1:
             raise UsageError(f"--every (every) is {self.every!r}: expected a whole number of 1 or more")
         for name in ("start", "stop"):
             moment = getattr(self, name)

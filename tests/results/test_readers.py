@@ -1,7 +1,9 @@
 """What other programs read in our files, by their own readers: the same to 1e-3 pixels, and the images where they are."""
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +195,18 @@ def test_sleap_gets_poses_of_videos_that_it_does_not_read(lively_file, tmp_path,
         (name, (3, 48, 64, 3)) for name in ("a.webm", "b.m4v", "c.mp4")
     ]
     assert len(labels.labeled_frames) == 9
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
+def test_sleap_gets_poses_of_videos_whose_names_are_not_utf8(forks, lively_file, tmp_path):
+    sleap_io = pytest.importorskip("sleap_io")
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/v\xff.mkv")
+    os.rename(write_clip(tmp_path / "v.mkv", range(3)), odd)
+    done = forks.run("infer", lively_file, odd, "--out", tmp_path / "out", "--format", "slp", "--device", "cpu")
+    assert done.wait() == 0, done.error  # sleap-io's readers end the program
+    labels = sleap_io.load_file(tmp_path / "out" / "keypoints.slp")
+    assert len(labels.labeled_frames) == 3
+    assert labels.videos[0].filename.endswith("xff.mkv")
 
 
 def test_tables_of_an_earlier_run_go_with_overwrite(poses, lively_file, pictures, capsys):
