@@ -17,6 +17,7 @@ from ppl_cli.checkpoints.model_file import Checkpoint, load_model
 from ppl_cli.config.sections import Config
 from ppl_cli.data.depth import Range
 from ppl_cli.data.excerpt import Excerpt
+from ppl_cli.data.pages import has_pages
 from ppl_cli.data.videos import is_video, open_video
 from ppl_cli.device import Compute, batch_that_fits
 from ppl_cli.errors import PPLError, UnreadableImageError, UsageError
@@ -106,11 +107,11 @@ class Predictor:
     def stream(self, images: Iterable[ImageLike] | str | Path, batch: int = BATCH, **excerpt: str | float) -> Iterator[Pose]:
         """Poses of any number of images, in order: they are taken as they are needed, and memory does not grow.
 
-        The path of a video or a folder stands for all that is in it, of videos what `start`, `stop` and `every` choose, as
+        The path of a video, a folder or a file of several pages stands for all that is in it, of videos what `start`, `stop` and `every` choose, as
         those of `ppl infer`. Such poses have an `image`, and of a video `frame` and `time`. An image that cannot be read gives
         a pose with a `problem`, the reason, and NaN as keypoints. What is no image at all is a UsageError.
         """
-        if isinstance(images, str | Path) and (is_video(images) or not at_home(images).is_file()):
+        if isinstance(images, str | Path) and (is_video(images) or not at_home(images).is_file() or has_pages(at_home(images))):
             return self._stream_files(gather_inputs([Path(images)], None, excerpt=Excerpt(**excerpt)), batch)
         if excerpt or isinstance(images, str | Path | Image.Image):
             raise UsageError(

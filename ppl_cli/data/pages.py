@@ -43,6 +43,11 @@ def page_names(folder: Path | str, name: str) -> list[str]:
     return [name] if count < 2 else [f"{name}#{page}" for page in range(count)]
 
 
+def has_pages(path: Path) -> bool:
+    """Whether the file stands for several images."""
+    return len(page_names(path.parent, path.name)) > 1
+
+
 def split_frame(name: str) -> tuple[str, int] | None:
     """("a/clip.mp4", 7) of a/clip.mp4#7; None if it is not the name of a video's frame."""
     found = PAGED.fullmatch(name)

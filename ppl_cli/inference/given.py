@@ -64,11 +64,10 @@ def open_image(image: ImageLike, value_range: Range | None = None, fit: Fit | No
             raise UnreadableImageError("a folder: model.stream takes all images in it")
         pages = page_names(path.parent, path.name) if path.is_file() else [path.name]
         if len(pages) > 1:
-            noun, whole = "pages", ""
-            if is_video(path):
-                noun, whole = "frames", "take model.stream or model.video for all of them, or "
+            noun, takes_all = ("frames", "model.stream or model.video") if is_video(path) else ("pages", "model.stream")
             raise UnreadableImageError(
-                f"it has {len(pages)} {noun}: {whole}give them one by one, {pages[0]}, {pages[1]} and so on"
+                f"it has {len(pages)} {noun}: take {takes_all} for all of them, or give them one by one, {pages[0]}, {pages[1]} "
+                "and so on"
             )
         return Opened(*decode_to_fit(path, value_range, fit))
     if 0 in image.size:
