@@ -66,8 +66,8 @@ def open_image(image: ImageLike, value_range: Range | None = None, fit: Fit | No
         if len(pages) > 1:
             noun, takes_all = ("frames", "model.stream or model.video") if is_video(path) else ("pages", "model.stream")
             raise UnreadableImageError(
-                f"it has {len(pages)} {noun}: take {takes_all} for all of them, or give them one by one, {pages[0]}, {pages[1]} "
-                "and so on"
+                f"it has {len(pages)} {noun}: take {takes_all} for all of them, or give them one by one, {pages[0]}, "
+                f"{pages[1]} and so on"
             )
         return Opened(*decode_to_fit(path, value_range, fit))
     if 0 in image.size:
