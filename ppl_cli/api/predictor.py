@@ -108,8 +108,9 @@ class Predictor:
         """Poses of any number of images, in order: they are taken as they are needed, and memory does not grow.
 
         The path of a video, a folder or a file of several pages stands for all that is in it, of videos what `start`, `stop`
-        and `every` choose, as those of `ppl infer`. Such poses have an `image`, and of a video `frame` and `time`. An image that cannot be read gives
-        a pose with a `problem`, the reason, and NaN as keypoints. What is no image at all is a UsageError.
+        and `every` choose, as those of `ppl infer`. Such poses have an `image`, and of a video `frame` and `time`. An image
+        that cannot be read gives a pose with a `problem`, the reason, and NaN as keypoints. What is no image at all is a
+        UsageError.
         """
         if isinstance(images, str | Path) and (is_video(images) or not at_home(images).is_file() or has_pages(at_home(images))):
             return self._stream_files(gather_inputs([Path(images)], None, excerpt=Excerpt(**excerpt)), batch)
