@@ -56,7 +56,7 @@ def ultralytics_poses(config: DataConfig, part: Part, seed: int, size: int) -> L
             label = str(classes.get(number, f"id {number}"))
             annotations.append(Annotation(image, image.name, points * sides, float((box[2:] * sides).prod()), label))
     notes = [f"{counted(without, 'image')} of {file.parent} without an annotated object, left out"] if without else []
-    if lost := [image for image in images if image not in set(there)]:
+    if lost := sorted(set(images) - set(there)):
         notes.append(f"{counted(len(lost), 'image')} of {file.parent} that are not there, left out (the first: {lost[0]})")
     names = dict.fromkeys((annotation.category for annotation in annotations), read_names(described, count))
     return list_annotations(annotations, finder, names, config.category, notes)
