@@ -19,7 +19,7 @@ from ppl_cli.data.video_images import EXACT
 CELLS = 4
 DARK, LIGHT = (20, 20, 90), (240, 225, 150)  # blue and yellow: red and blue exchanged would be seen
 FRAMES, SIZE, RATE = 24, (64, 48), 25  # of every clip that is not asked to be different; the size is (width, height)
-CODECS = {".avi": "mjpeg", ".webm": "libvpx-vp9", ".mpg": "mpeg2video"}  # all others libx264
+CODECS = {".avi": "mjpeg", ".webm": "libvpx-vp9", ".mpg": "mpeg2video", ".wmv": "wmv2"}  # all others libx264
 VPX = {"g": "10", "deadline": "realtime", "cpu-used": "8", "auto-alt-ref": "1", "lag-in-frames": "5"}
 OPTIONS = {  # a key frame every 10 frames, and frames stored in another order than they are shown
     "libx264": {"g": "10", "bf": "2", "preset": "ultrafast", "crf": "15", "x264-params": "b-adapt=0:scenecut=0"},
@@ -27,6 +27,7 @@ OPTIONS = {  # a key frame every 10 frames, and frames stored in another order t
     "libvpx-vp9": VPX,
     "mpeg2video": {"g": "10", "bf": "2", "qmax": "4"},
     "mjpeg": {"qmax": "4"},
+    "wmv2": {"g": "10", "qmax": "4"},
 }
 
 
@@ -201,6 +202,10 @@ GOOD = {  # frames 0 to FRAMES - 1 in this order, and nothing wrong
     "plain.mkv": write_clip,
     "plain.avi": write_clip,
     "plain.mpg": write_clip,
+    "plain.mts": write_clip,
+    "camcorder.m2ts": write_clip,  # packets of 192 bytes instead of 188
+    "plain.wmv": write_clip,
+    "plain.flv": write_clip,
     "vp9.webm": write_clip,
     "vp8.webm": partial(write_clip, codec="libvpx"),
     "mpeg4.avi": partial(write_clip, codec="mpeg4"),

@@ -29,10 +29,17 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv", ".flv")
 # FFmpeg is told what a file is: left to itself it takes one for a playlist, and opens the files and addresses in it.
-BEGINNINGS = {b"RIFF": "avi", b"\x1aE\xdf\xa3": "matroska", b"\0\0\x01\xba": "mpeg", b"\0\0\x01\xb3": "mpegvideo"}
-TS_PACKET = 188  # bytes, each of which begins with G
+BEGINNINGS = {
+    b"RIFF": "avi",
+    b"\x1aE\xdf\xa3": "matroska",
+    b"\0\0\x01\xba": "mpeg",
+    b"\0\0\x01\xb3": "mpegvideo",
+    b"0&\xb2u": "asf",
+    b"FLV\x01": "flv",
+}
+TS_PACKETS = (slice(0, 189, 188), slice(4, 197, 192))  # where two begin, with G; camcorders write a stamp before each
 MP4 = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # behind the first four bytes
 SMALL = 320 * 240  # pixels of a frame that takes less time to decode than to share out among threads
 WORTH_SEEKING = 24  # frames that take longer to decode than a jump past them
@@ -138,10 +145,11 @@ def open_container(path: Path) -> "InputContainer":
 
     try:
         with path.open("rb") as file:
-            begin = file.read(TS_PACKET + 1)
+            begin = file.read(197)
     except OSError as error:
         raise UnreadableImageError(f"cannot be read: {error.strerror}") from error
-    kind = "mov" if begin[4:8] in MP4 else "mpegts" if begin[::TS_PACKET] == b"GG" else BEGINNINGS.get(begin[:4])
+    packets = any(begin[part] == b"GG" for part in TS_PACKETS)
+    kind = "mov" if begin[4:8] in MP4 else "mpegts" if packets else BEGINNINGS.get(begin[:4])
     if kind is None or (kind == "avi" and begin[8:12] != b"AVI "):
         raise UnreadableImageError("not a video" if begin else "an empty file")
     try:

@@ -155,11 +155,11 @@ def test_names_alone_say_nothing_of_who_drew(tmp_path):
 
 def test_a_folder_without_images_says_what_it_holds(tmp_path, monkeypatch):
     monkeypatch.setattr("ppl_cli.data.names.READ", (".png",))  # as without pillow-heif
-    touch(tmp_path, "v/a.wmv", "v/b.wmv", "h/a.HEIC", "l/notes.txt", "m_labeled/a.png", "m/a.csv")
+    touch(tmp_path, "v/a.ogv", "v/b.ogv", "h/a.HEIC", "l/notes.txt", "m_labeled/a.png", "m/a.csv")
     (tmp_path / "l" / "lost").symlink_to("nowhere")
     (tmp_path / "e").mkdir()
     for name, words in {
-        "v": "it holds 2 wmv; ppl reads .* mp4",
+        "v": "it holds 2 ogv; ppl reads .* mp4",
         "h": "it holds 1 heic; .* pip install pillow-heif reads HEIC and AVIF",
         "l": "it holds 1 txt, 1 link that leads nowhere",
         "e": "it is empty",
