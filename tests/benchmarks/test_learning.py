@@ -12,6 +12,7 @@ from ppl_cli.data.figures import figure_keypoints
 from ppl_cli.data.frame import Frame
 from ppl_cli.evaluation.protocols import Sample
 from tests.benchmarks import from_above, learning, moving_camera
+from tests.benchmarks.outlines import on_outline
 
 
 def test_every_row_is_a_configuration_of_its_own():
@@ -102,9 +103,9 @@ def test_near_the_hull_is_on_the_object():
     assert learning.spread_of(truth) == pytest.approx(2 * np.mean(np.std(truth[0], 0, ddof=1)))
 
 
-def test_a_keypoint_between_the_two_views_of_a_mirrored_animal_is_beside_it():
-    above, below = np.array([[0.1, 0.1], [0.9, 0.1], [0.5, 0.3]]), np.array([[0.1, 0.7], [0.9, 0.7], [0.5, 0.9]])
-    truth, found = np.concatenate((above, below, [[0.5, 0.5]]))[None], np.array([[[0.5, 0.2], [0.5, 0.8], [0.5, 0.5]]])
-    names = ["paw_top", "nose_top", "tail_top", "paw_bot", "nose_bot", "tail_bot", "obsHigh_bot"]
-    assert learning.on_hull(Sample(["0"], found, truth, np.array([[64, 64]]), names)) == pytest.approx(2 / 3)
-    assert learning.on_hull(Sample(["0"], found, truth, np.array([[64, 64]]), list("abcdefg"))) == 1
+def test_near_the_outline_is_on_the_mouse():
+    """Of the first outline: its back, the gap above its tail, the wheel below its belly, and the middle seen from below."""
+    found = np.array([[[0.5, 0.05], [0.05, 0.1], [0.5, 0.38], [0.5, 0.75]]])
+    sample = Sample(["test/045.jpg"], found, found, np.full((1, 2), 192), list("abcd"))
+    assert on_outline(sample, 0.05) == 0.5
+    assert on_outline(sample, 0.12) == 0.75  # the wheel begins 10 % below the paws
