@@ -66,7 +66,7 @@ def keypoints(content: dict, shown: Shown) -> Iterator[str]:
         "<p>Each sheet shows what lies under one keypoint (the ring) in images from all over the set. A good keypoint shows "
         "the same part in nearly all of them. Movement: against the image, when that is turned and shrunk a little, in % of "
         "its side (and pixels of the network). Link: the strongest, of the strongest of all. Missed: how much worse the "
-        "reconstruction gets without its links.</p>"
+        "reconstruction gets without its links. Relevance: how much the pose matters where it lies; 1 is the image's mean.</p>"
     )
     yield '<div class="cards">'
     for number, keypoint in enumerate(content["keypoints"]):
@@ -80,6 +80,8 @@ def keypoints(content: dict, shown: Shown) -> Iterator[str]:
             "link": f"{100 * keypoint['link']:.0f} %",
             "missed": f"{max(keypoint['loss'], 0):.1f} %",
         }
+        if keypoint["relevance"] is not None:
+            numbers["relevance"] = f"{keypoint['relevance']:.2f}"
         if keypoint["confidence"] is not None:
             numbers["confidence"] = f"{keypoint['confidence']:.2f}"
         if keypoint["beyond"] >= SELDOM:

@@ -31,14 +31,14 @@ def print_unlabelled(report: UnlabelledReport, console: Console) -> None:
     """A table of the keypoints, the numbers of the model, and the verdict."""
     images = f"{report.images} of {counted(report.data['images'], 'image')}"
     table = Table(title=f"without labels, {images}; lengths in % of the image side", title_justify="left")
-    for heading in ("keypoint", "movement", "link", "missed", "beyond", "confidence", ""):
+    for heading in ("keypoint", "movement", "link", "missed", "relevance", "confidence", ""):
         table.add_column(heading, justify="left" if heading in ("keypoint", "") else "right", overflow="fold")
     for keypoint in report.keypoints:
         numbers = (
             f"{keypoint.shift:.1f}",
             f"{keypoint.link:.2f}",
             f"{max(keypoint.loss, 0):.1f} %",
-            f"{100 * keypoint.beyond:.0f} %",
+            shown(keypoint.relevance),
         )
         table.add_row(shown_name(keypoint.name), *numbers, shown(keypoint.confidence), shown_name(keypoint.trouble or ""))
     console.print(table)

@@ -1,11 +1,12 @@
 """What images without annotations say of a model (docs/trust.md has each number in words).
 
-A keypoint that is worth something moves with the image, is linked, and is missed in the reconstruction. A model that has
-learned poses draws an image better with its own pose than with that of another.
+A keypoint that is worth something moves with the image, is linked, is missed in the reconstruction, and lies where the pose
+matters. A model that has learned poses draws an image better with its own pose than with that of another.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from ppl_cli.inference.estimate import Estimator
 from ppl_cli.inference.stability import measure_shifts
 from ppl_cli.model.core import FAINTEST
 from ppl_cli.model.losses import MultiscaleLoss
+from ppl_cli.model.relevance import relevance_at, relevance_map
 from ppl_cli.model.skeleton import skeleton_map
 from ppl_cli.prior.links import IDLE_BELOW, link_strengths
 from ppl_cli.prior.prior import number_names
@@ -44,11 +46,12 @@ class KeypointReport:
 
     name: str
     useful: bool  # linked, and no duplicate of another one
-    trouble: str | None  # idle, together with k3, restless, beyond the edge (verdict.py)
+    trouble: str | None  # idle, together with k3, beyond the edge, beside the object, restless (verdict.py)
     shift: float  # median over images: how far it moves against the image when that is warped a little
     shift_px: float
     link: float  # its strongest link, as a share of the strongest of all
     loss: float  # % by which the reconstruction's error rises without its links
+    relevance: float  # by how much more than elsewhere the pose matters where it lies; median. NaN for a single image
     beyond: float  # share of images beyond whose edge it lies
     confidence: float  # mean over images; NaN where the model file has no calibration
 
@@ -122,18 +125,18 @@ def examine(checkpoint: Checkpoint, sampled: Sampled, compute: Compute, name: st
     shift = torch.cat(shifts).median(0).values / 2 * (side - 1)
     if not keypoints.isfinite().all():
         raise PPLError("the model finds no finite keypoints: its training failed or the file is damaged")
-    losses, gain = measure_reconstruction(estimator, config, sampled, keypoints, batch)
+    drawn = measure_reconstruction(estimator, config, sampled, keypoints, batch)
     found, links = keypoints.cpu().numpy().astype(np.float64), model.link_weights().cpu().numpy()
     beyond = [~frame.inside(frame.to_pixels(pose)) for frame, pose in zip(sampled.frames, found, strict=True)]
     names = config.prior.names or number_names(len(links))
     strengths = link_strengths(links)
     together = find_duplicates(found / 2 * (side - 1) / side * 100, names, strengths)
     lies_on = {second: first for first, second, _ in together}
-    columns = (shift / side * 100, shift, strengths, losses, np.mean(beyond, 0), confidence.mean(0))
+    columns = (shift / side * 100, shift, strengths, drawn.missed, drawn.relevance, np.mean(beyond, 0), confidence.mean(0))
     rows = []
     for keypoint, numbers in zip(names, zip(*(column.tolist() for column in columns), strict=True), strict=True):
-        move, _, link, _, outside, _ = numbers
-        trouble = find_trouble(link, lies_on.get(keypoint), move, outside)
+        move, _, link, _, relevance, outside, _ = numbers
+        trouble = find_trouble(link, lies_on.get(keypoint), relevance, move, outside)
         useful = link >= IDLE_BELOW and keypoint not in lies_on
         rows.append(KeypointReport(keypoint, useful, trouble, *numbers))
     return UnlabelledReport(
@@ -144,7 +147,7 @@ def examine(checkpoint: Checkpoint, sampled: Sampled, compute: Compute, name: st
         together,
         float(model.memory.perplexity().mean()),
         model.sizes.vectors,
-        gain,
+        drawn.gain,
         None if calibration is None else float((strangeness <= 1).float().mean()),
         found,
         {"images": sampled.of},
@@ -152,35 +155,41 @@ def examine(checkpoint: Checkpoint, sampled: Sampled, compute: Compute, name: st
     )
 
 
+class Reconstructed(NamedTuple):
+    missed: np.ndarray  # (N,) by how many % the error rises without the links of each keypoint
+    relevance: np.ndarray  # (N,) see KeypointReport
+    gain: float  # the factor by which the error rises with the pose of another image
+
+
 def measure_reconstruction(
     estimator: Estimator, config: Config, sampled: Sampled, keypoints: torch.Tensor, batch: int
-) -> tuple[np.ndarray, float]:
-    """(N,) by how many % the error of the reconstruction rises without the links of each keypoint; and the factor by which it
-    rises with the pose of another image."""
+) -> Reconstructed:
     model, rows = estimator.model, choose_evenly(range(len(keypoints)), RECONSTRUCTED)
     images, poses, count = estimator.to_images(sampled.squares[rows]), keypoints[rows], len(rows)
     groups = None if sampled.groups is None else [sampled.groups[row] for row in rows]
     references = show_references(images, config, groups)
-    distance = MultiscaleLoss()
-    links = model.link_weights()
+    links, distance = model.link_weights(), MultiscaleLoss()
 
-    parts = [slice(first, first + batch) for first in range(0, count, batch)]
-
-    def error(poses: torch.Tensor, weights: torch.Tensor) -> float:
-        total = 0.0
-        for part in parts:
-            drawn = skeleton_map(poses[part], weights.clamp_min(FAINTEST), images.shape[-1], model.sizes.thickness)
+    def draw(poses: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        drawn = []
+        for first in range(0, count, batch):
+            part = slice(first, first + batch)
+            lines = skeleton_map(poses[part], weights.clamp_min(FAINTEST), images.shape[-1], model.sizes.thickness)
             with estimator.compute.autocast():
-                reconstruction = model.reconstruct(references[part], drawn)
-            total += len(drawn) * float(distance(reconstruction, images[part]))
-        return total / count
+                drawn.append(model.reconstruct(references[part], lines).float())
+        return torch.cat(drawn)
 
-    own = max(error(poses, links), 1e-12)
+    own = draw(poses, links)
+    error = max(float(distance(own, images)), 1e-12)
     each = tqdm(range(len(links)), desc="drawing without each keypoint", disable=None, leave=False)
-    without = [error(poses, remove_links(links, k)) / own for k in each]
-    shifts = {count // 4, count // 2, 3 * count // 4} - {0}
-    others = [error(poses.roll(shift, 0), links) / own for shift in sorted(shifts)]
-    return 100 * (np.array(without) - 1), float(np.mean(others)) if others else float("nan")
+    missed = [100 * (float(distance(draw(poses, remove_links(links, k)), images)) / error - 1) for k in each]
+    others = [draw(poses.roll(shift, 0), links) for shift in sorted({count // 4, count // 2, 3 * count // 4} - {0})]
+    if not others:
+        return Reconstructed(np.array(missed), np.full(len(links), np.nan), float("nan"))
+    maps = torch.stack([relevance_map(images, own, other) for other in others]).mean(0)
+    relevance = relevance_at(poses, maps).median(0).values.cpu().numpy()
+    gain = float(np.mean([float(distance(other, images)) / error for other in others]))
+    return Reconstructed(np.array(missed), relevance, gain)
 
 
 def remove_links(weights: torch.Tensor, keypoint: int) -> torch.Tensor:

@@ -16,17 +16,22 @@ HARDLY = 1.06  # between the two: runs that were stopped early
 DEAD = 2.0  # vectors in use of 16 a bank: failed runs 1.0 to 2.0, good ones 11 to 16
 # % of the image side that a keypoint moves against the image: failed runs 7 to 9, linked ones of good runs 1 to 4.
 RESTLESS = 5.0
+BESIDE = 0.35  # relevance of a keypoint: 0.1 to 0.4 in empty places, 0.4 to 4.5 on objects
 OUTSIDE = 0.5  # share of images beyond whose edge a keypoint lies
 FAMILIAR = 0.5  # share of images like those of the training
 
 
-def find_trouble(link: float, on: str | None, shift: float, beyond: float) -> str | None:
+def find_trouble(link: float, on: str | None, relevance: float, shift: float, beyond: float) -> str | None:
     """The worst that is wrong with a keypoint of such numbers (as in KeypointReport), a duplicate of the one called `on`."""
     if link < IDLE_BELOW:
         return "idle"
     if on is not None:
         return f"together with {on}"
-    return "restless" if shift > RESTLESS else "beyond the edge" if beyond > OUTSIDE else None
+    if beyond > OUTSIDE:
+        return "beyond the edge"
+    if relevance < BESIDE:
+        return "beside the object"
+    return "restless" if shift > RESTLESS else None
 
 
 def give_verdict(report: "UnlabelledReport") -> str:

@@ -22,6 +22,7 @@ def example(count: int = 12, images: int = 30) -> tuple[dict, Shown]:
         "shift_px": 0.8,
         "link": 0.9,
         "loss": 3.0,
+        "relevance": 1.7,
         "beyond": 0.01,
         "confidence": 0.5,
     }

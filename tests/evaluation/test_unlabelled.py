@@ -1,5 +1,6 @@
 """What is said of a model without labels: hand-made cases with a known answer, and what must not change an answer."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -136,7 +137,7 @@ def test_images_are_chosen_evenly_and_what_cannot_be_read_is_said():
 
 def judged(*troubles: str | None, **numbers) -> str:
     """The verdict on keypoints with these troubles."""
-    kept = [KeypointReport(f"k{k}", not t or t == "restless", t, 1, 1, 1, 1, 0, 0.5) for k, t in enumerate(troubles)]
+    kept = [KeypointReport(f"k{k}", not t or t == "restless", t, 1, 1, 1, 1, 1, 0, 0.5) for k, t in enumerate(troubles)]
     good = UnlabelledReport("m", 1, 9, kept, [], 15, 16, 1.5, 0.99, np.zeros((9, len(kept), 2)))
     return replace(good, **numbers).verdict
 
@@ -150,6 +151,7 @@ def judged(*troubles: str | None, **numbers) -> str:
             judged(None, "idle", "restless", "together with k0"),
             "2 of 4 keypoints useful; k1 idle; k3 together with k0: try model.keypoints=2; k2 restless",
         ),
+        (judged(None, "beside the object"), "1 of 2 keypoints useful; k1 beside the object: try model.keypoints=2"),
         (judged(None, "idle"), "1 of 2 keypoints useful; k1 idle: try model.keypoints=2"),
         (
             judged(None, "idle", "idle"),
@@ -181,8 +183,10 @@ def test_the_verdict_is_one_line(verdict, line):
 
 
 def test_the_worst_trouble_of_a_keypoint_counts():
-    assert find_trouble(0.1, "k3", 20, 1) == "idle"
-    assert find_trouble(0.9, "k3", 20, 1) == "together with k3"
-    assert find_trouble(0.9, None, 20, 1) == "restless"
-    assert find_trouble(0.9, None, 1, 0.9) == "beyond the edge"
-    assert find_trouble(0.9, None, 1, 0.1) is None
+    assert find_trouble(0.1, "k3", 0.1, 20, 1) == "idle"
+    assert find_trouble(0.9, "k3", 0.1, 20, 1) == "together with k3"
+    assert find_trouble(0.9, None, 0.1, 20, 0.9) == "beyond the edge"
+    assert find_trouble(0.9, None, 0.1, 20, 0.1) == "beside the object"
+    assert find_trouble(0.9, None, 0.9, 20, 0.1) == "restless"
+    assert find_trouble(0.9, None, 0.9, 1, 0.1) is None
+    assert find_trouble(0.9, None, math.nan, 1, 0.1) is None  # a single image
