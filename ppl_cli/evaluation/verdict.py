@@ -16,7 +16,7 @@ HARDLY = 1.06  # between the two: runs that were stopped early
 DEAD = 2.0  # vectors in use of 16 a bank: failed runs 1.0 to 2.0, good ones 11 to 16
 # % of the image side that a keypoint moves against the image: failed runs 7 to 9, linked ones of good runs 1 to 4.
 RESTLESS = 5.0
-BESIDE = 0.35  # relevance of a keypoint: 0.1 to 0.4 in empty places, 0.4 to 4.5 on objects
+BESIDE = 0.35  # relevance of a keypoint: 0.08 to 0.31 in empty places, 0.4 to 4.5 on objects
 OUTSIDE = 0.5  # share of images beyond whose edge a keypoint lies
 FAMILIAR = 0.5  # share of images like those of the training
 
