@@ -262,8 +262,7 @@ class Predictor:
         sources = deque()  # of images whose poses are still to come
         with batch_that_fits(batch):
             for pose in chain.from_iterable(stream_poses(finder, given.open_all(pairs, value_range, sources), batch)):
-                pose.source, pose.place = sources.popleft()
-                pose.range = value_range
+                pose.source, pose.place, pose.range = sources.popleft()
                 yield pose
 
     def _stream_files(self, inputs: Inputs, batch: int) -> Iterator[Pose]:

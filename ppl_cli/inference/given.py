@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ppl_cli.data.depth import SAMPLE, Range, choose_range, is_deep
+from ppl_cli.data.depth import DEEP, SAMPLE, Range, choose_range, is_deep
 from ppl_cli.data.evenly import choose_evenly
 from ppl_cli.data.frame import Fit
 from ppl_cli.data.images import UnreadableImageError, decode_to_fit, read_deep, to_rgb, turn_as_displayed
@@ -83,8 +83,8 @@ def open_image(image: ImageLike, value_range: Range | None = None, fit: Fit | No
 
 def read_values(image: ImageLike) -> np.ndarray | None:
     """(H, W) values of more than 8 bits, as they are; None if it has none, or cannot be read."""
-    if isinstance(image, str | os.PathLike):
-        return read_deep(at_home(image))
+    if isinstance(image, str | os.PathLike):  # a stream asks for every image, and opening a JPEG for it would cost
+        return read_deep(at_home(image)) if DEEP.search(os.fspath(image)) else None
     if not isinstance(image, Image.Image) or not is_deep(image):
         return None
     with suppress(Exception):  # a damaged one is named when it is decoded
@@ -119,11 +119,15 @@ def take(image: HiddenLike) -> HiddenLike:
     return image
 
 
-def open_all(pairs: Pairs, value_range: Range | None, sources: deque[tuple[Path | None, Place]]) -> Iterator[Opener]:
-    """A function for each image that opens it, in any thread; `sources` takes what `find_source` says of each."""
+def open_all(
+    pairs: Pairs, value_range: Range | None, sources: deque[tuple[Path | None, Place, Range | None]]
+) -> Iterator[Opener]:
+    """A function for each image that opens it, in any thread; `sources` takes what `find_source` says of each, and its range,
+    which without `value_range` is its own, as where it is given alone."""
     for pair in pairs:
-        sources.append(find_source(pair[0]))
-        yield partial(open_given, pair, value_range)
+        own_range = value_range or find_range(pair[:1])[0]
+        sources.append((*find_source(pair[0]), own_range))
+        yield partial(open_given, pair, own_range)
 
 
 def open_given(given: tuple[ImageLike, HiddenLike | None], value_range: Range | None, fit: Fit) -> Opened:

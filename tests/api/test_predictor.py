@@ -394,6 +394,9 @@ def test_deep_pixels_are_those_of_the_command_and_pages_are_named(model, model_f
     opened = [Image.open(folder / f"{number}.tif") for number in range(3)]
     np.testing.assert_allclose([pose.keypoints for pose in model(opened)], expected, atol=1e-4)
     np.testing.assert_allclose(model(opened[1]).keypoints, expected[1], atol=1e-4)
+    for pose in model.stream(folder / f"{number}.tif" for number in range(3)):  # no list: each as if it were alone
+        np.testing.assert_allclose(pose.keypoints, expected[pose.index], atol=1e-4)
+        assert pose.range == (0, 4095)
     with pytest.raises(
         ppl_cli.PPLError, match=r"2 pages: take model\.stream for all of them, or give them one by one, clip\.gif#0"
     ):
