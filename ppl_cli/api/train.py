@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from ppl_cli.api.unlabelled import report_training
@@ -35,6 +36,7 @@ NEAR = 15  # frames, where the camera moves
 PRETRAINED = "--set backbone=tf_efficientnet_lite0 (docs/choosing.md, Pretrained features)"
 
 
+@torch.random.fork_rng(devices=[])  # the caller's random numbers stay as they were
 def train(
     config: str | Path | None = None,
     data: str | Path | Sequence[str | Path] = (),

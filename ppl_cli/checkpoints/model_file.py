@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 
-from ppl_cli.checkpoints.shapes import all_finite, as_in_file, check_tensors, fill_model
+from ppl_cli.checkpoints.shapes import ShapesOnly, all_finite, as_in_file, check_tensors, fill_model
 from ppl_cli.config.loading import parse_config
 from ppl_cli.config.sections import Config
 from ppl_cli.data.formats import READ
@@ -250,12 +250,13 @@ def read_finder(
     names: set[str], shapes: dict[str, tuple[tuple[int, ...], torch.dtype | None]], read: Callable[[str], torch.Tensor]
 ) -> OcclusionFinder:
     """ValueError if the tensors `names` are not those of one."""
-    finder = OcclusionFinder()
+    with torch.device("meta"), ShapesOnly():  # drawing weights would change the caller's random numbers
+        finder = OcclusionFinder()
     wanted = {FINDER + name: (tuple(tensor.shape), tensor.dtype) for name, tensor in finder.state_dict().items()}
     if wanted != {name: shapes[name] for name in names}:
         raise ValueError("what finds occlusions does not fit")
-    tensors = {name.removeprefix(FINDER): read(name) for name in names}
+    tensors = {name.removeprefix(FINDER): read(name).clone() for name in names}  # as in `read_file`
     if not all(map(all_finite, tensors.values())):
         raise ValueError("what finds occlusions is not finite")
-    finder.load_state_dict(tensors)
+    finder.load_state_dict(tensors, assign=True)
     return finder.eval()

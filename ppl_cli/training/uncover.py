@@ -37,7 +37,7 @@ def learn_to_uncover(
     images: ImageSet, config: Config, device: torch.device, stopped: threading.Event | None = None
 ) -> OcclusionFinder | None:
     """A network that finds covers, after `train.uncover` steps, in evaluation mode; None where it was `stopped` before."""
-    torch.manual_seed(config.seed)
+    torch.default_generator.manual_seed(config.seed)
     finder = OcclusionFinder().to(device, memory_format=torch.channels_last).train()
     steps, shown = config.train.uncover, split_images(images)[0]
     optimiser = Adam(finder.parameters(), RATE, fused=device.type in ("cuda", "cpu"))

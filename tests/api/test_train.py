@@ -5,15 +5,17 @@ import subprocess
 import sys
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
 from ppl_cli.api.train import train
-from ppl_cli.checkpoints.model_file import load_model
+from ppl_cli.checkpoints.model_file import load_model, save_finder
 from ppl_cli.cli.app import main
 from ppl_cli.cli.train import complete_config
 from ppl_cli.config.loading import load_config
 from ppl_cli.errors import UsageError
+from ppl_cli.model.finder import OcclusionFinder
 from ppl_cli.runtime import Runtime
 from ppl_cli.training.examples import remove_examples
 from ppl_cli.training.metrics import read_metrics
@@ -38,6 +40,18 @@ def test_writes_the_run_folder(tiny_yaml, tmp_path):
     assert run.step == 6
     assert not run.learner.training
     assert not any("vgg" in name or "perceptual" in name for name in load_file(run.model))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_random_numbers_of_the_caller_stay_as_they_were(tiny_yaml, tmp_path):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    run = train(tiny_yaml, out=tmp_path / "run", device="cpu", **{"train.uncover": 2})
+    assert torch.equal(torch.get_rng_state(), before)
+    save_finder(run.model, OcclusionFinder())
+    before = torch.get_rng_state()
+    assert load_model(run.model).occlusions is not None
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.usefixtures("no_pictures")
