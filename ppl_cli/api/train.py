@@ -36,6 +36,7 @@ NEAR = 15  # frames, where the camera moves
 PRETRAINED = "--set backbone=tf_efficientnet_lite0 (docs/choosing.md, Pretrained features)"
 
 
+@torch.inference_mode(False)  # also where the caller has switched gradients off
 @torch.random.fork_rng(devices=[])  # the caller's random numbers stay as they were
 def train(
     config: str | Path | None = None,

@@ -43,6 +43,15 @@ def test_writes_the_run_folder(tiny_yaml, tmp_path):
 
 
 @pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_learns_also_where_gradients_are_off(tiny_yaml, tmp_path, mode):
+    with mode():
+        run = train(tiny_yaml, out=tmp_path / "run", device="cpu", **{"train.uncover": 2})
+        assert not torch.is_grad_enabled()
+    assert run.step == 6
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_random_numbers_of_the_caller_stay_as_they_were(tiny_yaml, tmp_path):
     torch.manual_seed(5)
     before = torch.get_rng_state()
