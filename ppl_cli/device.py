@@ -37,11 +37,14 @@ class Compute:
 
 
 def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
-    """`device`: auto, cpu, cuda, cuda:N, mps; `precision`: auto, fp32, bf16. UsageError if it is not there.
+    """`device`: auto, cpu, cuda, cuda:N, mps; `precision`: auto, fp32, bf16. UsageError if it is not there, or where
+    PyTorch makes numbers of another type than float32 by default: models would be built of them.
 
     Of several processes on one machine (torchrun's LOCAL_RANK) each takes the GPU of its number, in turns where there are
     fewer.
     """
+    if (default := torch.get_default_dtype()) != torch.float32:
+        raise UsageError(f"PyTorch's default dtype is {default}: expected torch.float32; set it with torch.set_default_dtype")
     if device == "auto":
         chosen = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         reason = {"cuda": "a CUDA GPU is there", "mps": "an Apple GPU is there", "cpu": "no GPU was found"}[chosen]

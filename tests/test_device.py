@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import ppl_cli
 from ppl_cli import device, distributed
 from ppl_cli.cli.app import report
 from ppl_cli.device import Compute, batch_that_fits, choose_compute, is_out_of_memory
@@ -34,6 +35,15 @@ def test_the_gpu_that_is_asked_for_becomes_the_current_one(gpus, monkeypatch):
     assert gpus["current"] == ["cuda:1", "cuda:0"]
     with pytest.raises(UsageError, match=r"this machine has 2 GPUs, numbered from 0"):
         choose_compute("cuda:2")
+
+
+def test_another_default_dtype_is_named_before_a_model_is_built(model_file):
+    torch.set_default_dtype(torch.float64)
+    try:
+        with pytest.raises(UsageError, match=r"default dtype is torch\.float64: expected torch\.float32; set it with"):
+            ppl_cli.load(model_file, device="cpu")
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.usefixtures("gpus")
