@@ -83,6 +83,9 @@ class Report:
     notes: list[str] = field(default_factory=list)  # what a reader of the numbers must know
     folder: Path | None = None  # of eval.json and the pictures, where they were written
 
+    def __repr__(self) -> str:
+        return f"Report({self.labels()}, values={self.values}, mean_pose={self.mean_pose})"
+
     @property
     def values(self) -> dict[str, float]:
         """The value of each protocol, in its unit; the mean over several models."""

@@ -74,6 +74,9 @@ class UnlabelledReport:
     notes: list[str] = field(default_factory=list)
     folder: Path | None = None  # where its files are
 
+    def __repr__(self) -> str:
+        return f"UnlabelledReport({self.model!r}, {self.verdict!r})"
+
     @property
     def useful(self) -> list[str]:
         return [keypoint.name for keypoint in self.keypoints if keypoint.useful]

@@ -96,9 +96,9 @@ class Prior(Part):
     format_version: Literal[2] = FORMAT_VERSION
     coordinates: str = COORDINATES
     keypoints: list[Keypoint] = Field(min_length=2, max_length=128)
-    links: Annotated[list[Annotated[list[Weight], Field(max_length=128)]], Field(max_length=128)]
-    prototypes: list[Prototype] = Field([], max_length=1000)
-    banks: list[Bank] = Field([], max_length=4096)
+    links: Annotated[list[Annotated[list[Weight], Field(max_length=128)]], Field(max_length=128, repr=False)]
+    prototypes: list[Prototype] = Field([], max_length=1000, repr=False)
+    banks: list[Bank] = Field([], max_length=4096, repr=False)
 
     @model_validator(mode="after")
     def parts_fit(self) -> "Prior":

@@ -102,6 +102,8 @@ def test_in_python_the_numbers_are_those_of_the_command(lively_file, annotated, 
     assert set(report.values) == {"regression", "ridge"}
     assert report.values["ridge"] == printed["models"][0]["protocols"]["ridge"]["value"]
     assert report.mean_pose["ridge"] == printed["models"][0]["protocols"]["ridge"]["mean_pose"]
+    assert str(report.values) in repr(report)
+    assert len(repr(report)) < 300  # a notebook shows it
 
 
 def test_in_python_a_model_that_is_loaded_already_or_several(lively_file, annotated, tmp_path):

@@ -108,6 +108,7 @@ def test_the_example_of_the_readme(model_file, pictures):
     assert model.config.name == "tiny"
     assert (model.prior.names, len(model.prior.links)) == (model.names, 5)
     assert len(model.prior.prototypes) > 1
+    assert len(repr(model.prior)) < 600  # a notebook shows it
 
 
 def test_arrays_pictures_and_paths_give_the_same(model, pictures):

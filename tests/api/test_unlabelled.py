@@ -46,6 +46,7 @@ def test_in_python_the_numbers_are_those_of_the_command(lively_file, pictures, t
     assert report.to_dict() == printed
     assert report.folder is None
     assert report.poses.shape == (8, 5, 2)
+    assert repr(report).endswith(f", {report.verdict!r})")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "pictures"]
 
 
