@@ -41,7 +41,7 @@ class Place(NamedTuple):
 NOWHERE = Place()
 
 
-@dataclass
+@dataclass(eq=False)  # arrays have no single answer to ==
 class Pose:
     """The pose found in one image.
 

@@ -103,6 +103,7 @@ def test_the_example_of_the_readme(model_file, pictures):
     assert pose.confidence.shape == (5,)
     assert list(pose.names) == model.names == ["k0", "k1", "k2", "k3", "k4"]
     assert (pose.width, pose.height, pose.problem) == (90, 50, None)
+    assert [model(pictures / "1.jpg"), pose].index(pose) == 1
     for number, pose in enumerate(model.stream(paths_of(pictures))):
         assert pose.index == number
     assert model.config.name == "tiny"
