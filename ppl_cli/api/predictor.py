@@ -115,8 +115,9 @@ class Predictor:
         if isinstance(images, str | Path) and (is_video(images) or not at_home(images).is_file() or has_pages(at_home(images))):
             return self._stream_files(gather_inputs([Path(images)], None, excerpt=Excerpt(**excerpt)), batch)
         if excerpt or isinstance(images, str | Path | Image.Image):
+            got = images if isinstance(images, str | Path) else type(images).__name__
             raise UsageError(
-                f"stream: expected a video, a folder, or images (without start, stop and every), got {images}; for a single "
+                f"stream: expected a video, a folder, or images (without start, stop and every), got {got}; for a single "
                 "image call the model: model(path)"
             )
         pairs = ((given.take(given.check_image(image, f"image {number}")), None) for number, image in enumerate(images))

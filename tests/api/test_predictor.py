@@ -351,6 +351,7 @@ def test_streams_beside_each_other_give_all_cores_back(model, pictures):
         (lambda model: model.refine(Image.new("RGB", (9, 9)), iterations=2.5), "whole number of 0 or more, got 2.5"),
         (lambda model: list(model.stream([Image.new("RGB", (9, 9))], batch=0)), "expected 1 image or more, got 0"),
         (lambda model: model.stream(Image.new("RGB", (9, 9))), "expected a video, a folder, or images"),
+        (lambda model: model.stream(["a.jpg"] * 99, every=2), r"\(without start, stop and every\), got list; for"),
         (lambda model: model.stream(__file__), "expected a video, a folder, or images"),
         (lambda model: model.stream("photos"), "no such image, video or folder: photos"),
         (lambda model: model.stream(["a.jpg"], start=2), r"or images \(without start, stop and every\)"),
