@@ -49,8 +49,9 @@ def load(source: str | Path, device: str | Runtime = "auto") -> "Predictor":
     there is no such device, or no model.
     """
     runtime = as_runtime(device, "fp32")
-    compute = runtime.compute()
-    return Predictor(load_model(source), compute, runtime)
+    compute, checkpoint = runtime.compute(), load_model(source)
+    checkpoint.path = checkpoint.path.absolute()  # what lies beside it is found wherever the program goes
+    return Predictor(checkpoint, compute, runtime)
 
 
 class Predictor:

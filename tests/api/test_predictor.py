@@ -370,6 +370,14 @@ def test_no_images_are_no_poses(model):
     assert model([]) == model.refine([]) == []
 
 
+def test_what_lies_beside_a_model_is_found_from_another_folder(trained_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(trained_run.parent)
+    model = ppl_cli.load(trained_run.name, device="cpu")
+    monkeypatch.chdir(tmp_path)
+    assert model.checkpoint.run == trained_run.name
+    assert (ppl_cli.export_prior(model, "prior").folder / "evolution.gif").is_file()
+
+
 def test_a_device_of_torch_and_paths_as_text(model_file, pictures, tmp_path):
     model = ppl_cli.load(model_file, device=torch.device("cpu"))
     model.infer_files([str(pictures)], ppl_cli.Output(str(tmp_path / "poses"), ("csv",)))
