@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ppl_cli.api.details import Details
     from ppl_cli.api.evaluate import evaluate
     from ppl_cli.api.export import export_prior
     from ppl_cli.api.predictor import Predictor, load
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 __all__ = [
     "AnnotatedData",
+    "Details",
     "DiskFullError",
     "HiddenPatches",
     "InterruptedRunError",
@@ -54,6 +56,7 @@ __all__ = [
 ]
 
 HOMES = {
+    "api.details": ("Details",),
     "api.evaluate": ("evaluate",),
     "evaluation.annotated_data": ("AnnotatedData",),
     "evaluation.judge": ("HiddenPatches",),
