@@ -12,7 +12,7 @@ import numpy as np
 from ppl_cli.data.listing import Listing
 from ppl_cli.errors import UsageError
 from ppl_cli.evaluation.linear import fit_linear
-from ppl_cli.evaluation.protocols import Fitted, Regression, Sample, Score, answer_mean_pose, distances, mean, singular_warnings
+from ppl_cli.evaluation.protocols import Fitted, Regression, Sample, Score, distances, mean, singular_warnings
 
 JOINTS = 32
 PAIRS = [(leg, leg + 5) for leg in range(1, 6)] + [(arm, arm + 8) for arm in range(16, 24)]  # left and right
@@ -59,7 +59,7 @@ class Human36m(Regression):
         warnings = singular_warnings(linear, fit, self.bias)
         if rounds == MOST_ROUNDS:
             warnings.append(f"left and right still swap on more than {FEW} fit images after {MOST_ROUNDS} rounds")
-        return Fitted(linear, answer_mean_pose(truth[kept]), details, warnings)
+        return Fitted(linear, mean(truth[kept], 0), details, warnings)
 
     def score(self, predicted: np.ndarray, test: Sample) -> Score:
         as_is, swapped = (distances(predicted, truth) for truth in (test.truth, test.truth[:, swap_table(self.table)]))

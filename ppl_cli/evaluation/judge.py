@@ -101,7 +101,7 @@ class Judge:
 def apply_protocol(protocol: Protocol, fit: Sample, test: Sample) -> Result:
     fitted = protocol.fit(fit, test)
     score = protocol.score(fitted.predict(test.found), test)
-    baseline = protocol.score(fitted.mean_pose(test.found), test)
+    baseline = protocol.score(fitted.mean_pose, test)
     return Result(protocol, fitted, score, protocol.score(fitted.predict(fit.found), fit).value, baseline)
 
 

@@ -5,12 +5,13 @@ No map is fitted. Any number of found and annotated keypoints: what is left over
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ppl_cli.data.listing import Listing
 from ppl_cli.errors import PPLError
-from ppl_cli.evaluation.protocols import PERCENT, Fitted, Sample, Score, answer_mean_pose, distances, mean
+from ppl_cli.evaluation.protocols import PERCENT, Fitted, Sample, Score, distances, mean
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,9 @@ class Matching:
         if unknown:
             warnings.append(f"keypoints {test.listed(unknown)} are annotated on no fit image: the mean pose leaves them out")
 
-        def predict(found: np.ndarray) -> np.ndarray:
-            chosen = found[:, np.maximum(assigned, 0)].astype(np.float64)
-            return np.where((assigned >= 0)[None, :, None], chosen, np.nan)
-
-        pose = answer_mean_pose(fit.truth)
-
-        def mean_pose(found: np.ndarray) -> np.ndarray:
-            return np.where((assigned >= 0)[None, :, None], pose(found), np.nan)  # over the same keypoints
-
+        mean_pose = np.where((assigned >= 0)[:, None], mean(fit.truth, 0), np.nan)  # over the same keypoints
         details = {"found_keypoint_of": partners, "keypoints_compared": len(partners)}
-        return Fitted(predict, mean_pose, details, warnings)
+        return Fitted(partial(take_partners, assigned), mean_pose, details, warnings)
 
     def score(self, predicted: np.ndarray, test: Sample) -> Score:
         errors = distances(predicted, test.truth)
@@ -65,6 +58,11 @@ def assign(found: np.ndarray, truth: np.ndarray, squared: bool = False) -> np.nd
     assigned = np.full(truth.shape[1], -1)
     assigned[annotated[rows]] = columns
     return assigned
+
+
+def take_partners(assigned: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """found (M, N, 2) -> (M, K, 2): the found keypoint `assigned` to each annotated one, NaN where none is."""
+    return np.where((assigned >= 0)[:, None], found[:, np.maximum(assigned, 0)].astype(np.float64), np.nan)
 
 
 def seen_somewhere(truth: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ class Score:
 @dataclass
 class Fitted:
     predict: Map
-    mean_pose: Map  # always answers the mean annotated pose: the baseline
+    mean_pose: np.ndarray  # (K, 2) of the annotated poses: answered for every image, it is the baseline
     details: dict[str, object] = field(default_factory=dict)  # for the report
     warnings: list[str] = field(default_factory=list)
 
@@ -70,7 +70,7 @@ class Regression:
 
     def fit(self, fit: Sample, test: Sample) -> Fitted:
         linear = fit_linear(fit.found, fit.truth, self.bias, 0.5 if self.origin == "centre" else 0.0, self.penalty)
-        return Fitted(linear, answer_mean_pose(fit.truth), self.describe(linear), singular_warnings(linear, fit, self.bias))
+        return Fitted(linear, mean(fit.truth, 0), self.describe(linear), singular_warnings(linear, fit, self.bias))
 
     def describe(self, linear: LinearMap) -> dict[str, object]:
         details: dict[str, object] = {"bias": self.bias}
@@ -133,12 +133,6 @@ def mean(values: np.ndarray, axis: int | None = None) -> np.ndarray | float:
     total, count = np.where(known, values, 0).sum(axis), known.sum(axis)
     result = np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
     return float(result) if axis is None else result
-
-
-def answer_mean_pose(truth: np.ndarray) -> Map:
-    """The mean of the annotated poses, whatever is found."""
-    pose = mean(truth, 0)
-    return lambda found: np.broadcast_to(pose, (len(found), *pose.shape))
 
 
 def singular_warnings(linear: LinearMap, fit: Sample, bias: bool) -> list[str]:

@@ -1,6 +1,7 @@
 """`ppl eval` from the command line: numbers against a second computation, files, several models, bad input."""
 
 import json
+import pickle
 import shutil
 from types import SimpleNamespace
 
@@ -104,6 +105,11 @@ def test_in_python_the_numbers_are_those_of_the_command(lively_file, annotated, 
     assert report.mean_pose["ridge"] == printed["models"][0]["protocols"]["ridge"]["mean_pose"]
     assert str(report.values) in repr(report)
     assert len(repr(report)) < 300  # a notebook shows it
+
+
+def test_reports_come_back_from_other_processes(lively_file, annotated):
+    report = evaluate(lively_file, annotated, protocol="ridge,taichi,pck,matching", device="cpu")
+    assert pickle.loads(pickle.dumps(report)).to_dict() == report.to_dict()
 
 
 def test_in_python_a_model_that_is_loaded_already_or_several(lively_file, annotated, tmp_path):

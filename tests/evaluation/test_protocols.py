@@ -36,7 +36,7 @@ def test_regression_known_answer():
     both = sample(along_x(0, 1, 2), along_x(0, 1, 5))
     score, fitted = scored(Regression(), both, both)
     assert score.value == pytest.approx(100 * 2 / 3)
-    assert Regression().score(fitted.mean_pose(both.found), both).value == pytest.approx(100 * (2 + 1 + 3) / 3)
+    assert Regression().score(fitted.mean_pose, both).value == pytest.approx(100 * (2 + 1 + 3) / 3)
 
 
 def test_regression_without_bias_known_answer():
@@ -58,7 +58,7 @@ def test_a_linear_relation_is_found_exactly():
     truth = np.einsum("mnc,nckd->mkd", found, RNG.normal(size=(4, 2, 3, 2))) + 0.3
     score, fitted = scored(Regression(), sample(found[:40], truth[:40]), sample(found[40:], truth[40:]))
     assert score.value < 1e-9
-    assert Regression().score(fitted.mean_pose(found[40:]), sample(found[40:], truth[40:])).value > 10
+    assert Regression().score(fitted.mean_pose, sample(found[40:], truth[40:])).value > 10
 
 
 def test_useless_keypoints_score_as_the_mean_pose():
