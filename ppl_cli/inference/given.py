@@ -35,7 +35,8 @@ def check_image(image: ImageLike, what: str = "the image") -> ImageLike:
     if not isinstance(image, np.ndarray):
         raise UsageError(f"{what}: expected {expected}, got {type(image).__name__}")
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise UsageError(f"{what}: expected {expected}, got an array of shape {image.shape}")
+        others = "give grey or RGBA as Image.fromarray(array), several as list(array)"
+        raise UsageError(f"{what}: expected {expected}, got an array of shape {image.shape}; {others}")
     if image.dtype != np.uint8:
         raise UsageError(
             f"{what}: expected values of 0 to 255 in uint8, got {image.dtype}; scale them to that first, then astype(np.uint8)"

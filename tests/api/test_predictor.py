@@ -210,6 +210,7 @@ GOOD = np.zeros((8, 8, 3), np.uint8)
     ("image", "words"),
     [
         (GOOD[..., 0], r"the image: expected a path, a PIL image or an array .*, got an array of shape \(8, 8\)"),
+        (GOOD[..., 0], r"shape \(8, 8\); give grey or RGBA as Image\.fromarray\(array\)"),
         (GOOD.transpose(2, 0, 1), r"got an array of shape \(3, 8, 8\)"),
         (GOOD[:0], r"got an array of shape \(0, 8, 3\)"),
         (GOOD.astype(np.float32), "expected values of 0 to 255 in uint8, got float32"),
