@@ -202,15 +202,18 @@ def remove_links(weights: torch.Tensor, keypoint: int) -> torch.Tensor:
 
 
 def show_references(images: torch.Tensor, config: Config, groups: list[int] | None) -> torch.Tensor:
-    """What the decoder sees of images (B, 3, S, S), as in training: a few cells of each, or another frame of its video."""
-    hidden, random = config.reference, torch.Generator().manual_seed(SEED)
-    masked = images * keep_mask(len(images), hidden.cells, hidden.missing, images.shape[-1], random).to(images.device)
-    if hidden.kind != "video" or groups is None:
-        return masked
-    later = [[*range(i + 1, len(groups)), *range(i + 1)] for i in range(len(groups))]  # the last one is the image itself
-    others = [next(j for j in later[i] if groups[j] == groups[i]) for i in range(len(groups))]
-    alone = torch.tensor([other == i for i, other in enumerate(others)], device=images.device)[:, None, None, None]
-    return torch.where(alone, masked, images[others])
+    """What the decoder sees of images (B, 3, S, S), as in training: a few cells of each, or another frame of its video.
+
+    Where no other frame is among them it is any other image: a decoder that learned from whole frames makes little of cells,
+    whatever the pose.
+    """
+    hidden, count = config.reference, len(images)
+    if hidden.kind == "video" and count > 1:
+        groups = groups or [0] * count
+        later = [[*range(i + 1, count), *range(i)] for i in range(count)]
+        return images[[next((j for j in later[i] if groups[j] == groups[i]), later[i][0]) for i in range(count)]]
+    random = torch.Generator().manual_seed(SEED)
+    return images * keep_mask(count, hidden.cells, hidden.missing, images.shape[-1], random).to(images.device)
 
 
 def find_duplicates(poses: np.ndarray, names: list[str], strengths: np.ndarray) -> list[tuple[str, str, float]]:
