@@ -72,6 +72,7 @@ class Films:
         self.pictures = pictures
         self.name, self.number = None, 0  # of the video whose poses are coming, and of its last frame that came
         self.begun: set[str] = set()
+        self.due = False  # its drawing begins with the first frame that has a pose
         self.film, self.draw = ExitStack(), None  # its drawing, unless there is none to do
 
     def __enter__(self) -> "Films":
@@ -87,11 +88,14 @@ class Films:
         if video != self.name or (video is not None and number <= self.number):
             with self.pictures.forgiving():
                 self.film.close()
-            self.name, self.draw = video, None
-            if video is not None and self.pictures.overlays:
-                self.attempt(self.begin, video, split_page(path)[0])
+            self.name, self.draw, self.due = video, None, video is not None and self.pictures.overlays
         self.number = number
-        if self.draw is not None and pose.width is not None:
+        if pose.width is None:
+            return
+        if self.due:
+            self.due = False
+            self.attempt(self.begin, video, split_page(path)[0])
+        if self.draw is not None:
             self.attempt(self.draw, number, self.pictures.in_all_places(pose))
 
     def begin(self, name: str, path: Path) -> None:

@@ -134,6 +134,17 @@ def test_a_video_that_cannot_be_opened_again_costs_no_result(lively_file, clips,
     assert "1 picture could not be written; the first: it is gone" in capsys.readouterr().err
 
 
+def test_a_video_without_a_pose_has_none_and_only_the_reason_is_said(lively_file, clips, tmp_path, capsys):
+    (tmp_path / "masks" / "a").mkdir(parents=True)
+    for number in range(2):  # the video has more frames
+        Image.new("L", (64, 64)).save(tmp_path / "masks" / "a" / f"{number}.png")
+    options = ("--masks", tmp_path / "masks", "--out", tmp_path / "out", "--overlay", "--device", "cpu")
+    assert ppl("refine", lively_file, clips / "a.mp4", *options) == 1
+    said = capsys.readouterr().err
+    assert "has 2 masks for its video" in said
+    assert "could not be written" not in said
+
+
 def test_a_trail_without_a_video_is_refused(lively_file, clips, tmp_path, capsys):
     assert ppl("infer", lively_file, clips, "--out", tmp_path / "out", "--trail", "3") == 2
     assert "--overlay" in capsys.readouterr().err
