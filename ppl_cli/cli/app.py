@@ -19,7 +19,7 @@ from ppl_cli.cli.infer import infer
 from ppl_cli.cli.refine import refine
 from ppl_cli.cli.train import train
 from ppl_cli.distributed import first_to_say, launched
-from ppl_cli.errors import PPLError
+from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.text import on_screen
 
 HELP = """Learn where the keypoints of a category are, how they link and which poses are typical, from nothing but a
@@ -89,6 +89,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill cleans up as Ctrl-C does
     try:
+        if "" in arguments:  # as a path it would be the current folder, whose results --overwrite removes
+            before = ["ppl", *arguments][arguments.index("")]
+            raise UsageError(f"the argument behind {before} is empty: write one (in a script, is a variable not set?)")
         code = app(arguments, prog_name="ppl", standalone_mode=False)
     except BaseException as error:
         if follower and type(error).__name__ == "InterruptedRunError":

@@ -105,6 +105,7 @@ assert not heavy, heavy
         (("infer", "nowhere", "x.jpg", "--out", "o"), "no model at nowhere"),
         (("infer", "m", "x.jpg", "--out", "o", "--format", "xml"), "any of csv,coco,npz"),
         (("infer", "m", "x.jpg"), "--out"),
+        (("infer", "m", "", "--out", "o"), "the argument behind m is empty"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, arguments, words):

@@ -335,7 +335,7 @@ def test_masks_among_the_images_are_not_refined(model_file, occluded, tmp_path, 
     ("arguments", "expected"),
     [
         (("--occluder-color", "300,0,0"), "write a colour"),
-        (("--occluder-color", ""), "write a colour"),
+        (("--occluder-color", ""), "the argument behind --occluder-color is empty"),
         (("--iterations", "1000000"), "--iterations"),
         (("--masks", "nowhere"), "--masks nowhere: no such folder"),
         (("--occluder-color", "blurple"), "--occluder-color blurple: write a colour"),
