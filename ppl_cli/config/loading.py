@@ -174,6 +174,9 @@ def short(value: object) -> str:
 def nearest_keys(location: tuple) -> str:
     """Known keys like an unknown one. A section may have been left out: keypoint -> model.keypoints, prior.keypoints."""
     *sections, last = map(str, location)
+    if not sections and last in all_keys():  # train.steps, as --set writes it
+        section, _, field = last.partition(".")
+        return f" (in a file write {section}: and, indented below it, {field}: ...)"
     known = [name for name in all_keys() if name.split(".")[:-1] == sections]
     likely = known if sections else all_keys()
     match = difflib.get_close_matches(last, [name.rpartition(".")[2] for name in likely], 1, 0.5)

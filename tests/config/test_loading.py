@@ -151,6 +151,12 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path, content):
         load_config(str(file))
 
 
+def test_a_key_as_on_the_command_line_says_how_a_file_has_it(tmp_path):
+    (tmp_path / "mine.yaml").write_text("train.steps: 30\n")
+    with pytest.raises(UsageError, match=r"unknown key train\.steps \(in a file write train: and, indented below it, steps: "):
+        load_config(tmp_path / "mine.yaml")
+
+
 def test_a_file_too_large_says_how_large_it_may_be(tmp_path):
     (tmp_path / "big.yaml").write_text("# " + "x" * (300 << 10))
     with pytest.raises(UsageError, match=r"big\.yaml has 300 KiB; ppl reads up to 256 KiB of such a file"):
