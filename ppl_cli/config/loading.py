@@ -97,9 +97,10 @@ def read_yaml(source: str) -> tuple[str, dict]:
         raise UsageError(f"no configuration {source!r}{near}: give a YAML file or one of {', '.join(shipped)}")
     content = read_limited(file, LARGEST_YAML)
     try:
-        values = yaml.load(content.decode("utf-8-sig"), PlainLoader)
+        values = yaml.load(content, PlainLoader)  # UTF-8, or the UTF-16 that > writes in Windows PowerShell
     except Exception as error:  # damaged YAML raises anything: nested too deeply, invalid dates and numbers
-        raise UsageError(f"{file} is not valid YAML: {in_one_line(error, 300)}") from error
+        said = in_one_line(str(error).replace('"<byte string>", ', ""), 300)
+        raise UsageError(f"{file} is not valid YAML: {said}") from error
     if values is None:
         values = {}
     if not isinstance(values, dict):

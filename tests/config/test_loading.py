@@ -157,6 +157,19 @@ def test_a_key_as_on_the_command_line_says_how_a_file_has_it(tmp_path):
         load_config(tmp_path / "mine.yaml")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_shown_configuration_is_read_as_any_shell_has_saved_it(tmp_path, encoding):
+    shown = load_config("folder_small", {"data.path": str(tmp_path / "Bären")})
+    (tmp_path / "mine.yaml").write_bytes(to_yaml(shown).replace("\n", "\r\n").encode(encoding))
+    assert load_config(tmp_path / "mine.yaml") == shown
+
+
+def test_damaged_yaml_says_where(tmp_path):
+    (tmp_path / "mine.yaml").write_text("seed: 1\ntrain: {steps: 30\n")
+    with pytest.raises(UsageError, match=r"mine\.yaml is not valid YAML: while parsing a flow mapping in line 2, column 8: "):
+        load_config(tmp_path / "mine.yaml")
+
+
 def test_a_file_too_large_says_how_large_it_may_be(tmp_path):
     (tmp_path / "big.yaml").write_text("# " + "x" * (300 << 10))
     with pytest.raises(UsageError, match=r"big\.yaml has 300 KiB; ppl reads up to 256 KiB of such a file"):
