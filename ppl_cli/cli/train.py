@@ -1,6 +1,7 @@
 """`ppl train`: its options, what they set in the configuration, and what is printed at the end."""
 
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -255,7 +256,8 @@ def print_config(config: str | None, settings: dict[str, object]) -> None:
 
     if config is None:
         raise UsageError("--show: expected CONFIG, a YAML file or a shipped name such as quickstart")
-    print(to_yaml(load_config(config, settings)), end="")
+    in_utf8 = (sys.stdout.encoding or "").lower().startswith("utf")  # a file is read as UTF-8, whatever it was saved in
+    print(to_yaml(load_config(config, settings), ascii_only=not in_utf8), end="")
 
 
 def parse_settings(texts: list[str]) -> dict[str, object]:

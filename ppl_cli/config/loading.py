@@ -200,7 +200,7 @@ def nearest(name: str, known) -> str:
     return suggestion(name, known) or f" (known: {', '.join(known)})"
 
 
-def to_yaml(config: Config, written_by: dict[str, str] | None = None) -> str:
-    """The resolved configuration, ready to be trained from again."""
+def to_yaml(config: Config, written_by: dict[str, str] | None = None, ascii_only: bool = False) -> str:
+    """The resolved configuration, ready to be trained from again; `ascii_only`: other characters as escapes."""
     values = config.model_dump() | ({} if written_by is None else {"written_by": written_by})
-    return yaml.dump(values, Dumper=PlainDumper, sort_keys=False, allow_unicode=True)
+    return yaml.dump(values, Dumper=PlainDumper, sort_keys=False, allow_unicode=not ascii_only)

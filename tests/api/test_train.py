@@ -150,6 +150,15 @@ def test_fields_and_the_whole_configuration_are_printed(tmp_path, monkeypatch, c
     assert ppl(capsys, "train", "--show")[0] == 2
 
 
+def test_a_configuration_shown_where_text_is_not_utf8_can_be_trained_from(tmp_path, monkeypatch):
+    saved = tmp_path / "mine.yaml"
+    with saved.open("w", encoding="cp1252") as file:  # as Windows redirects
+        monkeypatch.setattr(sys, "stdout", file)
+        with pytest.raises(SystemExit):
+            main(["train", "folder", "--data", str(tmp_path / "Bären"), "--show"])
+    assert load_config(saved).data.path == str(tmp_path / "Bären")
+
+
 def test_the_shell_is_offered_the_names_of_configurations():
     assert complete_config("folder") == ["folder", "folder_small"]
     assert "quickstart" in complete_config("")
