@@ -14,6 +14,7 @@ from ppl_cli.errors import UsageError
 from ppl_cli.text import counted
 
 JUNK_FOLDERS = ("__macosx", "@eadir", ".ipynb_checkpoints", ".thumbnails")  # folders of other programs, in small letters
+JUNK_FOLDERS += ("$recycle.bin", "system volume information", "lost+found")  # of drives; not everyone may list them
 OWN = {  # what ppl draws -> the files beside it of which one tells so
     **dict.fromkeys(("curves.png", "samples", "try"), ("training.pt", "model.safetensors")),
     **dict.fromkeys(("overlay", "strips", "gifs"), ("skipped.csv", ".unfinished")),
@@ -160,7 +161,7 @@ def note_others(others: Others) -> list[str]:
 
 
 def note_copies(others: Others) -> list[str]:
-    makers = {"other programs made (labels drawn in, copies, thumbnails)": +others.copies, "ppl wrote": +others.own}
+    makers = {"other programs keep (labelled, copied, thumbnails, deleted)": +others.copies, "ppl wrote": +others.own}
     return [f"images that {maker} are left out: {describe_places(places)}" for maker, places in makers.items() if places]
 
 

@@ -129,6 +129,21 @@ def test_what_other_programs_left_is_counted_and_left_out(tmp_path):
     assert list_names(tmp_path / "walk1_labeled") == ["1.png", "2.png"]  # who asks for it gets it
 
 
+def test_at_the_top_of_a_drive_the_systems_own_folders_are_left_out(tmp_path, monkeypatch):
+    touch(tmp_path, "1.png", "$RECYCLE.BIN/S-1-5/$R1.png", "System Volume Information/x.bin", "lost+found/x.png")
+    listed = os.scandir
+
+    def scandir(place):  # as nobody but the system may
+        if str(place).endswith("lost+found/"):
+            raise PermissionError(13, "Permission denied")
+        return listed(place)
+
+    monkeypatch.setattr("ppl_cli.data.names.os.scandir", scandir)
+    others = Others()
+    assert list_names(tmp_path, others) == ["1.png"]
+    assert "1 in $RECYCLE.BIN" in note_others(others)[-1]
+
+
 def test_what_ppl_drew_among_the_images_is_left_out(trained_run, pictures, tmp_path, capsys):
     images, run = list_names(pictures), shutil.copytree(trained_run, pictures / "runs/mine")
     assert ppl("eval", run, "--device", "cpu") == 0
