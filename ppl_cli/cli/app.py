@@ -175,7 +175,7 @@ def report(error: BaseException, arguments: Sequence[str] = ()) -> int:
         if not error.format_message():  # no arguments at all: the help has been printed
             return 2
         command = getattr(error.ctx, "command_path", "ppl")
-        message = error.format_message()
+        message = error.format_message().replace("Value error, ", "").removesuffix(".")
         line, code = f"{message}{give_hint(command, message, arguments)} (see {command} --help)", 2
     elif isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains again when it exits

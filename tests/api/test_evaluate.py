@@ -474,7 +474,7 @@ def test_wrong_options_get_one_line(model_file, data, tmp_path, capsys, argument
 
 
 def test_no_model_and_a_report_that_is_there_already(model_file, data, tmp_path, capsys):
-    assert said(capsys, "--data", data) == (2, "ppl: Missing argument 'MODEL...'. (see ppl eval --help)")
+    assert said(capsys, "--data", data) == (2, "ppl: Missing argument 'MODEL...' (see ppl eval --help)")
     assert run(model_file, "--data", data, "--out", tmp_path / "out") == 0
     code, line = said(capsys, model_file, "--data", data, "--out", tmp_path / "out")
     assert code == 2

@@ -97,7 +97,7 @@ assert not heavy, heavy
         (("train", "quickstart", "--resume", "--overwrite"), "exclude each other"),
         (("train", "quickstart", "--device", "cuda"), "no CUDA GPU"),
         (("train", "quickstart", "--device", "gpu"), "write auto, cpu"),
-        (("train", "quickstart", "--precision", "fp64"), "is not one of 'auto', 'fp32', 'bf16'"),
+        (("train", "quickstart", "--precision", "fp64"), "'--precision': 'fp64' is not one of 'auto', 'fp32', 'bf16' (see"),
         (("train",), "expected CONFIG"),
         (("trian",), "No such command"),
         (("train", "quickstart", "photos"), "(photos): folders and videos are given with --data (see ppl train --help)"),
