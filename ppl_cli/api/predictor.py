@@ -142,6 +142,8 @@ class Predictor:
         poses, drawing, path = [], nullcontext(), at_home(path)
         if not is_video(path) or path.is_dir():
             raise UsageError(f"video: expected a video, got {path}; for folders and images there is stream")
+        if trail and overlay is None:
+            raise UsageError("trail: it is drawn in the video of overlay; give that, too")
         try:
             video = open_video(path)
         except UnreadableImageError as error:

@@ -166,6 +166,8 @@ def load_model(source: str | Path) -> Checkpoint:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
     if begin == MAGIC:
         return load_original(path)
+    if path.suffix != ".safetensors" and path.with_name("model.safetensors").is_file():
+        raise UsageError(f"{path} is no model: give its folder, {path.parent}")
     if path.suffix in (".pth", ".pt", ".tar") and (begin[:1] == b"\x80" or path.suffix == ".tar"):
         raise UsageError(f"{path} is in the format of torch before 1.6: load and save it once with a newer torch")
     if path.name.lower().endswith(READ):

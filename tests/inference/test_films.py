@@ -161,6 +161,8 @@ def test_in_python_too(lively_file, clips, tmp_path):
     poses = model.video(clips / "a.mp4", overlay=tmp_path / "drawn.mp4", trail=2, every=2)
     assert [pose.frame for pose in poses] == [0, 2, 4]
     assert look(tmp_path / "drawn.mp4")[0] == [0, 0.08, 0.24]
+    with pytest.raises(UsageError, match="trail: it is drawn in the video of overlay"):
+        model.video(clips / "a.mp4", trail=2)
     with pytest.raises(UsageError, match="the video itself"):
         model.video(clips / "a.mp4", overlay=clips / "a.mp4", overwrite=True)
     before = (tmp_path / "drawn.mp4").read_bytes()
