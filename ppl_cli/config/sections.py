@@ -174,6 +174,7 @@ class LossConfig(Section):
     separation: float = Field(0.0, ge=0, description="weight: keypoints keep apart (not in the paper)")
     anchor: float = Field(0.0, ge=0, description="weight: keypoints stay where their attention lies (not in the paper)")
     shortness: float = Field(0.0, ge=0, description="weight: keypoints stay near those linked to them (not in the paper)")
+    relevance: float = Field(0.0, ge=0, description="weight: keypoints lie where the pose matters (not in the paper)")
     ease_from: int = Field(0, ge=0, description="when equivariance and separation start to fall [step]")
     ease_to: int = Field(0, ge=0, description="when they have fallen to eased of their value; 0: they never fall [step]")
     eased: float = Field(0.04, ge=0, le=1, description="share of equivariance and separation that stays")
@@ -260,7 +261,7 @@ class Config(Section):
         if self.prior.names and len(self.prior.names) != self.model.keypoints:
             raise ValueError(f"prior.names has {len(self.prior.names)} names, the model {self.model.keypoints} keypoints")
         if self.data.kind == "figures" and self.data.path:
-            raise ValueError("data.kind figures draws its own images; for yours write: ppl train folder --data FOLDER")
+            raise ValueError("data.kind figures draws its own images; for yours write: ppl train folder_small --data FOLDER")
         if self.data.kind not in ("folder", "video_frames") and self.data.split != "auto":
             raise ValueError(f"data.split has no meaning for data.kind {self.data.kind}; leave it out")
         if self.train.batch != "auto" and self.train.batch % self.train.accumulate:

@@ -3,6 +3,8 @@
 Images are (B, 3, S, S) in [-1, 1], keypoints (B, N, 2) (x, y) normalised. Every function returns a scalar.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -10,10 +12,12 @@ from torch import nn
 from ppl_cli.model.encoder import Estimate, attended
 from ppl_cli.model.frozen import FrozenConvReLU
 from ppl_cli.model.memory import Recall
+from ppl_cli.model.relevance import relevance_at
 
 CONFIGURATION_WEIGHT = 100.0
 SCALES = 3  # sizes that are compared, each half of the one before; an image has 32 pixels or more
 EDGES = 4.0  # weight of edge strengths beside pixels
+RELEVANT = 0.5  # of the image's mean: keypoints of no less relevance feel nothing
 APART = 0.2  # normalised units; pairs of keypoints three times as far apart feel nothing
 
 # Convolutions before each pooling; the last ReLU of each of the first four stages is compared
@@ -137,6 +141,16 @@ def shortness_loss(keypoints: torch.Tensor, weights: torch.Tensor) -> torch.Tens
     """
     apart = (keypoints[:, :, None] - keypoints[:, None]).square().sum(-1).add(1e-12).sqrt()
     return ((apart * weights).sum(-1) / weights.sum(-1).clamp_min(torch.finfo(weights.dtype).tiny)).mean()
+
+
+def relevance_loss(keypoints: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+    """Keypoints lie where the pose matters. Ours, off in the paper's recipes.
+
+    Else a keypoint may hang in an empty place beside the object, and follow a part from afar: the reconstruction, which draws
+    links at any distance alike, does not mind. `maps` (B, S, S): see relevance.py. Logarithm of what a keypoint lacks, since
+    its slope leads out of places where nothing matters.
+    """
+    return F.relu(math.log(RELEVANT) - (relevance_at(keypoints, maps) + 1e-3).log()).mean()
 
 
 def equivariance_loss(keypoints: torch.Tensor, back: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ from ppl_cli.errors import PPLError, UsageError
 from ppl_cli.files import read_limited, replace_text
 
 LARGEST_FILE = 1 << 30  # bytes
-ADDED = ("anchor", "shortness")  # one after the other, since ppl 0.1: runs begun before have nothing there
+ADDED = ("anchor", "shortness", "relevance")  # one after the other, since ppl 0.1: runs begun before have nothing there
 LOSSES = ("total", "reconstruction", "boundary", "configuration", "links", "separation", "equivariance", *ADDED)
 COLUMNS = ("step", *LOSSES, "images_per_second", "peak_memory_gib", "bank_perplexity", "keypoint_spread")
 

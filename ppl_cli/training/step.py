@@ -17,16 +17,18 @@ from ppl_cli.data.ghosts import add_ghosts, random_ghosts
 from ppl_cli.data.light import change_light, random_light
 from ppl_cli.data.warp import bring_back, origins, random_affine, random_bends, warp_images
 from ppl_cli.device import Compute
-from ppl_cli.model.core import PosePriorLearner
+from ppl_cli.model.core import Output, PosePriorLearner
 from ppl_cli.model.losses import (
     anchor_loss,
     boundary_loss,
     configuration_loss,
     equivariance_loss,
     link_loss,
+    relevance_loss,
     separation_loss,
     shortness_loss,
 )
+from ppl_cli.model.relevance import relevance_map
 from ppl_cli.prior.links import IDLE_BELOW
 from ppl_cli.training.batches import Batch, Part, generator
 
@@ -56,7 +58,7 @@ class Chance(NamedTuple):
     """What a step draws or looks up, beside its batch."""
 
     lead: torch.Tensor  # () see `eased`; the equivariance loss of turned looks keeps its weight
-    anchor: torch.Tensor  # () how far the anchor loss counts
+    anchor: torch.Tensor  # () how far the anchor loss counts, and that of relevance
     shortness: torch.Tensor  # () the same of the shortness loss
     jitter: torch.Tensor | None  # (B, N, 2) what is added to the keypoints that are drawn; None without `train.jitter`
     affine: torch.Tensor | None  # (B, 2, 3) the warps of the equivariance loss; None without it
@@ -99,7 +101,8 @@ def draw_chance(config: Config, step: int, part: Part, device: torch.device) -> 
     if config.train.ghosts:
         random, mirrored = generator(device, config.seed, "ghosts", step), config.train.ghosts_mirrored is True
         ghosts = random_ghosts(2 * part.whole, config.train.ghosts, mirrored, random).unflatten(0, (-1, 2))[part.rows]
-    # The anchor loss comes as the leading losses first leave the pose to the reconstruction: before, attention lies nowhere.
+    # The anchor loss comes as the leading losses first leave the pose to the reconstruction: before, attention lies nowhere
+    # and no pose matters.
     # The shortness loss comes once limbs are followed to their ends: it would keep keypoints from getting there.
     factors = (lead, 1 - eased(config, step), float(step >= config.loss.shorten_from))
     numbers = (torch.full((), factor, device=device) for factor in factors)
@@ -139,6 +142,9 @@ class TrainingStep(nn.Module):
         if weights.shortness:  # it moves keypoints, and lets links be
             shortness = shortness_loss(keypoints, self.model.link_weights().detach())
             losses["shortness"] = chance.shortness * weights.shortness * shortness
+        if weights.relevance:
+            maps = self.find_relevance(batch, output)
+            losses["relevance"] = chance.anchor * weights.relevance * relevance_loss(keypoints[: len(maps)], maps)
         if chance.affine is not None:
             with self.compute.autocast():
                 moved = self.model.estimate(self.second_look(batch.images, keypoints.detach(), chance)).keypoints
@@ -147,6 +153,14 @@ class TrainingStep(nn.Module):
             back = bring_back(moved, chance.affine, chance.bends)
             losses["equivariance"] = lead * weights.equivariance * equivariance_loss(first, back)
         return Outcome(losses, keypoints.detach(), output.recall.tokens.detach(), output.recall.indices)
+
+    @torch.no_grad()
+    def find_relevance(self, batch: Batch, output: Output) -> torch.Tensor:
+        """(b, S, S) how much the pose matters in the first images of the batch, each drawn with that of another, too."""
+        some = slice(max(2, len(batch.images) // 4))  # all of them would take 15 % of the step
+        with self.compute.autocast():
+            other = self.model.reconstruct(batch.references[some], output.skeleton_map[some].roll(1, 0))
+        return relevance_map(batch.images[some], output.reconstruction[some], other)
 
     def second_look(self, images: torch.Tensor, keypoints: torch.Tensor, chance: Chance) -> torch.Tensor:
         """What the encoder sees of images (B, 3, S, S) for the equivariance loss; their keypoints are (B, N, 2)."""

@@ -41,6 +41,7 @@ def test_faithful_recipes_have_nothing_of_ours(name, recipe):
     assert [*off, config.train.ghosts, config.loss.anchor, config.loss.shortness, config.loss.bend, config.train.cover] == [
         0
     ] * 10
+    assert config.loss.relevance == 0
     assert (config.model.links_start, config.train.link_rate) == (-4, 1)
     assert (config.reference.cells, config.reference.missing) == (16, 0.8)
     assert config.model.thickness == 5e-4

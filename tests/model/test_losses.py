@@ -11,6 +11,7 @@ from ppl_cli.model.losses import (
     boundary_loss,
     equivariance_loss,
     link_loss,
+    relevance_loss,
     separation_loss,
     shortness_loss,
 )
@@ -56,6 +57,21 @@ def test_shortness_draws_a_keypoint_to_those_linked_to_it_however_strongly():
     loss.backward()
     assert keypoints.grad[0, 2, 0] > 0.2  # it is the weakly linked one's only link
     assert torch.isfinite(shortness_loss(torch.zeros(1, 3, 2), torch.zeros(3, 3)))
+
+
+def test_relevance_leads_keypoints_out_of_empty_places_and_leaves_those_on_the_object():
+    maps = torch.zeros(1, 64, 64)
+    maps[:, 20:40, 28:36] = 1
+    on, beside = [[0.0, 0.0]], [[0.4, 0.0]]
+    assert relevance_loss(torch.tensor([on]), maps) == 0
+    keypoints = torch.tensor([on + beside], requires_grad=True)
+    loss = relevance_loss(keypoints, maps)
+    assert 0.5 < loss < 4
+    loss.backward()
+    assert keypoints.grad[0, 0].eq(0).all()
+    assert keypoints.grad[0, 1, 0] > 1  # a step against it leads towards the object
+    assert abs(keypoints.grad[0, 1, 1]) < keypoints.grad[0, 1, 0] / 2
+    assert torch.isfinite(relevance_loss(keypoints, 0 * maps))  # a decoder that ignores the pose
 
 
 def test_equivariance_is_zero_for_points_that_move_with_the_image():

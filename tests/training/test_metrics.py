@@ -8,7 +8,7 @@ from ppl_cli.training.metrics import ADDED, COLUMNS, LOSSES, read_metrics
 from ppl_cli.training.progress import pad_window
 
 
-@pytest.mark.parametrize("missing", [ADDED, ADDED[1:]])
+@pytest.mark.parametrize("missing", [ADDED, ADDED[1:], ADDED[2:]])
 def test_rows_and_windows_of_before_the_added_losses_have_zeros_there(missing, tmp_path):
     before = [column for column in COLUMNS if column not in missing]
     row = {column: number for number, column in enumerate(before, 1)}

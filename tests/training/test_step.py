@@ -140,3 +140,23 @@ def test_something_hides_the_object_from_some_of_the_turned_looks(tiny):
     shown = (chances[0]._replace(covers=covers) for covers in (chances[0].covers, None))
     hidden, whole = (step.second_look(images, keypoints, chance) for chance in shown)
     assert torch.equal(hidden, hide(whole, chances[0].covers, chances[0].colours))
+
+
+def test_relevance_moves_keypoints_and_lets_decoder_and_links_be(tiny):
+    config = turning(tiny).with_fields("loss", relevance=0.2)
+    model, (batch, size) = prepare_model(config, choose_compute("cpu", "fp32")), (config.train.batch, config.model.image_size)
+    step, images = TrainingStep(model, torch.nn.L1Loss(), config, choose_compute("cpu", "fp32")), torch.rand(4, 3, size, size)
+    drawn, reconstruct = [], model.reconstruct
+    model.reconstruct = lambda reference, skeleton: drawn.append(skeleton.detach()) or reconstruct(reference, skeleton)
+    assert step.find_relevance(Batch(images, images), model(images, images)).shape == (2, size, size)
+    assert torch.equal(drawn[1], drawn[0][[1, 0]])  # each with the pose of the other
+    step.find_relevance = lambda *_: torch.eye(size).expand(2, size, size)  # it matters along a diagonal
+    images = torch.rand(batch, 3, size, size)
+    before, after = (
+        step(Batch(images, images), draw_chance(config, at, Part(0, batch, batch), torch.device("cpu"))).losses["relevance"]
+        for at in (0, 20)
+    )
+    assert before == 0 < after
+    after.backward()
+    changed = {name.split(".")[0] for name, weight in model.named_parameters() if weight.grad is not None and weight.grad.any()}
+    assert changed == {"encoder"}
