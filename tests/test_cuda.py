@@ -183,7 +183,7 @@ def test_steps_neither_wait_for_the_device_nor_compile_again(replayed, compiled)
     """With `torch.cuda.set_sync_debug_mode("error")` every wait raises. Compiling takes a minute: once is enough."""
     config = config_of(
         model={"encoder": "fine"},
-        loss={"equivariance": 1.0, "bend": 0.5, "turn_from": 2},  # and looks are turned
+        loss={"equivariance": 1.0, "bend": 0.5, "relevance": 0.2, "turn_from": 2},  # and looks are turned
         train={
             "compile": compiled,
             "ema": 0.9,
@@ -225,7 +225,7 @@ def test_steps_neither_wait_for_the_device_nor_compile_again(replayed, compiled)
 def test_a_replayed_step_is_the_step():
     config = config_of(
         train={"compile": False, "warp": 0.4, "jitter": 0.03, "light": True, "ghosts": 0.4, "cover": 0.5, "batch": 8},
-        loss={"equivariance": 5.0, "bend": 0.5},
+        loss={"equivariance": 5.0, "bend": 0.5, "relevance": 0.2},
     )
     images, model, learn = training(config, GPU)
     (part,) = split_batch(8, 1)

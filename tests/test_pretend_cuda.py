@@ -40,7 +40,7 @@ def waits(monkeypatch):
 
 def everything(tiny: Config) -> Config:
     """All that a step can do, but for what is compiled."""
-    return tiny.model_copy(update={"train": tiny.train.model_copy(update={**EVERYTHING, "compile": False})})
+    return tiny.with_fields("train", **EVERYTHING, compile=False).with_fields("loss", relevance=0.2)
 
 
 def train(config: Config, compute: Compute, steps: int, waits: list[str]):

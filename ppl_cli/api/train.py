@@ -33,6 +33,7 @@ from ppl_cli.training.run_folder import RunFolder
 from ppl_cli.training.start import Start, read_start
 
 NEAR = 15  # frames, where the camera moves
+RELEVANCE = 0.2  # weight, where it does not
 PRETRAINED = "--set backbone=tf_efficientnet_lite0 (docs/choosing.md, Pretrained features)"
 
 
@@ -159,9 +160,9 @@ def settle_rotation(config: Config, images: ImageSet, machine: Machine) -> Confi
 
 
 def settle_camera(config: Config, images: ImageSet, machine: Machine) -> Config:
-    """The configuration with `reference.near` and `train.ghosts_mirrored` chosen by whether the camera moves."""
-    near, mirrored = config.reference.near, config.train.ghosts_mirrored
-    if "auto" not in (near, mirrored):
+    """The configuration with what depends on whether the camera moves: near references, mirrored ghosts, relevance."""
+    near, mirrored, relevance = config.reference.near, config.train.ghosts_mirrored, config.loss.relevance
+    if "auto" not in (near, mirrored, relevance):
         return config
     moving = config.reference.kind == "video" and moves(images)
     seen = moving and images.turns is None  # where images are turned, their backgrounds are, too
@@ -172,6 +173,9 @@ def settle_camera(config: Config, images: ImageSet, machine: Machine) -> Config:
     if config.model.backbone == "none" and seen:
         machine.say(f"note: keypoints may leave the object before backgrounds that are new; what can help: {PRETRAINED}")
     mirrored = moving if mirrored == "auto" else mirrored
+    if relevance == "auto":  # where the camera moves, the pose matters on the background, too
+        relevance = 0.0 if moving else RELEVANCE
+    config = config.with_fields("loss", relevance=relevance)
     return config.with_fields("reference", near=near).with_fields("train", ghosts_mirrored=mirrored)
 
 

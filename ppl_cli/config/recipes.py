@@ -34,7 +34,7 @@ def ppl(values: Values) -> Values:
         "loss.separation": 0.3,
         "loss.anchor": 1.0,  # or keypoints keep beside the parts that they follow
         "loss.shortness": 0.15,  # or links go on beyond the object
-        "loss.relevance": 0.2,  # or keypoints hang in empty places beside the object
+        "loss.relevance": "auto",  # or keypoints hang in empty places beside the object
         "loss.ease_from": min(max(100, steps // 40), steps // 8),  # ... and then leave the pose to the reconstruction ...
         "loss.ease_to": min(max(300, steps // 10), steps * 2 // 5),
         "loss.eased": 0.2,  # ... but for a fifth

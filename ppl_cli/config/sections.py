@@ -174,7 +174,10 @@ class LossConfig(Section):
     separation: float = Field(0.0, ge=0, description="weight: keypoints keep apart (not in the paper)")
     anchor: float = Field(0.0, ge=0, description="weight: keypoints stay where their attention lies (not in the paper)")
     shortness: float = Field(0.0, ge=0, description="weight: keypoints stay near those linked to them (not in the paper)")
-    relevance: float = Field(0.0, ge=0, description="weight: keypoints lie where the pose matters (not in the paper)")
+    relevance: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
+        0.0,
+        description="weight: keypoints lie where the pose matters (not in the paper); auto: 0.2, or 0 if the camera moves",
+    )
     ease_from: int = Field(0, ge=0, description="when equivariance and separation start to fall [step]")
     ease_to: int = Field(0, ge=0, description="when they have fallen to eased of their value; 0: they never fall [step]")
     eased: float = Field(0.04, ge=0, le=1, description="share of equivariance and separation that stays")

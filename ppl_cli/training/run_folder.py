@@ -34,7 +34,8 @@ FREE_TO_CHANGE = ("train.steps", "train.log_every", "train.save_every", "train.s
 FREE_TO_CHANGE += ("data.path", "data.also", "data.cache_gib", "loss.weights", "model.backbone_weights", "name")
 FREE_TO_CHANGE += ("train.compile", "train.accumulate", "train.uncover")
 # Of these a run has its own by now, in place of auto.
-SETTLED = ("train.batch", "train.ghosts_mirrored", "train.rotate", "reference.kind", "reference.near", "model.thickness")
+SETTLED = ("train.batch", "train.ghosts_mirrored", "train.rotate", "loss.relevance")
+SETTLED += ("reference.kind", "reference.near", "model.thickness")
 
 
 class RunFolder:

@@ -205,9 +205,9 @@ def test_a_row_stays_where_the_run_stopped_and_goes_on_in_another_rhythm(tiny_ya
 
 @pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize(("pan", "near"), [(6, 15), (0, 0)])
-def test_where_the_camera_moves_references_are_near_and_ghosts_mirrored(tmp_path, tiny_yaml, pan, near):
+def test_where_the_camera_moves_references_are_near_ghosts_mirrored_and_relevance_tells_nothing(tmp_path, tiny_yaml, pan, near):
     film(tmp_path / "frames" / "a", 20, pan, 0)
-    out, auto = tmp_path / "run", {"reference.near": "auto", "train.ghosts_mirrored": "auto"}
+    out, auto = tmp_path / "run", dict.fromkeys(("reference.near", "train.ghosts_mirrored", "loss.relevance"), "auto")
     kinds, said = {"reference.kind": "video", "data.kind": "video_frames"}, []
     machine = Runtime("cpu", say=said.append)
     run = train(tiny_yaml, data=tmp_path / "frames", out=out, device=machine, **kinds, **auto, **{"train.steps": 2})
@@ -215,4 +215,5 @@ def test_where_the_camera_moves_references_are_near_and_ghosts_mirrored(tmp_path
     written = load_config(str(out / "config.yaml"))
     assert run.config.reference.near == written.reference.near == near
     assert run.config.train.ghosts_mirrored is written.train.ghosts_mirrored is (near > 0)
+    assert run.config.loss.relevance == written.loss.relevance == (0 if near else 0.2)
     assert train(out=out, resume=True, device="cpu", **auto, **{"train.steps": 3}).config.reference.near == near

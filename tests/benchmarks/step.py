@@ -9,6 +9,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from ppl_cli.api.train import RELEVANCE
 from ppl_cli.cli.train import parse_settings
 from ppl_cli.config.loading import load_config
 from ppl_cli.config.sections import Config
@@ -39,6 +40,8 @@ def make_step(
     settings = {"train.batch": batch, "train.compile": ours and compute.device.type == "cuda"}
     settings |= {} if config == "quickstart" else {"loss.weights": str(shared / WEIGHTS)}
     chosen = load_config(config, settings | parse_settings(list(more)))
+    if chosen.loss.relevance == "auto":
+        chosen = chosen.with_fields("loss", relevance=RELEVANCE)
     paths = [folder / name for name in list_names(folder)]
     listing = Listing([path.name for path in paths], lambda index: decode(paths[index]))
     images = ImageSet(listing, chosen.model.image_size, chosen.data.resize)
