@@ -86,7 +86,7 @@ assert not heavy, heavy
         (("train", "folder"), "give --data FOLDER"),
         (("train", "folder", "--data", "nowhere"), "no such folder"),
         (("train", "h36m", "--data", "."), "expected files such as"),
-        (("train", "quickstart", "--data", "photos"), "ppl train folder --data"),
+        (("train", "quickstart", "--data", "photos"), "ppl train folder_small --data"),
         (("train", "quickstart", "--perceptual-weights", "x.pth"), "needs no perceptual weights"),
         (
             ("train", "folder", "--data", ".", "--set", "data.kind=coco", "--set", "reference.kind=video"),
