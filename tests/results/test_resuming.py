@@ -105,24 +105,24 @@ def test_killed_by_the_system_the_same_files_come_out(forks, model_file, images,
     whole = forks.run(*command(name, model_file, images, tmp_path / "whole"))
     lasting = time.monotonic() - begun
     assert whole.wait() == 0, whole.error
-    for more in range(40):
-        parts = forks.start(*command(name, model_file, images, tmp_path / "parts"), "--resume")
-        parts.process.join(rng.uniform(0, lasting) * (1 + more / 10))
-        if parts.process.exitcode is not None and kills:
+    out = tmp_path / "parts"
+    while True:
+        parts = forks.start(*command(name, model_file, images, out), "--resume")
+        parts.process.join(rng.uniform(0, lasting) if kills < 12 else None)
+        if parts.process.exitcode is None:
+            parts.send(signal.SIGKILL)
+        code = parts.wait()
+        assert code in (0, -signal.SIGKILL), parts.error
+        kills += code != 0
+        done = (out / "keypoints.csv").exists() and not (out / ".unfinished/run.json").exists()
+        if done and kills:
             break
-        if parts.process.exitcode is not None:  # quicker than the whole one, beside which other work ran
-            shutil.rmtree(tmp_path / "parts")
+        if done:  # quicker than the whole one, beside which other work ran
+            shutil.rmtree(out)
             lasting /= 2
-            continue
-        parts.send(signal.SIGKILL)
-        kills += parts.wait() == -signal.SIGKILL
-        if kills and (tmp_path / "parts/keypoints.csv").exists() and not (tmp_path / "parts/.unfinished/run.json").exists():
-            break
-    assert parts.wait() in (0, -signal.SIGKILL), parts.error
-    assert kills >= 1
-    left = files(tmp_path / "parts")
-    for name in (".lock", ".unfinished/poses.journal"):  # what a kill after everything was done may leave
-        left.pop(name, None)
+    left = files(out)
+    for file in (".lock", ".unfinished/poses-0.journal"):  # what a kill after everything was done may leave
+        left.pop(file, None)
     assert left == files(tmp_path / "whole")
 
 

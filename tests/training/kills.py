@@ -1,6 +1,7 @@
 """Trainings that are killed with SIGKILL: each is a process of its own that runs `ppl train` (tests/forks.py).
 
-It notes the number of each step that it begins in a file, by single writes, which a kill cannot undo.
+It notes the number of each step that it begins in a file, by single writes, which a kill cannot undo. Files that are
+written take their place a little later than elsewhere: on a fast disk no kill would fall inside a save.
 """
 
 import os
@@ -15,15 +16,21 @@ from tests.forks import NO_PICTURES, Fork, Forks
 
 NOTE_STEPS = """
 import os
+import time
 
 notes, make_batch = os.open({file!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND), loop.make_batch
+replace = os.replace
 
 def noted(images, step, *arguments, **settings):
     if "part" not in settings:  # a picture's batch
         os.write(notes, b"%d\\n" % step)
     return make_batch(images, step, *arguments, **settings)
 
-loop.make_batch = noted
+def late(source, target):
+    time.sleep(0.015)
+    replace(source, target)
+
+loop.make_batch, os.replace = noted, late
 """
 
 
@@ -112,6 +119,6 @@ def wait_for_a_moment(trainings: Trainings, run: Path, rng: random.Random, lasti
     time.sleep(rng.uniform(0, lasting / 60))
     while inside and time.monotonic() < deadline:
         if any(map(is_leftover, os.listdir(run))):
-            time.sleep(0.004 * rng.random() ** 3)  # mostly at once: on a fast disk a file takes less
+            time.sleep(0.004 * rng.random() ** 3)  # mostly at once: a small file takes little more
             return
         time.sleep(0.0005)
