@@ -229,8 +229,9 @@ def print_comparison(compared: "Comparison") -> None:
     from ppl_cli.evaluation.verdict import HARDLY
 
     trials, best = compared.trials, compared.trials.kept or compared.best
-    table = Table(title="judged without labels: the higher the score, the better", title_justify="left")
-    for heading in (trials.key, "useful keypoints", "shift (px)", "memory use", "score", ""):
+    title = "without labels: the higher the score, the better; movement in % of the image side"
+    table = Table(title=title, title_justify="left")
+    for heading in (trials.key, "useful keypoints", "movement", "memory use", "score", ""):
         table.add_column(heading, justify="right")
     for name, value in trials.folders.items():
         cells = describe_report(compared.reports[name]) if name in compared.reports else ["failed", *[""] * 3]
@@ -244,8 +245,8 @@ def print_comparison(compared: "Comparison") -> None:
 def describe_report(report: dict) -> list[str]:
     """Cells of a row, of the content of report.json."""
     useful = [keypoint for keypoint in report["keypoints"] if keypoint["useful"]]
-    shift = sum(keypoint["shift_px"] for keypoint in useful) / max(len(useful), 1)
-    numbers = shift, report["bank_use"], report["score"]  # None: of a single image
+    movement = sum(keypoint["shift"] for keypoint in useful) / max(len(useful), 1)
+    numbers = movement, report["bank_use"], report["score"]  # None: of a single image
     shown = ("" if number is None else f"{number:.2f}" for number in numbers)
     return [f"{len(useful)} of {len(report['keypoints'])}", *shown]
 

@@ -66,6 +66,10 @@ def test_the_best_of_two_seeds_becomes_the_run_itself_and_the_other_stays(tiny_y
     assert len(reports) == 2
     assert reports[out]["score"] == max(report["score"] for report in reports.values())
     assert f"{trials.kept} is the run in {out}" in printed
+    assert "movement" in printed, "as the report calls it, in the same unit"
+    row = next(line for line in printed.splitlines() if "kept" in line)
+    useful = [keypoint["shift"] for keypoint in reports[out]["keypoints"] if keypoint["useful"]]
+    assert f"{sum(useful) / max(len(useful), 1):.2f}" in row
     assert "even the best one has hardly learned poses" in error
     assert reports[out]["model"] == str(out)
     assert f"<h1>{out}, judged without labels</h1>" in (out / "report.html").read_text(encoding="utf-8")
