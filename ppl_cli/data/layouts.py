@@ -65,7 +65,8 @@ def no_annotations(path: Path) -> UsageError:
     return UsageError(
         f"{path} holds no annotations: looked for test.json, annotations/*.json and */_annotations.coco.json (COCO), "
         "labeled-data (DeepLabCut), CollectedData.csv (Lightning Pose), data.yaml (Ultralytics), *.slp (SLEAP), *.h5 (CUB; "
-        "needs h5py), S*/WithBackground (Human3.6M), landmark/taichi_*_gt.pkl; name COCO files with --fit FILE --test FILE"
+        "needs h5py), S*/WithBackground (Human3.6M), landmark/taichi_*_gt.pkl; name COCO files with --fit FILE --test FILE. "
+        "For a report without labels leave --protocol, --occlusion, --fit and --test out"
     )
 
 

@@ -65,9 +65,9 @@ def test_a_video_goes_too_whatever_the_model_was_trained_on(lively_file, clips, 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--protocol", "ridge"), "holds no annotations"),
-        (("--occlusion", "random=0.1"), "holds no annotations"),
-        (("--test", "0.3"), "holds no annotations"),
+        (("--protocol", "ridge"), "For a report without labels leave --protocol"),
+        (("--occlusion", "random=0.1"), "For a report without labels leave --protocol"),
+        (("--test", "0.3"), "For a report without labels leave --protocol"),
         (("--kind", "folder", "--protocol", "ridge"), "no annotations to measure against"),
         (("--kind", "folder", "--category", "cat"), "data.kind folder has no categories"),
     ],
