@@ -53,6 +53,11 @@ def as_command(words: Sequence[str], windows: bool = sys.platform == "win32") ->
     return list2cmdline(words)
 
 
+def as_set(value: object) -> str:
+    """A value as `--set` takes it, and `ppl train --fields` shows it: true, false and none, not Python's words."""
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
 def printable(text: str, most: int = 80) -> str:
     """What a file may hold, in at most `most` characters, `?` for what does not print. It imports nothing, not even a codec."""
     shown = "".join(c if c.isprintable() else "?" for c in text[: most + 1])

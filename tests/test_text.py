@@ -3,7 +3,7 @@ import shlex
 
 import pytest
 
-from ppl_cli.text import as_command, in_csv, in_utf8, on_screen
+from ppl_cli.text import as_command, as_set, in_csv, in_utf8, on_screen
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,10 @@ def test_nothing_on_the_screen_commands_the_terminal():
     shown = on_screen(hostile)
     assert shown.isprintable()
     assert shown == "\\x1b[2J\\x1b]0;title\\x07 \\x9b31m a\\rb\\nc \\u202egpj.exe\\xff猫 é"
+
+
+def test_values_are_shown_as_they_are_set():
+    assert [as_set(value) for value in (True, False, None, 1, 0.5, "auto")] == ["true", "false", "none", "1", "0.5", "auto"]
 
 
 def test_commands_run_as_they_are_shown():

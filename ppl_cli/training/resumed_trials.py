@@ -11,6 +11,7 @@ from ppl_cli.data.listing import fingerprint_names
 from ppl_cli.device import Compute
 from ppl_cli.errors import UsageError
 from ppl_cli.files import at_home, latest_folder
+from ppl_cli.text import as_set
 from ppl_cli.training.run_folder import FREE_TO_CHANGE, RUNS, RunFolder, Settings, flatten
 from ppl_cli.training.save import write_config
 from ppl_cli.training.trials import Trials, read_trials
@@ -65,8 +66,8 @@ def repeat_settings(folder: Path, begun: Trials, config: str | Path | None, sett
             given = any(f"{key}.".startswith(f"{setting}.") for setting in ("name", *others))
             if given and after[key] != before[key] and key not in MOVABLE:
                 raise UsageError(
-                    f"--resume: {key} was {before[key]} in the trials in {folder} and cannot become {after[key]}; leave it "
-                    "out, or choose another --out"
+                    f"--resume: {key} was {as_set(before[key])} in the trials in {folder} and cannot become "
+                    f"{as_set(after[key])}; leave it out, or choose another --out"
                 )
     check_images(folder, begun, moved)
     for name in begun.folders if moved else ():

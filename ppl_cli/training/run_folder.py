@@ -16,7 +16,7 @@ from ppl_cli.evaluation.unlabelled import FILES as UNLABELLED
 from ppl_cli.files import is_leftover, latest_folder, make_folder, next_free_folder, remove_leftovers, replacing
 from ppl_cli.lock import FILE as LOCK
 from ppl_cli.lock import locked
-from ppl_cli.text import in_csv
+from ppl_cli.text import as_set, in_csv
 from ppl_cli.training.examples import FOLDER as EXAMPLES
 from ppl_cli.training.examples import remove_examples
 from ppl_cli.training.trials import FILE as TRIALS
@@ -111,7 +111,8 @@ class RunFolder:
         for key in new:
             same = in_full(new[key]) == in_full(old[key]) if key in PLACES else new[key] == old[key]
             if not same and key not in FREE_TO_CHANGE:
-                raise UsageError(f"--resume: {key} was {old[key]} in this run and cannot become {new[key]}; start another run")
+                was, now = as_set(old[key]), as_set(new[key])
+                raise UsageError(f"--resume: {key} was {was} in this run and cannot become {now}; start another run")
         return after
 
     @contextmanager

@@ -107,6 +107,10 @@ def test_a_resumed_run_has_its_own_configuration_with_what_may_change_on_top(tmp
         folder.config({}, "other")
     with pytest.raises(UsageError, match="seed was 0 in this run and cannot become 1"):
         folder.config({"seed": 1})
+    flip = tiny.train.flip
+    words = rf"train\.flip was {str(flip).lower()} in this run and cannot become {str(not flip).lower()};"
+    with pytest.raises(UsageError, match=words):
+        folder.config({"train.flip": not flip})
 
 
 def test_a_configuration_that_was_edited_is_compared_with_that_of_the_weights(tmp_path, tiny):
