@@ -110,8 +110,8 @@ def evaluate(
     distribution.png, cases.png (best, median and worst images) and occlusion.png.
 
     Images without annotations give a report without labels: how still each keypoint stays, how it is linked, what the
-    reconstruction loses without it, and a verdict in one line. The folder gets report.json and report.html, a page that shows
-    what each keypoint lies on in many images.
+    reconstruction loses without it, how much the pose matters where it lies (relevance), and a verdict in one line. The folder
+    gets report.json and report.html, a page that shows what each keypoint lies on in many images.
 
     Examples:
 

@@ -28,8 +28,8 @@ def infer(
     confidence of a keypoint is the share of training images in which it gave more cause for doubt.
 
     Images that cannot be read are listed in skipped.csv with the reason, and the rest goes on. The same command with
-    --resume goes on with a run that was stopped or killed. Another --batch will do; with the same one the files are the same
-    byte for byte, but for the dates within .h5 tables.
+    --resume goes on with a run that was stopped or killed. --batch may then be another; with the same one the files are the
+    same byte for byte, but for the dates within .h5 tables.
 
     Examples:
 
