@@ -70,6 +70,9 @@ class Tally:
             of_them = f"{self.unseen} of {counted(self.refined, self.noun)}"
             yield f"in {of_them} hardly a keypoint can be seen (in masks, white is what is hidden)"
         if self.unexplained and (self.refined or self.unexplained >= FOREIGN * self.asked):
-            of_them = f"{self.unexplained} of {counted(self.asked, self.noun)} {'is' if self.unexplained == 1 else 'are'}"
+            # What is judged after refinement is the decoder's picture, in part or (method paper) as a whole.
+            completed = ", as completed," if self.refined else ""
+            verb = "is" if self.unexplained == 1 else "are"
+            of_them = f"{self.unexplained} of {counted(self.asked, self.noun)}{completed} {verb}"
             which = "the column `status` of keypoints.csv says which" if self.table else "with --format csv a column says which"
             yield f"{of_them} unlike those that the model was trained on ({which})"

@@ -229,7 +229,7 @@ def test_images_unlike_those_of_training_are_flagged(model_file, occluded, tmp_p
     rows = table(out / "keypoints.csv")
     assert {row["explained"] for row in rows} == {"no"}
     assert {row["status"] for row in rows} == {"ok, but unlike the training images"}
-    assert "3 of 3 images are unlike those that the model was trained on" in capsys.readouterr().err
+    assert "3 of 3 images, as completed, are unlike those that the model was trained on" in capsys.readouterr().err
     save_model(model_file, checkpoint.model, tiny, 7)
     assert run(model_file, images, "--masks", masks, "--out", out, "--overwrite") == 0
     assert {row["explained"] for row in table(out / "keypoints.csv")} == {""}
