@@ -51,6 +51,8 @@ def choose_data(config: Config, wanted: AnnotatedData, labels: bool = False) -> 
                 if labels or wanted.fit or wanted.test:
                     raise no_annotations(Path(path))
                 kind = own.kind if own.kind in UNANNOTATED and Path(path).is_dir() else UNANNOTATED[0]
+    if kind in UNANNOTATED and path is None:
+        raise UsageError(f"--kind {kind}: which images? give --data FOLDER")
     if kind in UNANNOTATED and labels:
         raise UsageError(
             f"--kind {kind}: such images have no annotations to measure against; leave --protocol and --occlusion out"

@@ -88,6 +88,11 @@ def test_annotations_can_be_left_unread(lively_file, pictures):
     assert evaluate(lively_file, ppl_cli.AnnotatedData(pictures, kind="folder"), device="cpu").images == 8
 
 
+def test_a_model_of_drawn_figures_has_no_folder_of_its_own(lively_file, capsys):
+    assert run(lively_file, "--kind", "folder") == 2
+    assert capsys.readouterr().err == "ppl: --kind folder: which images? give --data FOLDER\n"
+
+
 def test_a_training_ends_with_a_report_of_its_own_images(trained_run):
     content = json.loads((trained_run / "report.json").read_text())
     assert content["data"] == {"images": 24, "kind": "figures", "path": None}
