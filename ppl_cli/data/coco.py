@@ -62,13 +62,18 @@ def coco_images(config: DataConfig, part: Part, seed: int, size: int) -> Listing
     """The annotated images of one file, or of a share of it."""
     root = Path(config.path)
     choice = choose_file(config, part, ".json")
-    listing = read_coco(choice.file, root, config.images, config.category)
+    listing = read_coco(choice.file, root, config.images, config.category, learning=part == "train")
     check_images(choice.file, listing, part, [root / name for name in listing.names])
     return take_share(listing, choice, part)
 
 
-def read_coco(file: Path, root: Path, images: str | None = None, category: str | None = None) -> Listing:
-    """Images with an annotated keypoint, one object an image. UsageError names the file, the place and what is wrong."""
+def read_coco(
+    file: Path, root: Path, images: str | None = None, category: str | None = None, *, learning: bool = False
+) -> Listing:
+    """Images with an annotated keypoint, one object an image; who is `learning` hears how many have none.
+
+    UsageError names the file, the place and what is wrong.
+    """
     content = parse(file)
     finder = ImageFinder(file, root, images)
     listed = index_images(content.images, file)
@@ -92,6 +97,11 @@ def read_coco(file: Path, root: Path, images: str | None = None, category: str |
         )
     annotations = []
     annotated = {key: image for key, image in listed.items() if key in objects}
+    if learning and (lost := len(listed) - len(annotated)):
+        notes.append(
+            f"{file}: {lost} of {counted(len(listed), 'image')} without an annotated keypoint, left out; to learn from them "
+            "too: --set data.kind=folder"
+        )
     paths = finder.find([image.file_name for image in annotated.values()])
     for (key, image), path in zip(annotated.items(), paths, strict=True):
         sides = read_size(image, file)

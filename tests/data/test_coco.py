@@ -188,6 +188,14 @@ def test_a_missing_image_is_not_taken_from_another_folder(tmp_path):
         read(tmp_path)
 
 
+def test_who_learns_hears_of_images_without_an_annotation(tmp_path):
+    images = [{"id": k, "file_name": f"{k}.png"} for k in (1, 2, 3)]
+    write(tmp_path, images, [pose(1), pose(2), pose(3) | {"keypoints": [0, 0, 0]}], name="train.json")
+    train = list_part(DataConfig(kind="coco", path=str(tmp_path)), "train", 0, 32)
+    assert train.names == ["1.png", "2.png"]
+    assert any("1 of 3 images without an annotated keypoint, left out" in note for note in train.notes)
+
+
 def test_names_may_be_written_as_in_a_link(tmp_path):
     write(tmp_path, [{"file_name": "my mouse.png"}], [], name="x.txt")
     write(tmp_path, [{"id": 1, "file_name": "my%20mouse.png"}], [pose(1)], draw=False)
