@@ -175,15 +175,10 @@ def read_table(file: Path) -> tuple[list[str], dict[int, str], np.ndarray]:
     coords = header["coords"][first:] if first else []
     if not coords or coords != ["x", "y"] * (len(coords) // 2):
         raise UsageError(f"{file}: the row `coords` must read x,y,x,y,...")
-    animals = [name for name in dict.fromkeys(header.get("individuals", [])[first:]) if name != SHARED]
-    if len(animals) > 1:
-        raise UsageError(
-            f"{file} annotates several animals ({', '.join(animals)}); ppl learns one object an image: crop the images "
-            "to one each"
-        )
     names = header["bodyparts"][first::2]
-    if 2 * len(names) != len(coords) or len(header["bodyparts"]) != first + len(coords):
-        raise UsageError(f"{file}: the rows `bodyparts` and `coords` must have the same length")
+    for level in ("individuals", "bodyparts"):
+        if len(header.get(level, header["coords"])) != first + len(coords):
+            raise UsageError(f"{file}: the rows `{level}` and `coords` must have the same length")
     images, points = {}, []
     for number, row in rows.items():
         if not any(row):
@@ -196,7 +191,25 @@ def read_table(file: Path) -> tuple[list[str], dict[int, str], np.ndarray]:
     if not images:
         raise UsageError(f"{file} has no rows of annotations")
     keypoints = np.array(points).reshape(len(images), -1, 2)
-    return names, images, np.where(np.isnan(keypoints).any(-1, keepdims=True), np.nan, keypoints)
+    keypoints = np.where(np.isnan(keypoints).any(-1, keepdims=True), np.nan, keypoints)
+    kept = choose_animal(header.get("individuals", [])[first::2] or [""] * len(names), keypoints, file)
+    return [names[i] for i in kept], images, keypoints[:, kept]
+
+
+def choose_animal(animals: list[str], keypoints: np.ndarray, file: Path) -> list[int]:
+    """Which of keypoints (M, K, 2), each of its animal, are those of the one that is annotated, or of none.
+
+    A project for several animals has columns for all of them, also where only one is ever in the picture.
+    """
+    annotated = ~np.isnan(keypoints).all((0, 2))
+    there = dict.fromkeys(name for name, seen in zip(animals, annotated, strict=True) if seen and name != SHARED)
+    if len(there) > 1:
+        raise UsageError(
+            f"{file} annotates several animals ({', '.join(there)}); ppl learns one object an image: crop the images "
+            "to one each"
+        )
+    one = next(iter(there), next((name for name in animals if name != SHARED), SHARED))
+    return [i for i, name in enumerate(animals) if name in (one, SHARED)]
 
 
 def read_cells(file: Path) -> tuple[dict[int, list[str]], str]:

@@ -374,6 +374,22 @@ def test_deeplabcut_one_animal_beside_parts_of_none(tmp_path):
     assert same(fit, points[:1])
 
 
+def test_deeplabcut_columns_of_animals_that_are_never_there(tmp_path):
+    for video, first in (("run", 0), ("walk", 2)):
+        paths, points = draw_images(tmp_path / "labeled-data" / video, 2, first)
+        names = [f"labeled-data/{video}/{path.name}" for path in paths]
+        absent = np.full_like(points, np.nan)
+        both = [absent, points] if video == "run" else [points, absent]
+        rows = [("me", animal, node, axis) for animal in ("a", "b") for node in NODES for axis in "xy"]
+        columns = pd.MultiIndex.from_tuples(rows, names=["scorer", "individuals", "bodyparts", "coords"])
+        table = pd.DataFrame(np.concatenate([one.reshape(2, -1) for one in both], 1), index=names, columns=columns)
+        table.to_csv(tmp_path / "labeled-data" / video / "CollectedData_me.csv")
+    fit, test = read(tmp_path, "fit", "test")
+    assert fit.keypoint_names == NODES
+    assert np.isfinite(fit.keypoints).any((1, 2)).all()
+    assert same(test.take([1]), points[1:])
+
+
 def test_deeplabcut_tables_need_not_be_alike_nor_complete(tmp_path):
     truth = []
     for video, first in (("run", 0), ("walk", 4)):
