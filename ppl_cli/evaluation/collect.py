@@ -70,10 +70,10 @@ class Reader:
                 continue
             size = (decoded.frame.width, decoded.frame.height)
             if self.listing.sizes is not None and self.listing.sizes[first + row] not in (None, size):
-                said = "x".join(map(str, self.listing.sizes[first + row]))
-                raise UsageError(
-                    f"{name} has {size[0]}x{size[1]} pixels, its annotation says {said}: annotate images as they are displayed"
-                )
+                said = self.listing.sizes[first + row]
+                turned = said == size[::-1]
+                how = "annotate images as they are displayed" if turned else "give images of the size that was annotated"
+                raise UsageError(f"{name} has {size[0]}x{size[1]} pixels, its annotation says {said[0]}x{said[1]}: {how}")
             points = self.listing.keypoints_px(first + row, size)
             if (~decoded.frame.inside(points) & ~np.isnan(points).any(-1)).any():
                 self.outside.append(name)

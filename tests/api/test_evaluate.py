@@ -354,7 +354,7 @@ def test_bad_annotations_get_one_line(model_file, data, tmp_path, capsys):
     edit(data / "test.json", lambda c: c["images"][2].update(width=99))
     code, line = said(capsys, *where)
     assert code == 2
-    assert "test/002.png has 32x32 pixels, its annotation says 99x32" in line
+    assert "test/002.png has 32x32 pixels, its annotation says 99x32: give images of the size that was annotated" in line
 
     edit(data / "test.json", lambda c: c["images"][2].update(width=32))
     edit(data / "test.json", lambda c: c["categories"][0].update(keypoints=[f"other{k}" for k in range(11)]))
