@@ -34,6 +34,8 @@ def sleap_project(config: DataConfig, part: Part, seed: int, size: int) -> Listi
     labelled_frames = [labelled for labelled in labels.labeled_frames if is_listed(labelled)]
     lost = len(labels.labeled_frames) - len(labelled_frames)
     notes = [f"{file}: {counted(lost, 'labelled frame')} beyond the end of its list of images, left out"] if lost else []
+    if predicted := sum(not labelled.user_instances for labelled in labelled_frames):
+        notes.append(f"{file}: {counted(predicted, 'frame')} that no person has labelled, left out")
     images = [str(labelled.video.filename[labelled.frame_idx]) for labelled in labelled_frames if is_list(labelled)]
     files = dict(zip(images, finder.find(images), strict=True)) | find_movies(labels, finder)
     for number, labelled in enumerate(labelled_frames, 1):

@@ -227,6 +227,17 @@ def test_sleap_frames_beyond_the_list_and_predictions(tmp_path):
         read(tmp_path, "fit")
 
 
+def test_sleap_frames_that_were_only_predicted_are_counted(tmp_path):
+    sio, labels = sleap_labels(*draw_images(tmp_path, 4))
+    for labelled in labels.labeled_frames[2:]:
+        predicted = sio.PredictedInstance.from_numpy(labelled.instances[0].numpy(), skeleton=labels.skeletons[0])
+        labelled.instances = [predicted]
+    labels.save(str(tmp_path / "train.slp"), verbose=False, embed=False)
+    (train,) = read(tmp_path, "train", kind="sleap")
+    assert len(train) == 2
+    assert any("2 frames that no person has labelled, left out" in note for note in train.notes)
+
+
 def test_a_sleap_project_and_others_beside_it(tmp_path):
     for name, count in (("mice", 2), ("more", 3), ("last", 4)):
         sio, labels = sleap_labels(*draw_images(tmp_path / name, count))
