@@ -37,6 +37,8 @@ def choose_data(config: Config, wanted: AnnotatedData, labels: bool = False) -> 
     if kind is not None and kind not in get_args(DataKind):
         raise UsageError(f"--kind {kind}: no such kind of data set{nearest(kind, get_args(DataKind))}")
     path = str(at_home(wanted.folder)) if wanted.folder else own.path
+    if path and not wanted.folder and not Path(path).exists():
+        raise UsageError(f"{path}, whose images the model has learned from, is not there any more: give --data FOLDER")
     if kind is None:
         if wanted.folder is None and own.kind in WITHOUT_FILES:
             kind = own.kind

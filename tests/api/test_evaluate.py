@@ -138,10 +138,14 @@ def test_paths_may_begin_with_the_home_folder(lively_file, annotated, tmp_path, 
 
 
 def test_annotations_of_the_training_are_not_those_of_other_data(tiny, tmp_path):
+    (tmp_path / "a").mkdir()
     data = DataConfig(kind="coco", path=str(tmp_path / "a"), annotations=str(tmp_path / "a" / "instances.json"))
     config = tiny.model_copy(update={"data": data})
     assert choose_data(config, AnnotatedData()).annotations == data.annotations
     assert choose_data(config, AnnotatedData(tmp_path / "b", kind="coco")).annotations is None
+    (tmp_path / "a").rename(tmp_path / "moved")
+    with pytest.raises(UsageError, match="is not there any more: give --data FOLDER"):
+        choose_data(config, AnnotatedData())
 
 
 def test_a_model_worse_than_the_mean_pose_is_said_in_words(lively_file, annotated, tmp_path, capsys):
