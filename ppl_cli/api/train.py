@@ -174,7 +174,7 @@ def settle_camera(config: Config, images: ImageSet, machine: Machine) -> Config:
         machine.say(f"note: keypoints may leave the object before backgrounds that are new; what can help: {PRETRAINED}")
     mirrored = moving if mirrored == "auto" else mirrored
     if relevance == "auto":  # where the camera moves, the pose matters on the background, too
-        relevance = 0.0 if moving else RELEVANCE
+        relevance = 0.0 if seen else RELEVANCE
     config = config.with_fields("loss", relevance=relevance)
     return config.with_fields("reference", near=near).with_fields("train", ghosts_mirrored=mirrored)
 

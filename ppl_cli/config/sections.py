@@ -176,7 +176,8 @@ class LossConfig(Section):
     shortness: float = Field(0.0, ge=0, description="weight: keypoints stay near those linked to them (not in the paper)")
     relevance: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
         0.0,
-        description="weight: keypoints lie where the pose matters (not in the paper); auto: 0.2, or 0 if the camera moves",
+        description="weight: keypoints lie where the pose matters (not in the paper); auto: 0.2, or 0 where the camera moves "
+        "and images are not turned",
     )
     ease_from: int = Field(0, ge=0, description="when equivariance and separation start to fall [step]")
     ease_to: int = Field(0, ge=0, description="when they have fallen to eased of their value; 0: they never fall [step]")

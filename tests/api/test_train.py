@@ -3,13 +3,14 @@
 import shlex
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
-from ppl_cli.api.train import train
+from ppl_cli.api.train import settle_camera, train
 from ppl_cli.checkpoints.model_file import load_model, save_finder
 from ppl_cli.cli.app import main
 from ppl_cli.cli.train import complete_config
@@ -217,3 +218,12 @@ def test_where_the_camera_moves_references_are_near_ghosts_mirrored_and_relevanc
     assert run.config.train.ghosts_mirrored is written.train.ghosts_mirrored is (near > 0)
     assert run.config.loss.relevance == written.loss.relevance == (0 if near else 0.2)
     assert train(out=out, resume=True, device="cpu", **auto, **{"train.steps": 3}).config.reference.near == near
+
+
+@pytest.mark.parametrize(("turns", "relevance"), [(None, 0.0), ([1, 0], 0.2)])
+def test_relevance_counts_where_images_are_turned_though_the_picture_moves(tiny, monkeypatch, turns, relevance):
+    monkeypatch.setattr("ppl_cli.api.train.moves", lambda images: True)
+    config = tiny.with_fields("reference", kind="video", near="auto").with_fields("loss", relevance="auto")
+    settled = settle_camera(config, SimpleNamespace(turns=turns), SimpleNamespace(say=print))
+    assert settled.loss.relevance == relevance
+    assert settled.reference.near == 15
