@@ -33,7 +33,7 @@ from ppl_cli.training.run_folder import RunFolder
 from ppl_cli.training.start import Start, read_start
 
 NEAR = 15  # frames, where the camera moves
-RELEVANCE = 0.2  # weight, where it does not
+RELEVANCE = 0.2  # weight, where it does not, or images are turned
 PRETRAINED = "--set backbone=tf_efficientnet_lite0 (docs/choosing.md, Pretrained features)"
 
 
